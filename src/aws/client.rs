@@ -1,0 +1,212 @@
+//! Clients of the services, per region, from credentials that are found as every AWS tool finds them.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use aws_config::{
+    BehaviorVersion, ConfigLoader, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider,
+    timeout::TimeoutConfig,
+};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+
+use super::{Clock, session::Api};
+
+/// A call that has not answered by then is taken for lost.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A role to assume on the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleToAssume {
+    /// Its ARN.
+    pub arn: String,
+    /// The session's name.
+    pub session_name: String,
+    /// What its trust policy may ask for.
+    pub external_id: Option<String>,
+    /// A policy in JSON that narrows the session.
+    pub policy: Option<String>,
+}
+
+/// Where credentials come from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// A profile of the shared configuration; the environment's choice if `None`.
+    pub profile: Option<String>,
+    /// Roles to assume, one after the other.
+    pub roles: Vec<RoleToAssume>,
+}
+
+/// How AWS is reached.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The time that requests are signed with and that everything waits by.
+    pub clock: Clock,
+    /// Endpoints by service (`kms`, `logs`…), for all regions; `*` is every service without its own.
+    pub endpoints: BTreeMap<String, String>,
+    /// Something other than the network to send requests to.
+    pub http: Option<SharedHttpClient>,
+    /// Something other than the usual places to take credentials from.
+    pub credentials: Option<SharedCredentialsProvider>,
+}
+
+impl Connection {
+    /// AWS itself, in real time.
+    pub fn aws() -> Self {
+        Self { clock: Clock::real(), endpoints: BTreeMap::new(), http: None, credentials: None }
+    }
+}
+
+/// No connection can be set up.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// A service that is not called at all was given an endpoint.
+    #[error("there is no service {0:?} that could have an endpoint")]
+    UnknownService(String),
+}
+
+/// The services that are called, by the names that endpoints are given under.
+const SERVICES: &[&str] = &[
+    "*",
+    "ec2",
+    "iam",
+    "kms",
+    "logs",
+    "rds",
+    "route53",
+    "secretsmanager",
+    "ssm",
+    "sts",
+    "tagging",
+];
+
+/// AWS, in every region.
+#[derive(Debug)]
+pub struct Aws {
+    config: SdkConfig,
+    connection: Connection,
+    regions: Mutex<BTreeMap<String, Arc<Regional>>>,
+}
+
+impl Aws {
+    /// Finds credentials and makes ready; calls nothing yet, save what the credentials need.
+    ///
+    /// # Errors
+    /// An endpoint for a service that is not called.
+    pub async fn connect(connection: Connection, from: &Credentials) -> Result<Self, ConfigError> {
+        let unknown = connection.endpoints.keys().find(|name| !SERVICES.contains(&name.as_str()));
+        if let Some(unknown) = unknown {
+            return Err(ConfigError::UnknownService(unknown.clone()));
+        }
+        let mut config = loader(&connection, from).load().await;
+        for role in &from.roles {
+            let mut builder = AssumeRoleProvider::builder(&role.arn)
+                .session_name(&role.session_name)
+                .configure(&config);
+            if let Some(id) = &role.external_id {
+                builder = builder.external_id(id);
+            }
+            if let Some(policy) = &role.policy {
+                builder = builder.policy(policy);
+            }
+            let inner = config.credentials_provider();
+            let provider = match inner {
+                Some(inner) => builder.build_from_provider(inner).await,
+                None => builder.build().await,
+            };
+            let shared = SharedCredentialsProvider::new(provider);
+            config = config.into_builder().credentials_provider(shared).build();
+        }
+        Ok(Self { config, connection, regions: Mutex::default() })
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.connection.clock
+    }
+
+    /// The clients of a region.
+    pub fn region(&self, name: &str) -> Arc<Regional> {
+        let mut regions = self.regions.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let made = regions.entry(name.to_owned());
+        Arc::clone(made.or_insert_with(|| Arc::new(self.regional(name))))
+    }
+
+    fn regional(&self, name: &str) -> Regional {
+        let of = |service: &str| {
+            let endpoints = &self.connection.endpoints;
+            let mut builder =
+                self.config.clone().into_builder().region(Region::new(name.to_owned()));
+            if let Some(endpoint) = endpoints.get(service).or_else(|| endpoints.get("*")) {
+                builder = builder.endpoint_url(endpoint);
+            }
+            builder.build()
+        };
+        Regional {
+            name: name.into(),
+            ec2: aws_sdk_ec2::Client::new(&of("ec2")),
+            iam: aws_sdk_iam::Client::new(&of("iam")),
+            kms: aws_sdk_kms::Client::new(&of("kms")),
+            logs: aws_sdk_cloudwatchlogs::Client::new(&of("logs")),
+            rds: aws_sdk_rds::Client::new(&of("rds")),
+            secrets: aws_sdk_secretsmanager::Client::new(&of("secretsmanager")),
+            ssm: aws_sdk_ssm::Client::new(&of("ssm")),
+            sts: aws_sdk_sts::Client::new(&of("sts")),
+            tagging: aws_sdk_resourcegroupstagging::Client::new(&of("tagging")),
+        }
+    }
+}
+
+fn loader(connection: &Connection, from: &Credentials) -> ConfigLoader {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+        .build();
+    // Retries are the session's, where they can be interrupted and are decided by one table.
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(timeouts)
+        .time_source(connection.clock.clone())
+        .sleep_impl(connection.clock.clone());
+    if let Some(profile) = &from.profile {
+        loader = loader.profile_name(profile);
+    }
+    if let Some(endpoint) = connection.endpoints.get("*") {
+        loader = loader.endpoint_url(endpoint);
+    }
+    if let Some(http) = &connection.http {
+        loader = loader.http_client(http.clone());
+    }
+    if let Some(credentials) = &connection.credentials {
+        loader = loader.credentials_provider(credentials.clone());
+    }
+    // Only for the credentials' own calls; every client is given its region.
+    loader.region(Region::new("us-east-1"))
+}
+
+/// The clients of one region.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Regional {
+    pub name: Arc<str>,
+    pub ec2: aws_sdk_ec2::Client,
+    pub iam: aws_sdk_iam::Client,
+    pub kms: aws_sdk_kms::Client,
+    pub logs: aws_sdk_cloudwatchlogs::Client,
+    pub rds: aws_sdk_rds::Client,
+    pub secrets: aws_sdk_secretsmanager::Client,
+    pub ssm: aws_sdk_ssm::Client,
+    pub sts: aws_sdk_sts::Client,
+    pub tagging: aws_sdk_resourcegroupstagging::Client,
+}
+
+impl Regional {
+    /// The name of a call to this region.
+    pub fn api(&self, service: &'static str, operation: &'static str) -> Api {
+        Api { service, operation, region: Arc::clone(&self.name) }
+    }
+}

@@ -1,0 +1,271 @@
+//! One error for every AWS call, and the one table that says what each code means for us.
+
+use std::fmt;
+
+use super::session::Api;
+
+/// What an error means for whoever made the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// Too many calls; nothing was done.
+    Throttled,
+    /// AWS or the network failed; whether something was done is not known.
+    Transient,
+    /// Something that was just made is not visible everywhere yet; nothing was done.
+    NotYetConsistent,
+    /// The thing is busy with an earlier change; nothing was done.
+    Busy,
+    /// The thing does not exist.
+    NotFound,
+    /// A thing of that name exists already.
+    AlreadyExists,
+    /// Policies forbid the call.
+    Denied,
+    /// No credentials, or none that AWS takes.
+    Credentials,
+    /// The user interrupted, or the time was up.
+    Stopped,
+    /// Anything else: repeating would not help.
+    Refused,
+}
+
+impl ErrorClass {
+    /// Whether repeating the same call may help.
+    pub fn is_retryable(self) -> bool {
+        matches!(self, Self::Throttled | Self::Transient | Self::NotYetConsistent | Self::Busy)
+    }
+}
+
+/// A call to AWS that did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiError {
+    /// The call.
+    pub api: Api,
+    /// What it means.
+    pub class: ErrorClass,
+    /// AWS's code, where an answer arrived.
+    pub code: Option<String>,
+    /// AWS's message, or what happened to the request.
+    pub message: String,
+    /// AWS's id of the request, for a support case.
+    pub request_id: Option<String>,
+}
+
+impl ApiError {
+    /// Whether the thing that was asked for does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.class == ErrorClass::NotFound
+    }
+
+    /// Whether AWS answered with this code.
+    pub fn has_code(&self, code: &str) -> bool {
+        self.code.as_deref() == Some(code)
+    }
+
+    /// An error of ours about an answer that makes no sense.
+    pub fn unusable(api: Api, message: impl Into<String>) -> Self {
+        let class = ErrorClass::Refused;
+        Self { api, class, code: None, message: message.into(), request_id: None }
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} in {}: ", self.api, self.api.region)?;
+        if let Some(code) = &self.code {
+            write!(out, "{code}: ")?;
+        }
+        write!(out, "{}", self.message)?;
+        if let Some(id) = &self.request_id {
+            write!(out, " (request {id})")?;
+        }
+        Ok(())
+    }
+}
+
+/// A row: the codes, a text that the message must hold (empty: any), and what it means.
+type Row = (&'static [&'static str], &'static str, ErrorClass);
+
+/// The first row that fits decides. Sources: aws-facts 1.5 and the services' own models.
+const MEANINGS: &[Row] = &[
+    (
+        &[
+            "Throttling",
+            "ThrottlingException",
+            "ThrottledException",
+            "RequestLimitExceeded",
+            "RequestThrottled",
+            "RequestThrottledException",
+            "TooManyRequestsException",
+            "PriorRequestNotComplete",
+        ],
+        "",
+        ErrorClass::Throttled,
+    ),
+    (
+        &[
+            "InternalFailure",
+            "InternalError",
+            "InternalServerError",
+            "InternalServiceError",
+            "InternalServiceException",
+            "KMSInternalException",
+            "DependencyTimeoutException",
+            "ServiceUnavailable",
+            "ServiceUnavailableException",
+            "Unavailable",
+            "ServiceFailure",
+            "ServiceFailureException",
+            "RequestTimeout",
+        ],
+        "",
+        ErrorClass::Transient,
+    ),
+    (
+        &[
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "InvalidClientTokenId",
+            "UnrecognizedClientException",
+            "InvalidSignatureException",
+            "SignatureDoesNotMatch",
+            "AuthFailure",
+            "MissingAuthenticationToken",
+            "IncompleteSignature",
+        ],
+        "",
+        ErrorClass::Credentials,
+    ),
+    (
+        &[
+            "AccessDenied",
+            "AccessDeniedException",
+            "UnauthorizedOperation",
+            "AuthorizationError",
+            "KMSKeyNotAccessibleFault",
+        ],
+        "",
+        ErrorClass::Denied,
+    ),
+    // A role or key that was made seconds ago.
+    (&["InvalidParameterValue"], "ENHANCED_MONITORING", ErrorClass::NotYetConsistent),
+    (&["InvalidParameterValue"], "IAM role ARN value is invalid", ErrorClass::NotYetConsistent),
+    (&["MalformedPolicyDocument"], "Invalid principal", ErrorClass::NotYetConsistent),
+    (&["MalformedPolicyDocumentException"], "invalid principals", ErrorClass::NotYetConsistent),
+    // Another change of the same thing is under way.
+    (&["InvalidDBInstanceState"], "your request later", ErrorClass::Busy),
+    (&["InvalidDBInstanceState"], "is not currently in the available state", ErrorClass::Busy),
+    (
+        &["InvalidParameterCombination"],
+        "previous storage change is being optimized",
+        ErrorClass::Busy,
+    ),
+    (
+        &[
+            "InvalidDBParameterGroupState",
+            "DependencyViolation",
+            "InvalidGroup.InUse",
+            "DeleteConflict",
+            "ConcurrentModification",
+            "OperationAbortedException",
+            "InvalidDBSubnetGroupStateFault",
+        ],
+        "",
+        ErrorClass::Busy,
+    ),
+    (
+        &[
+            "DBInstanceNotFound",
+            "DBInstanceAutomatedBackupNotFound",
+            "DBParameterGroupNotFound",
+            "DBSubnetGroupNotFoundFault",
+            "DBSnapshotNotFound",
+            "InvalidGroup.NotFound",
+            "InvalidPermission.NotFound",
+            "InvalidSecurityGroupRuleId.NotFound",
+            "InvalidRoute.NotFound",
+            "InvalidVpcPeeringConnectionID.NotFound",
+            "InvalidVpcID.NotFound",
+            "InvalidSubnetID.NotFound",
+            "InvalidRouteTableID.NotFound",
+            "NoSuchEntity",
+            "NotFoundException",
+            "ParameterNotFound",
+            "ResourceNotFoundException",
+            "NoSuchHostedZone",
+        ],
+        "",
+        ErrorClass::NotFound,
+    ),
+    (
+        &[
+            "DBInstanceAlreadyExists",
+            "DBParameterGroupAlreadyExists",
+            "DBSubnetGroupAlreadyExists",
+            "InvalidGroup.Duplicate",
+            "InvalidPermission.Duplicate",
+            "RouteAlreadyExists",
+            "VpcPeeringConnectionAlreadyExists",
+            "EntityAlreadyExists",
+            "AlreadyExistsException",
+            "ParameterAlreadyExists",
+            "ResourceExistsException",
+            "ResourceAlreadyExistsException",
+        ],
+        "",
+        ErrorClass::AlreadyExists,
+    ),
+];
+
+/// What a code and a message mean. Where AWS sent no known code, the HTTP status decides.
+pub(super) fn classify(code: Option<&str>, message: &str, status: u16) -> ErrorClass {
+    let known = code.and_then(|code| {
+        MEANINGS
+            .iter()
+            .find(|(codes, text, _)| codes.contains(&code) && message.contains(text))
+            .map(|(_, _, class)| *class)
+    });
+    known.unwrap_or(match status {
+        429 => ErrorClass::Throttled,
+        500 | 502..=599 => ErrorClass::Transient,
+        _ => ErrorClass::Refused,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_means_what_its_row_says_and_its_message_may_decide() {
+        let class = |code, message| classify(Some(code), message, 400);
+        assert_eq!(class("Throttling", "Rate exceeded"), ErrorClass::Throttled);
+        assert_eq!(
+            class("InvalidParameterValue", "ENHANCED_MONITORING"),
+            ErrorClass::NotYetConsistent
+        );
+        assert_eq!(class("InvalidParameterValue", "max_connections"), ErrorClass::Refused);
+        assert_eq!(class("InternalFailure", ""), ErrorClass::Transient);
+        assert_eq!(class("DBInstanceNotFound", ""), ErrorClass::NotFound);
+    }
+
+    #[test]
+    fn without_a_known_code_the_status_decides() {
+        assert_eq!(classify(None, "", 503), ErrorClass::Transient);
+        assert_eq!(classify(Some("Odd"), "", 429), ErrorClass::Throttled);
+        assert_eq!(classify(None, "", 501), ErrorClass::Refused);
+        assert_eq!(classify(Some("Odd"), "", 400), ErrorClass::Refused);
+    }
+
+    #[test]
+    fn no_code_stands_in_two_unconditional_rows() {
+        let mut seen = std::collections::BTreeSet::new();
+        for (codes, text, _) in MEANINGS {
+            for code in codes.iter().filter(|_| text.is_empty()) {
+                assert!(seen.insert(code), "{code} stands twice");
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! One run's way of calling AWS: retries, the deadline, interruption and the log, in one place.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use aws_smithy_runtime_api::{
+    client::{orchestrator::HttpResponse, result::SdkError},
+    http::Headers,
+};
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Clock,
+    error::{ApiError, ErrorClass, classify},
+};
+
+/// The name of a call and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Api {
+    /// As IAM spells it: `kms`, `rds`.
+    pub service: &'static str,
+    /// As the service's API reference spells it.
+    pub operation: &'static str,
+    /// The region that is called.
+    pub region: Arc<str>,
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}:{}", self.service, self.operation)
+    }
+}
+
+/// Backoff starts here and doubles.
+const FIRST_BACKOFF: Duration = Duration::from_millis(500);
+/// Backoff ends here.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
+/// How often a call is repeated when AWS or the network fails, before that is taken for an outage.
+const TRANSIENT_ATTEMPTS: u32 = 8;
+/// How often when it is throttled: it will get its turn.
+const THROTTLED_ATTEMPTS: u32 = 30;
+/// How long something that exists may stay invisible: twice what AWS's own tools allow (aws-facts 1.5).
+const CONSISTENCY_LIMIT: Duration = Duration::from_secs(300);
+/// How long a call that is in flight may take after an interrupt, so that its result is not lost.
+const IN_FLIGHT_LIMIT: Duration = Duration::from_secs(8);
+
+/// Calls AWS for one run.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// The time.
+    pub clock: Clock,
+    /// Fires when the user interrupts.
+    pub cancel: CancellationToken,
+    deadline: Option<SystemTime>,
+    jitter: Arc<AtomicU64>,
+}
+
+impl Session {
+    /// A session that ends at `deadline`, if there is one.
+    pub fn new(clock: Clock, cancel: CancellationToken, deadline: Option<SystemTime>) -> Self {
+        // Only two runs that are throttled together need to differ, so any seed will do.
+        let seed = clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let seed = u64::from(seed.subsec_nanos()) ^ u64::from(std::process::id());
+        Self { clock, cancel, deadline, jitter: Arc::new(AtomicU64::new(seed | 1)) }
+    }
+
+    /// The same session with another way of being stopped.
+    #[must_use]
+    pub fn with_cancel(&self, cancel: CancellationToken) -> Self {
+        Self { cancel, ..self.clone() }
+    }
+
+    /// Why nothing more may be started, if so.
+    pub fn stopped(&self) -> Option<&'static str> {
+        if self.cancel.is_cancelled() {
+            Some("interrupted")
+        } else if self.deadline.is_some_and(|deadline| self.clock.now() >= deadline) {
+            Some("the timeout has passed")
+        } else {
+            None
+        }
+    }
+
+    /// Calls until it succeeds, fails for good, or the run is stopped. For calls that may be repeated
+    /// without harm: reads, and writes that AWS takes twice.
+    ///
+    /// # Errors
+    /// The last error, classified.
+    pub async fn call<T, E, F>(&self, api: Api, attempt: impl Fn() -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + fmt::Debug,
+    {
+        self.repeat(api, true, attempt).await
+    }
+
+    /// Like [`Session::call`], but when it is not known whether AWS acted, the error is returned at once,
+    /// for a caller that then looks.
+    ///
+    /// # Errors
+    /// The last error, classified; [`ErrorClass::Transient`] says that AWS may have acted.
+    pub async fn call_once<T, E, F>(&self, api: Api, attempt: impl Fn() -> F) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + fmt::Debug,
+    {
+        self.repeat(api, false, attempt).await
+    }
+
+    async fn repeat<T, E, F>(
+        &self,
+        api: Api,
+        repeat_ambiguous: bool,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + fmt::Debug,
+    {
+        let begun = self.clock.now();
+        for tries in 1u32.. {
+            if let Some(reason) = self.stopped() {
+                return Err(stopped(api, reason));
+            }
+            let Some(result) = self.in_flight(attempt()).await else {
+                return Err(stopped(api, "interrupted while AWS had not answered yet"));
+            };
+            let error = match result {
+                Ok(output) => {
+                    tracing::debug!(target: "trading::aws", region = &*api.region, call = %api, "called");
+                    return Ok(output);
+                }
+                Err(error) => describe(&api, &error),
+            };
+            tracing::debug!(
+                target: "trading::aws",
+                region = &*api.region, call = %api, class = ?error.class,
+                code = error.code.as_deref(), request_id = error.request_id.as_deref(),
+                "failed: {}", error.message
+            );
+            let again = match error.class {
+                ErrorClass::Throttled => tries < THROTTLED_ATTEMPTS,
+                ErrorClass::Transient => repeat_ambiguous && tries < TRANSIENT_ATTEMPTS,
+                ErrorClass::NotYetConsistent | ErrorClass::Busy => {
+                    self.clock.since(begun) < CONSISTENCY_LIMIT
+                }
+                _ => false,
+            };
+            if !again || self.pause(self.backoff(tries)).await.is_err() {
+                return Err(error);
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// Waits for a call that is in flight; after an interrupt not for long.
+    async fn in_flight<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(call);
+        tokio::select! {
+            biased;
+            result = &mut call => Some(result),
+            () = self.cancel.cancelled() => tokio::time::timeout(IN_FLIGHT_LIMIT, call).await.ok(),
+        }
+    }
+
+    /// Sleeps, unless the run is stopped first.
+    ///
+    /// # Errors
+    /// Why it was stopped.
+    pub async fn pause(&self, duration: Duration) -> Result<(), &'static str> {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err("interrupted"),
+            () = self.clock.sleep(duration) => self.stopped().map_or(Ok(()), Err),
+        }
+    }
+
+    /// Between half and all of the exponential backoff.
+    fn backoff(&self, tries: u32) -> Duration {
+        let full = FIRST_BACKOFF.saturating_mul(1 << (tries - 1).min(10)).min(LONGEST_BACKOFF);
+        // xorshift: spreading retries needs no better randomness.
+        let step = |mut x: u64| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^ (x << 17)
+        };
+        let drawn = self
+            .jitter
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |x| Some(step(x)))
+            .map_or(0, step);
+        let share = f64::from(u32::try_from(drawn % 1000).unwrap_or(0)) / 1000.0;
+        full.mul_f64(0.5 + share / 2.0)
+    }
+}
+
+fn stopped(api: Api, reason: &str) -> ApiError {
+    let class = ErrorClass::Stopped;
+    ApiError { api, class, code: None, message: reason.to_owned(), request_id: None }
+}
+
+fn describe<E>(api: &Api, error: &SdkError<E, HttpResponse>) -> ApiError
+where
+    E: ProvideErrorMetadata + fmt::Debug,
+{
+    let status = error.raw_response().map_or(0, |raw| raw.status().as_u16());
+    let headers = error.raw_response().map(HttpResponse::headers);
+    let request_id = |headers: &Headers| {
+        let names = ["x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id"];
+        names.iter().find_map(|name| headers.get(*name)).map(str::to_owned)
+    };
+    let request_id = headers.and_then(request_id);
+    let (class, code, message) = match error {
+        SdkError::ServiceError(service) => {
+            let (code, message) = (service.err().code(), service.err().message());
+            let message = message.unwrap_or("no message").to_owned();
+            (classify(code, &message, status), code.map(str::to_owned), message)
+        }
+        SdkError::TimeoutError(_) => (ErrorClass::Transient, None, "no answer in time".to_owned()),
+        SdkError::DispatchFailure(failure) => {
+            let text =
+                causes(failure.as_connector_error().map(|one| one as &dyn std::error::Error));
+            let is_credentials = failure.is_other() || text.contains("credentials");
+            let class =
+                if is_credentials { ErrorClass::Credentials } else { ErrorClass::Transient };
+            (class, None, text)
+        }
+        SdkError::ResponseError(_) => (
+            classify(None, "", status),
+            None,
+            format!("an answer that makes no sense (HTTP {status})"),
+        ),
+        SdkError::ConstructionFailure(failure) => {
+            (ErrorClass::Refused, None, format!("the request cannot be built: {failure:?}"))
+        }
+        other => (ErrorClass::Refused, None, format!("{other:?}")),
+    };
+    ApiError { api: api.clone(), class, code, message, request_id }
+}
+
+/// The texts of an error and of everything that caused it.
+fn causes(mut error: Option<&dyn std::error::Error>) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    while let Some(one) = error {
+        let text = one.to_string();
+        if texts.last() != Some(&text) {
+            texts.push(text);
+        }
+        error = one.source();
+    }
+    if texts.is_empty() { "the request could not be sent".into() } else { texts.join(": ") }
+}

@@ -1,0 +1,67 @@
+//! Waiting until something that AWS does in its own time is done.
+
+use std::time::Duration;
+
+use super::{ApiError, session::Session};
+
+/// What a look at the thing showed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress<T> {
+    /// It is done.
+    Done(T),
+    /// It is on its way; the text says where, for the log and for a timeout's message.
+    Pending(String),
+    /// It will never be done; the text says why.
+    Failed(String),
+}
+
+/// Why waiting ended without the thing being done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WaitError {
+    /// Looking failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// It will never be done.
+    #[error("{0}")]
+    Failed(String),
+    /// The run was stopped meanwhile.
+    #[error("{reason} while it was still {state}")]
+    Stopped {
+        /// `interrupted`, or that the timeout has passed.
+        reason: &'static str,
+        /// The last state seen.
+        state: String,
+    },
+}
+
+/// The first pause between two looks.
+const SHORTEST: Duration = Duration::from_secs(1);
+/// The longest pause: what AWS's own waiters use.
+const LONGEST: Duration = Duration::from_secs(30);
+/// A pause is this share of the time waited so far, so that no wait lasts more than that much longer than
+/// the thing itself, and a wait of an hour asks about 90 times.
+const SHARE: f64 = 0.04;
+
+impl Session {
+    /// Looks, with growing pauses, until the thing is done.
+    ///
+    /// # Errors
+    /// The look failed for good, the thing will never be done, or the run was stopped.
+    pub async fn wait<T, F>(&self, look: impl Fn() -> F) -> Result<T, WaitError>
+    where
+        F: Future<Output = Result<Progress<T>, ApiError>>,
+    {
+        let begun = self.clock.now();
+        loop {
+            let state = match look().await? {
+                Progress::Done(value) => return Ok(value),
+                Progress::Failed(why) => return Err(WaitError::Failed(why)),
+                Progress::Pending(state) => state,
+            };
+            let pause = self.clock.since(begun).mul_f64(SHARE).clamp(SHORTEST, LONGEST);
+            if let Err(reason) = self.pause(pause).await {
+                return Err(WaitError::Stopped { reason, state });
+            }
+        }
+    }
+}

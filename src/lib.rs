@@ -1,0 +1,8 @@
+//! `trading_dr_cluster`: a whole PostgreSQL disaster-recovery stack on AWS as one Terraform resource.
+//!
+//! Observe, decide, act: a configuration becomes a [`provider`] draft; what AWS holds is observed; pure
+//! code decides what is to change; an executor does it. Imports run one way, from `provider` down.
+
+pub mod aws;
+pub mod plugin;
+pub mod provider;

@@ -1,0 +1,68 @@
+//! The provider's entry: serves Terraform, and explains itself when run by hand.
+
+use std::{process::ExitCode, sync::Arc};
+
+use trading::{plugin, provider::TradingProvider};
+
+const EXPLANATION: &str = "\
+This is a Terraform provider. Terraform starts it; run by hand it does nothing.
+
+To use it, name it in a configuration and run `terraform init`:
+
+    terraform {
+      required_providers {
+        trading = {
+          source = \"tradingdr/trading\"
+        }
+      }
+    }
+
+To try a build of your own without a registry, name its folder in ~/.terraformrc (and leave out `terraform init`):
+
+    provider_installation {
+      dev_overrides {
+        \"tradingdr/trading\" = \"/folder/of/this/program\"
+      }
+      direct {}
+    }
+
+`--version` prints the version.
+";
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> ExitCode {
+    if std::env::args().nth(1).is_some_and(|argument| argument == "--version" || argument == "-V") {
+        return say(
+            &mut std::io::stdout(),
+            concat!("terraform-provider-trading ", env!("CARGO_PKG_VERSION"), "\n"),
+            ExitCode::SUCCESS,
+        );
+    }
+    let environment = |name: &str| std::env::var(name).ok();
+    let Some(cookie) = plugin::Cookie::read(environment) else {
+        let help = std::env::args().nth(1).is_some_and(|argument| argument == "--help");
+        let code = if help { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return say(&mut std::io::stderr(), EXPLANATION, code);
+    };
+    plugin::init_logging(plugin::level_from_environment(environment));
+    match plugin::serve(Arc::new(TradingProvider::new()), &cookie).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                text = format!("{text}: {cause}");
+                source = cause.source();
+            }
+            tracing::error!("{text}");
+            say(&mut std::io::stderr(), &format!("{text}\n"), ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Writes without caring whether anybody reads.
+fn say(out: &mut dyn std::io::Write, text: &str, code: ExitCode) -> ExitCode {
+    let _ = out.write_all(text.as_bytes());
+    let _ = out.flush();
+    code
+}

@@ -1,0 +1,59 @@
+//! What may be written in HCL: the provider's configuration.
+
+use crate::plugin::{Attribute, Nesting, Presence, Schema, Type};
+
+/// The provider's own configuration. Credentials are found as every AWS tool finds them; regions belong
+/// to the resource.
+pub(super) fn provider() -> Schema {
+    Schema {
+        version: 0,
+        description: "Builds PostgreSQL disaster-recovery clusters on AWS. Credentials come from where \
+                      every AWS tool finds them: environment, shared files, SSO, web identity, \
+                      instance and container roles.",
+        attributes: vec![
+            Attribute::optional(
+                "profile",
+                Type::String,
+                "The profile of the shared AWS configuration to use. Default: `AWS_PROFILE`, then `default`.",
+            ),
+            Attribute::nested(
+                "assume_role",
+                Nesting::List,
+                Presence::Optional,
+                vec![
+                    Attribute::required("role_arn", Type::String, "The ARN of the role to assume."),
+                    Attribute::optional(
+                        "session_name",
+                        Type::String,
+                        "The name of the session. Default: `terraform-provider-trading`.",
+                    ),
+                    Attribute::optional(
+                        "external_id",
+                        Type::String,
+                        "The external id that the role's trust policy asks for.",
+                    ),
+                    Attribute::optional(
+                        "policy",
+                        Type::String,
+                        "A policy in JSON that narrows the session further.",
+                    ),
+                ],
+                "Roles to assume before anything is called, one after the other.",
+            ),
+            Attribute::nested(
+                "default_tags",
+                Nesting::Single,
+                Presence::Optional,
+                vec![Attribute::optional("tags", Type::string_map(), "The tags.")],
+                "Tags for everything that the provider makes. A resource's own `tags` win.",
+            ),
+            Attribute::optional(
+                "endpoints",
+                Type::string_map(),
+                "Other endpoints by service (`ec2`, `iam`, `kms`, `logs`, `rds`, `route53`, \
+                 `secretsmanager`, `ssm`, `sts`, `tagging`), for every region. AWS's own variables \
+                 `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>` work too.",
+            ),
+        ],
+    }
+}

@@ -1,0 +1,5 @@
+//! The plugin host, called as Terraform core calls it, and as core never would.
+
+mod callers;
+mod host;
+pub mod toy;

@@ -1,0 +1,6 @@
+//! Every integration test, in one program: each further test program would link the AWS SDK again.
+
+#![allow(missing_docs, unreachable_pub, clippy::needless_pass_by_value)]
+
+mod conformance;
+mod support;

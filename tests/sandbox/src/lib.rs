@@ -1,0 +1,1 @@
+//! A strict simulated AWS of exactly the operations that the provider uses.
