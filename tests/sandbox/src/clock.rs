@@ -1,0 +1,83 @@
+//! The sandbox's time: tokio's, so that a paused runtime makes it virtual, passing at a scale that can be
+//! changed while it runs.
+
+use std::fmt;
+
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use tokio::time::Instant;
+
+/// A moment, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub u64);
+
+impl Time {
+    /// Seconds since 1970 with a fraction, as AWS's JSON protocols write it.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn as_seconds(self) -> f64 {
+        self.0 as f64 / 1000.0
+    }
+
+    /// So many seconds later.
+    #[must_use]
+    pub fn plus_seconds(self, seconds: u64) -> Self {
+        Self(self.0 + seconds * 1000)
+    }
+
+    fn as_datetime(self) -> OffsetDateTime {
+        OffsetDateTime::UNIX_EPOCH + std::time::Duration::from_millis(self.0)
+    }
+
+    /// As the header `Date` writes it.
+    pub(crate) fn http_date(self) -> String {
+        const FORMAT: &[time::format_description::BorrowedFormatItem<'_>] = time::macros::format_description!(
+            "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+        );
+        self.as_datetime().format(FORMAT).unwrap_or_default()
+    }
+
+    /// The moment as the weekday (Monday is 0) and the minute of the day, in UTC.
+    pub(crate) fn weekday_and_minute(self) -> (u64, u64) {
+        let at = self.as_datetime();
+        let weekday = u64::from(at.weekday().number_days_from_monday());
+        (weekday, u64::from(at.hour()) * 60 + u64::from(at.minute()))
+    }
+}
+
+/// ISO 8601, as AWS's XML protocols write it.
+impl fmt::Display for Time {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.as_datetime().format(&Rfc3339).map_err(|_| fmt::Error)?)
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SimClock {
+    base: Time,
+    anchor: Instant,
+    scale: f64,
+}
+
+impl SimClock {
+    pub(crate) fn new(base: Time, scale: f64) -> Self {
+        Self { base, anchor: Instant::now(), scale }
+    }
+
+    pub(crate) fn now(&self) -> Time {
+        let passed = self.anchor.elapsed().mul_f64(self.scale);
+        Time(self.base.0 + u64::try_from(passed.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn scale(&self) -> f64 {
+        self.scale
+    }
+
+    /// From now on at another scale; the present moment does not jump.
+    pub(crate) fn rescale(&mut self, scale: f64) {
+        *self = Self::new(self.now(), scale);
+    }
+
+    /// Jumps ahead.
+    pub(crate) fn advance(&mut self, seconds: u64) {
+        *self = Self::new(self.now().plus_seconds(seconds), self.scale);
+    }
+}

@@ -1,0 +1,117 @@
+//! The sandbox's own endpoints, under `/_sandbox/`; the crate's documentation describes them.
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{faults::Fault, server::Sandbox, world::World};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClockChange {
+    scale: Option<f64>,
+    advance_seconds: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FaultChange {
+    #[serde(default)]
+    faults: Vec<Fault>,
+    #[serde(default)]
+    down: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Drift {
+    region: String,
+    kind: String,
+    id: String,
+    /// A merge patch; without one the record is removed.
+    set: Option<Value>,
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| error.to_string())
+}
+
+pub(crate) fn handle(sandbox: &Sandbox, request: &Request<Bytes>) -> Response<Bytes> {
+    let path = request.uri().path().trim_start_matches("/_sandbox/");
+    let (status, body) = match answer(sandbox, request.method(), path, request.body()) {
+        Ok(Some(body)) => (200, body),
+        Ok(None) => (404, json!({"error": format!("there is no {} {path}", request.method())})),
+        Err(error) => (400, json!({"error": error})),
+    };
+    let response = Response::builder().status(status).header("content-type", "application/json");
+    response.body(Bytes::from(format!("{body:#}\n"))).unwrap_or_default()
+}
+
+fn answer(
+    sandbox: &Sandbox,
+    method: &Method,
+    path: &str,
+    body: &Bytes,
+) -> Result<Option<Value>, String> {
+    let mut inner = sandbox.lock();
+    Ok(Some(match (method, path) {
+        (&Method::GET, "network") => inner.world.network(),
+        (&Method::GET, "inventory") => inner.present().inventory(),
+        (&Method::GET, "leftovers") => json!(inner.present().leftovers()),
+        (&Method::GET, "calls") => json!(inner.world.calls),
+        (&Method::DELETE, "calls") => {
+            inner.world.calls.clear();
+            json!([])
+        }
+        (&Method::GET, "clock") => clock(sandbox_clock(&mut inner)),
+        (&Method::POST, "clock") => {
+            let change: ClockChange = parsed(body)?;
+            if let Some(scale) = change.scale {
+                if !(scale > 0.0 && scale <= 100_000.0) {
+                    return Err("scale must be above 0 and at most 100000".into());
+                }
+                inner.clock.rescale(scale);
+            }
+            if let Some(seconds) = change.advance_seconds {
+                inner.clock.advance(seconds);
+            }
+            clock(sandbox_clock(&mut inner))
+        }
+        (&Method::GET, "faults") => json!({"faults": inner.world.faults, "down": inner.world.down}),
+        (&Method::POST, "faults") => {
+            let change: FaultChange = parsed(body)?;
+            inner.world.faults.extend(change.faults);
+            inner.world.down.extend(change.down);
+            json!({"faults": inner.world.faults, "down": inner.world.down})
+        }
+        (&Method::DELETE, "faults") => {
+            inner.world.faults.clear();
+            inner.world.down.clear();
+            json!({"faults": [], "down": []})
+        }
+        (&Method::POST, "drift") => {
+            let drift: Drift = parsed(body)?;
+            let world = inner.present();
+            world.drift(&drift.region, &drift.kind, &drift.id, drift.set.as_ref())?;
+            json!({})
+        }
+        (&Method::POST, "reset") => {
+            let now = inner.clock.now();
+            inner.world = World::seeded(now);
+            json!({})
+        }
+        _ => return Ok(None),
+    }))
+}
+
+type ClockView = (String, f64, Option<String>);
+
+fn sandbox_clock(inner: &mut crate::server::Inner) -> ClockView {
+    let next = inner.present().next_event().map(|at| at.to_string());
+    (inner.clock.now().to_string(), inner.clock.scale(), next)
+}
+
+fn clock((now, scale, next): ClockView) -> Value {
+    json!({"now": now, "scale": scale, "next_event": next})
+}

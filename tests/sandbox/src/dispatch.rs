@@ -1,0 +1,307 @@
+//! From an HTTP request to an operation and back: who calls, what, with which parameters, and whether IAM
+//! lets them.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    faults::Effect,
+    iam::{self, Need, Principal},
+    request::{Failure, Reply, Request},
+    services::{self, Operation, Service},
+    wire::{Protocol, query, xml},
+    world::{GLOBAL, World},
+};
+
+/// A call that was made.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct CallRecord {
+    /// When, in milliseconds since 1970.
+    pub at: u64,
+    /// As IAM spells it.
+    pub service: String,
+    /// The operation.
+    pub operation: String,
+    /// The region that was called.
+    pub region: String,
+    /// The parameters; what is secret is not kept.
+    pub parameters: Value,
+    /// AWS's error code, if it said no.
+    pub error: Option<String>,
+}
+
+/// A request as it came in.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Incoming {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) target: Option<String>,
+    pub(crate) authorization: Option<String>,
+    pub(crate) body: Vec<u8>,
+}
+
+/// An answer, and what is done to it on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: String,
+    pub(crate) request_id: String,
+    pub(crate) effect: Option<Effect>,
+}
+
+/// Parameters whose values are kept out of the call log.
+const SECRET: &[&str] = &["MasterUserPassword", "SecretString"];
+
+struct Scope {
+    access_key: String,
+    region: String,
+    service: String,
+}
+
+/// The scope of a signature: `Credential=key/date/region/service/aws4_request`.
+fn scope(header: &str) -> Option<Scope> {
+    let credential = header.split("Credential=").nth(1)?.split([',', ' ']).next()?;
+    let parts: Vec<_> = credential.split('/').collect();
+    let [key, _, region, service, "aws4_request"] = parts[..] else { return None };
+    let service = if service == "monitoring" { "cloudwatch" } else { service };
+    Some(Scope {
+        access_key: key.to_owned(),
+        region: region.to_owned(),
+        service: service.to_owned(),
+    })
+}
+
+fn principal(world: &World, access_key: &str) -> Result<Principal, Failure> {
+    let record = world.get(GLOBAL, "access-key", access_key).ok_or_else(|| {
+        let message = "The security token included in the request is invalid.";
+        Failure::new("InvalidClientTokenId", message)
+    })?;
+    if record["_expires"].as_u64().is_some_and(|at| at <= world.now.0) {
+        let message = "The security token included in the request is expired";
+        return Err(Failure::new("ExpiredToken", message));
+    }
+    let text = |name: &str| record[name].as_str().unwrap_or_default().to_owned();
+    Ok(Principal {
+        arn: text("_arn"),
+        kind: if record["_kind"] == "role" { "role" } else { "user" },
+        name: text("_name"),
+        id: text("_id"),
+        session_policy: Some(record["_session_policy"].clone()).filter(|one| !one.is_null()),
+    })
+}
+
+/// The name of the operation and its parameters.
+fn decode(service: &Service, incoming: &Incoming) -> Option<(String, Value)> {
+    match service.protocol {
+        Protocol::Query | Protocol::Ec2 => {
+            let body = std::str::from_utf8(&incoming.body).ok()?;
+            let mut params = query::parse(body)?;
+            let members = params.as_object_mut()?;
+            let action = members.shift_remove("Action")?.as_str()?.to_owned();
+            members.shift_remove("Version");
+            Some((action, params))
+        }
+        Protocol::Json => {
+            let (_, operation) = incoming.target.as_ref()?.split_once('.')?;
+            let params = if incoming.body.is_empty() {
+                json!({})
+            } else {
+                serde_json::from_slice(&incoming.body).ok()?
+            };
+            Some((operation.to_owned(), params))
+        }
+        Protocol::RestXml => services::route53::decode(incoming),
+    }
+}
+
+/// Handles one request. The world stands at the moment of its arrival.
+pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
+    let request_id = world.uuid();
+    let mut out = Outgoing {
+        status: 400,
+        content_type: "text/xml",
+        body: String::new(),
+        request_id: request_id.clone(),
+        effect: None,
+    };
+    let Some(scope) = incoming.authorization.as_deref().and_then(scope) else {
+        out.status = 403;
+        out.body =
+            "<ErrorResponse><Error><Code>MissingAuthenticationToken</Code><Message>Request is \
+                    missing Authentication Token</Message></Error></ErrorResponse>"
+                .into();
+        return out;
+    };
+    let Some(service) = services::find(&scope.service) else {
+        out.status = 501;
+        out.body = format!("the sandbox has no service {}", scope.service);
+        return out;
+    };
+    let Some((name, params)) = decode(service, incoming) else {
+        let failure = Failure::new("InvalidAction", "The request cannot be read.");
+        return encode(service, "Unknown", Err(failure), out);
+    };
+    if service.protocol == Protocol::Json {
+        out.content_type = "application/x-amz-json-1.1";
+    }
+    let mut effect = crate::faults::striking(&mut world.faults, service.name, &name, &scope.region);
+    if effect.is_none() && world.down.contains(&scope.region) && !service.global {
+        effect = Some(Effect::DropBefore);
+    }
+    let reply = match &effect {
+        Some(Effect::Throttle) => Err(throttled(service)),
+        Some(Effect::Fail { code, message, status }) => {
+            Err(Failure { status: *status, code: code.clone(), message: message.clone() })
+        }
+        Some(Effect::Hang | Effect::DropBefore) => Ok(Value::Null),
+        Some(Effect::Delay { .. } | Effect::DropAfter) | None => {
+            run(world, service, &scope, &name, &params)
+        }
+    };
+    let error = match (&effect, &reply) {
+        (Some(Effect::Hang), _) => Some("(never answered)".to_owned()),
+        (Some(Effect::DropBefore), _) => Some("(connection lost before)".to_owned()),
+        (Some(Effect::DropAfter), _) => Some("(connection lost after)".to_owned()),
+        (_, reply) => reply.as_ref().err().map(|failure| failure.code.clone()),
+    };
+    let mut parameters = params;
+    for secret in SECRET {
+        if !parameters[*secret].is_null() {
+            parameters[*secret] = "(secret)".into();
+        }
+    }
+    world.calls.push(CallRecord {
+        at: world.now.0,
+        service: service.name.to_owned(),
+        operation: name.clone(),
+        region: scope.region,
+        parameters,
+        error,
+    });
+    out.effect = effect;
+    encode(service, &name, reply, out)
+}
+
+fn throttled(service: &Service) -> Failure {
+    match service.protocol {
+        Protocol::Ec2 => Failure {
+            status: 503,
+            ..Failure::new("RequestLimitExceeded", "Request limit exceeded.")
+        },
+        Protocol::Json => Failure::new("ThrottlingException", "Rate exceeded"),
+        Protocol::Query | Protocol::RestXml => Failure::new("Throttling", "Rate exceeded"),
+    }
+}
+
+fn run(world: &mut World, service: &Service, scope: &Scope, name: &str, params: &Value) -> Reply {
+    let Some(operation) = service.operations.iter().find(|one| one.name == name) else {
+        let message = format!("the sandbox does not implement {}:{name}", service.name);
+        return Err(Failure { status: 501, code: "NotImplemented".into(), message });
+    };
+    check_members(operation, params)?;
+    let request = Request {
+        region: scope.region.clone(),
+        principal: principal(world, &scope.access_key)?,
+        params: params.clone(),
+        now: world.now,
+        service: service.name,
+    };
+    for mut need in (operation.access)(world, &request) {
+        if need.action.is_empty() {
+            need.action = format!("{}:{name}", service.name);
+        }
+        authorise(world, &request, need)?;
+    }
+    (operation.run)(world, &request)
+}
+
+/// Parameters that are not implemented are refused, never ignored.
+fn check_members(operation: &Operation, params: &Value) -> Result<(), Failure> {
+    let known = |name: &str| operation.members.split(' ').any(|member| member == name);
+    let odd = params.as_object().into_iter().flatten().find(|(name, _)| !known(name));
+    odd.map_or(Ok(()), |(member, _)| {
+        let message = format!("the sandbox does not implement {member} of {}", operation.name);
+        Err(Failure { status: 501, code: "NotImplemented".into(), message })
+    })
+}
+
+/// Checks one need, with the context that every call has.
+pub(crate) fn authorise(world: &World, request: &Request, need: Need) -> Result<(), Failure> {
+    let mut need = need
+        .with("aws:RequestedRegion", &request.region)
+        .with("aws:PrincipalArn", &request.principal.arn);
+    let requested = services::requested_tags(request);
+    if !requested.is_empty() {
+        need.context.push(("aws:TagKeys".into(), requested.keys().cloned().collect()));
+    }
+    for (key, value) in requested {
+        let value = value.as_str().unwrap_or_default().to_owned();
+        need.context.push((format!("aws:RequestTag/{key}"), vec![value]));
+    }
+    if iam::allowed(world, &request.principal, &need) {
+        Ok(())
+    } else {
+        Err(iam::denial(request.service, &request.principal, &need))
+    }
+}
+
+fn encode(service: &Service, name: &str, reply: Reply, mut out: Outgoing) -> Outgoing {
+    let id = &out.request_id;
+    (out.status, out.body) = match (service.protocol, reply) {
+        (Protocol::Json, Ok(Value::Null)) => (200, "{}".to_owned()),
+        (Protocol::Json, Ok(value)) => (200, value.to_string()),
+        (Protocol::Json, Err(failure)) => {
+            let body = json!({"__type": failure.code, "message": failure.message});
+            (failure.status, body.to_string())
+        }
+        (Protocol::Query, Ok(value)) => {
+            let result = xml::render(&value);
+            let body = format!(
+                "<{name}Response xmlns=\"{}\"><{name}Result>{result}</{name}Result><ResponseMetadata>\
+                 <RequestId>{id}</RequestId></ResponseMetadata></{name}Response>",
+                service.namespace
+            );
+            (200, body)
+        }
+        (Protocol::Ec2, Ok(value)) => {
+            let result = xml::render(&value);
+            let body = format!(
+                "<{name}Response xmlns=\"{}\"><requestId>{id}</requestId>{result}</{name}Response>",
+                service.namespace
+            );
+            (200, body)
+        }
+        (Protocol::RestXml, Ok(value)) => {
+            let result = xml::render(&value);
+            let body = format!(
+                "<{name}Response xmlns=\"{}\">{result}</{name}Response>",
+                service.namespace
+            );
+            (200, body)
+        }
+        (Protocol::Ec2, Err(failure)) => {
+            let error = failed(&failure);
+            let body = format!(
+                "<Response><Errors><Error>{error}</Error></Errors><RequestID>{id}</RequestID></Response>"
+            );
+            (failure.status, body)
+        }
+        (Protocol::Query | Protocol::RestXml, Err(failure)) => {
+            let fault = if failure.status < 500 { "Sender" } else { "Receiver" };
+            let error = failed(&failure);
+            let body = format!(
+                "<ErrorResponse xmlns=\"{}\"><Error><Type>{fault}</Type>{error}</Error><RequestId>{id}\
+                 </RequestId></ErrorResponse>",
+                service.namespace
+            );
+            (failure.status, body)
+        }
+    };
+    out
+}
+
+fn failed(failure: &Failure) -> String {
+    format!("<Code>{}</Code><Message>{}</Message>", failure.code, xml::escape(&failure.message))
+}

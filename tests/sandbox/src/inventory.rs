@@ -1,0 +1,100 @@
+//! What exists that was not there in the beginning.
+
+use serde_json::{Value, json};
+
+use crate::{
+    services::{ec2, kms},
+    world::{World, shown, tags},
+};
+
+impl World {
+    /// Everything that was made, by region, kind and id, with its tags; routes are listed on their own.
+    pub fn inventory(&self) -> Value {
+        let mut all = json!({});
+        for (region, kind, table) in self.tables() {
+            for (id, record) in table {
+                if kind == ec2::ROUTE_TABLE {
+                    for route in made_routes(record) {
+                        let cidr = route["destinationCidrBlock"].as_str().unwrap_or_default();
+                        all[region]["route"][format!("{id} {cidr}")] = route.clone();
+                    }
+                }
+                if record["_account"] == true || kind == "access-key" {
+                    continue;
+                }
+                let mut view = shown(record);
+                view["Tags"] = Value::Object(tags(record));
+                all[region][kind][id] = view;
+            }
+        }
+        all
+    }
+
+    /// The ids of [`World::inventory`] without what AWS keeps for a while on its own: keys pending deletion,
+    /// peerings and secrets that are deleted already, RDS's shared log group.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut all = Vec::new();
+        for (region, kinds) in self.inventory().as_object().into_iter().flatten() {
+            for (kind, table) in kinds.as_object().into_iter().flatten() {
+                for (id, record) in table.as_object().into_iter().flatten() {
+                    let code = record["status"]["code"].as_str();
+                    let lapses = (kind == "kms-key" && kms::is_pending(record))
+                        || matches!(code, Some("deleted" | "failed"))
+                        || !record["DeletedDate"].is_null()
+                        || id == "RDSOSMetrics";
+                    if !lapses {
+                        all.push(format!("{region}/{kind}/{id}"));
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// Changes or removes a record behind everybody's back.
+    ///
+    /// # Errors
+    /// No such record; the text says what there is.
+    pub fn drift(
+        &mut self,
+        region: &str,
+        kind: &str,
+        id: &str,
+        change: Option<&Value>,
+    ) -> Result<(), String> {
+        let Some(table) = self.table_named(region, kind) else {
+            return Err(format!("there is no {kind} in {region}"));
+        };
+        match change {
+            None => table.remove(id).map(|_| ()),
+            Some(change) => table.get_mut(id).map(|record| merge(record, change)),
+        }
+        .ok_or_else(|| {
+            let known: Vec<_> = table.keys().cloned().collect();
+            format!("there is no {kind} {id} in {region}, only {}", known.join(", "))
+        })
+    }
+}
+
+fn made_routes(table: &Value) -> impl Iterator<Item = &Value> {
+    let all = table["routeSet"]["item"].as_array().into_iter().flatten();
+    all.filter(|route| route["origin"] == "CreateRoute" && route["_account"] != true)
+}
+
+/// JSON merge patch: objects are merged, null removes, everything else replaces.
+fn merge(into: &mut Value, change: &Value) {
+    match change {
+        Value::Object(members) => {
+            for (name, value) in members {
+                if value.is_null() {
+                    if let Some(object) = into.as_object_mut() {
+                        object.shift_remove(name);
+                    }
+                } else {
+                    merge(&mut into[name], value);
+                }
+            }
+        }
+        other => *into = other.clone(),
+    }
+}

@@ -1,0 +1,131 @@
+//! Route tables and their routes.
+
+use serde_json::{Value, json};
+
+use super::{PEERING, ROUTE_TABLE, peering, select, text_at, with_tags};
+use crate::{
+    iam::Need,
+    request::{Failure, Reply, Request},
+    world::World,
+};
+
+pub(super) fn access(world: &World, request: &Request) -> Vec<Need> {
+    let id = request.text("RouteTableId").unwrap_or_default();
+    let record = world.get(&request.region, ROUTE_TABLE, id);
+    vec![Need::new("", request.arn("ec2", &format!("route-table/{id}"))).on(record)]
+}
+
+fn missing(id: &str) -> Failure {
+    Failure::new("InvalidRouteTableID.NotFound", format!("The routeTable ID '{id}' does not exist"))
+}
+
+fn association(record: &Value, member: &str) -> Vec<String> {
+    let all = record["associationSet"]["item"].as_array().into_iter().flatten();
+    all.filter_map(|one| one[member].as_str().map(str::to_owned)).collect()
+}
+
+pub(super) fn describe(world: &mut World, request: &Request) -> Reply {
+    let rows: &[super::FilterRow] = &[
+        ("vpc-id", |one| text_at(one, "/vpcId")),
+        ("route-table-id", |one| text_at(one, "/routeTableId")),
+        ("association.subnet-id", |one| association(one, "subnetId")),
+        ("route.vpc-peering-connection-id", |one| {
+            let all = one["routeSet"]["item"].as_array().into_iter().flatten();
+            all.filter_map(|one| one["vpcPeeringConnectionId"].as_str().map(str::to_owned))
+                .collect()
+        }),
+    ];
+    let (mut items, next) = select(world, request, ROUTE_TABLE, "RouteTableId", rows, &missing)?;
+    for table in &mut items {
+        for route in table["routeSet"]["item"].as_array_mut().into_iter().flatten() {
+            if let Some(id) = route["vpcPeeringConnectionId"].as_str() {
+                // A route whose peering is gone stays behind and swallows traffic.
+                let alive = world.get(&request.region, PEERING, id);
+                let alive = alive.is_some_and(|one| one["status"]["code"] == peering::AVAILABLE);
+                route["state"] = if alive { "active" } else { "blackhole" }.into();
+            }
+        }
+    }
+    let items: Vec<Value> = items.iter().map(with_tags).collect();
+    Ok(json!({"routeTableSet": {"item": items}, "nextToken": next}))
+}
+
+struct Target<'a> {
+    table: &'a str,
+    cidr: &'a str,
+}
+
+fn target<'a>(world: &World, request: &'a Request) -> Result<Target<'a>, Failure> {
+    let table = request.required("RouteTableId")?;
+    let cidr = request.required("DestinationCidrBlock")?;
+    world.get(&request.region, ROUTE_TABLE, table).ok_or_else(|| missing(table))?;
+    if !cidr.contains('/') {
+        let message = format!(
+            "Value ({cidr}) for parameter destinationCidrBlock is invalid. This is not a valid CIDR block."
+        );
+        return Err(Failure::new("InvalidParameterValue", message));
+    }
+    Ok(Target { table, cidr })
+}
+
+fn routes<'a>(world: &'a mut World, region: &str, table: &str) -> Option<&'a mut Vec<Value>> {
+    world.get_mut(region, ROUTE_TABLE, table)?["routeSet"]["item"].as_array_mut()
+}
+
+fn checked_peering(world: &World, request: &Request) -> Result<String, Failure> {
+    let id = request.required("VpcPeeringConnectionId")?;
+    let peering = world.get(&request.region, PEERING, id).ok_or_else(|| peering::missing(id))?;
+    let code = peering["status"]["code"].as_str().unwrap_or_default();
+    if matches!(
+        code,
+        "failed" | "deleted" | "deleting" | "expired" | "rejected" | "initiating-request"
+    ) {
+        let message = format!("vpcPeeringConnection {id} is not in a valid state");
+        return Err(Failure::new("InvalidStateTransition", message));
+    }
+    Ok(id.to_owned())
+}
+
+pub(super) fn create(world: &mut World, request: &Request) -> Reply {
+    let Target { table, cidr } = target(world, request)?;
+    let peering = checked_peering(world, request)?;
+    let all = routes(world, &request.region, table).ok_or_else(|| missing(table))?;
+    if let Some(present) = all.iter().find(|one| one["destinationCidrBlock"] == cidr) {
+        if present["vpcPeeringConnectionId"] == peering.as_str() {
+            return Ok(json!({"return": true}));
+        }
+        let message = format!("The route identified by {cidr} already exists.");
+        return Err(Failure::new("RouteAlreadyExists", message));
+    }
+    all.push(json!({
+        "destinationCidrBlock": cidr, "vpcPeeringConnectionId": peering, "state": "active", "origin": "CreateRoute",
+    }));
+    Ok(json!({"return": true}))
+}
+
+pub(super) fn replace(world: &mut World, request: &Request) -> Reply {
+    let Target { table, cidr } = target(world, request)?;
+    let peering = checked_peering(world, request)?;
+    let all = routes(world, &request.region, table).ok_or_else(|| missing(table))?;
+    let present = all.iter_mut().find(|one| one["destinationCidrBlock"] == cidr);
+    let route = present.ok_or_else(|| {
+        let message = format!("There is no route defined for '{cidr}' in the route table.");
+        Failure::new("InvalidParameterValue", message)
+    })?;
+    *route = json!({
+        "destinationCidrBlock": cidr, "vpcPeeringConnectionId": peering, "state": "active", "origin": "CreateRoute",
+    });
+    Ok(json!({"return": true}))
+}
+
+pub(super) fn delete(world: &mut World, request: &Request) -> Reply {
+    let Target { table, cidr } = target(world, request)?;
+    let all = routes(world, &request.region, table).ok_or_else(|| missing(table))?;
+    let before = all.len();
+    all.retain(|one| one["destinationCidrBlock"] != cidr || one["gatewayId"] == "local");
+    if all.len() == before {
+        let message = format!("no route with destination-cidr-block {cidr} in route table {table}");
+        return Err(Failure::new("InvalidRoute.NotFound", message));
+    }
+    Ok(json!({"return": true}))
+}

@@ -1,0 +1,186 @@
+//! CloudWatch Logs: groups.
+
+use serde_json::{Value, json};
+
+use super::{Operation, Service, op, page};
+use crate::{
+    iam::{self, Need},
+    request::{Failure, Reply, Request},
+    services::kms,
+    wire::Protocol,
+    world::{World, shown, tags},
+};
+
+pub(crate) const SERVICE: Service = Service {
+    name: "logs",
+    protocol: Protocol::Json,
+    namespace: "",
+    global: false,
+    operations: OPERATIONS,
+};
+
+pub(crate) const KIND: &str = "log-group";
+
+/// What PutRetentionPolicy takes, in days.
+const RETENTIONS: &[i64] = &[
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922,
+    3288, 3653,
+];
+
+const OPERATIONS: &[Operation] = &[
+    op("CreateLogGroup", "logGroupName kmsKeyId tags", on_group, create),
+    op(
+        "DescribeLogGroups",
+        "logGroupNamePrefix nextToken limit",
+        |_, request| vec![Need::new("", request.arn("logs", "log-group:*"))],
+        describe,
+    ),
+    op("DeleteLogGroup", "logGroupName", on_group, |world, request| {
+        let name = found(world, request)?;
+        world.remove(&request.region, KIND, &name);
+        Ok(Value::Null)
+    }),
+    op("PutRetentionPolicy", "logGroupName retentionInDays", on_group, |world, request| {
+        let name = found(world, request)?;
+        let days = request.number("retentionInDays").unwrap_or(0);
+        if !RETENTIONS.contains(&days) {
+            let message = format!(
+                "1 validation error detected: Value '{days}' at 'retentionInDays' failed to satisfy constraint: Member must satisfy enum value set"
+            );
+            return Err(Failure::new("InvalidParameterException", message));
+        }
+        group_mut(world, request, &name)?["retentionInDays"] = days.into();
+        Ok(Value::Null)
+    }),
+    op("DeleteRetentionPolicy", "logGroupName", on_group, |world, request| {
+        let name = found(world, request)?;
+        group_mut(world, request, &name)?["retentionInDays"] = Value::Null;
+        Ok(Value::Null)
+    }),
+    op("AssociateKmsKey", "logGroupName kmsKeyId", on_group, |world, request| {
+        let name = found(world, request)?;
+        let key = request.required("kmsKeyId")?.to_owned();
+        check_key(world, request, &key, &name)?;
+        group_mut(world, request, &name)?["kmsKeyId"] = key.into();
+        Ok(Value::Null)
+    }),
+    op("DisassociateKmsKey", "logGroupName", on_group, |world, request| {
+        let name = found(world, request)?;
+        group_mut(world, request, &name)?["kmsKeyId"] = Value::Null;
+        Ok(Value::Null)
+    }),
+    op("TagResource", "resourceArn tags", on_group, |world, request| {
+        let name = found(world, request)?;
+        let new = request.get("tags").as_object().cloned().unwrap_or_default();
+        let group = group_mut(world, request, &name)?;
+        let mut all = tags(group);
+        all.extend(new);
+        group["_tags"] = Value::Object(all);
+        Ok(Value::Null)
+    }),
+    op("UntagResource", "resourceArn tagKeys", on_group, |world, request| {
+        let name = found(world, request)?;
+        let gone = request.texts("tagKeys");
+        let group = group_mut(world, request, &name)?;
+        let mut all = tags(group);
+        all.retain(|key, _| !gone.contains(key));
+        group["_tags"] = Value::Object(all);
+        Ok(Value::Null)
+    }),
+    op("ListTagsForResource", "resourceArn", on_group, |world, request| {
+        let name = found(world, request)?;
+        Ok(json!({"tags": tags(&world.table(&request.region, KIND)[&name])}))
+    }),
+];
+
+/// The group's name, from itself or from an ARN.
+fn name(request: &Request) -> String {
+    let arn = request.text("resourceArn").map(|arn| arn.splitn(7, ':').last().unwrap_or_default());
+    arn.or_else(|| request.text("logGroupName"))
+        .unwrap_or_default()
+        .trim_end_matches(":*")
+        .to_owned()
+}
+
+fn on_group(world: &World, request: &Request) -> Vec<Need> {
+    let name = name(request);
+    let record = world.get(&request.region, KIND, &name);
+    vec![Need::new("", request.arn("logs", &format!("log-group:{name}"))).on(record)]
+}
+
+fn found(world: &World, request: &Request) -> Result<String, Failure> {
+    let name = name(request);
+    let missing =
+        || Failure::new("ResourceNotFoundException", "The specified log group does not exist.");
+    world.get(&request.region, KIND, &name).map(|_| name.clone()).ok_or_else(missing)
+}
+
+fn group_mut<'a>(
+    world: &'a mut World,
+    request: &Request,
+    name: &str,
+) -> Result<&'a mut Value, Failure> {
+    let missing =
+        || Failure::new("ResourceNotFoundException", "The specified log group does not exist.");
+    world.get_mut(&request.region, KIND, name).ok_or_else(missing)
+}
+
+/// The service itself must be let in by the key's policy, for this very group.
+fn check_key(world: &World, request: &Request, key: &str, name: &str) -> Result<(), Failure> {
+    let group = request.arn("logs", &format!("log-group:{name}"));
+    let need = Need::new("kms:GenerateDataKey", key)
+        .with("kms:EncryptionContext:aws:logs:arn", group.as_str());
+    let service = format!("logs.{}.amazonaws.com", request.region);
+    let usable = kms::usable_arn(world, &request.region, key).is_some_and(|arn| arn == key);
+    if usable && iam::service_may(world, key, &service, &need) {
+        return Ok(());
+    }
+    let message = format!(
+        "The specified KMS key does not exist or is not allowed to be used with Arn '{group}'"
+    );
+    Err(Failure::new("InvalidParameterException", message))
+}
+
+fn create(world: &mut World, request: &Request) -> Reply {
+    let name = request.required("logGroupName")?.to_owned();
+    if name.len() > 512
+        || !name.chars().all(|one| one.is_ascii_alphanumeric() || "_-/.#".contains(one))
+    {
+        return Err(Failure::new("InvalidParameterException", "The log group name is not valid."));
+    }
+    if world.get(&request.region, KIND, &name).is_some() {
+        return Err(Failure::new(
+            "ResourceAlreadyExistsException",
+            "The specified log group already exists",
+        ));
+    }
+    if let Some(key) = request.text("kmsKeyId") {
+        check_key(world, request, key, &name)?;
+    }
+    put(world, &request.region, &name, request.get("kmsKeyId"), request.get("tags"));
+    Ok(Value::Null)
+}
+
+/// Makes a group, as the API and as AWS's own writers do.
+pub(crate) fn put(world: &mut World, region: &str, name: &str, key: &Value, tags: &Value) {
+    let arn = crate::request::arn("logs", region, &format!("log-group:{name}"));
+    let record = json!({
+        "logGroupName": name, "arn": format!("{arn}:*"), "logGroupArn": arn, "kmsKeyId": key,
+        "creationTime": world.now.0, "metricFilterCount": 0, "storedBytes": 0, "logGroupClass": "STANDARD",
+        "_tags": tags.as_object().cloned().unwrap_or_default(), "_arn": arn,
+    });
+    world.put(region, KIND, name, record);
+}
+
+fn describe(world: &mut World, request: &Request) -> Reply {
+    let prefix = request.text("logGroupNamePrefix").unwrap_or_default();
+    let groups: Vec<_> = world
+        .table(&request.region, KIND)
+        .iter()
+        .filter(|(name, _)| name.starts_with(prefix))
+        .map(|(_, group)| shown(group))
+        .collect();
+    let size = usize::try_from(request.number("limit").unwrap_or(50)).unwrap_or(50);
+    let (items, next) = page(&groups, request.text("nextToken"), size);
+    Ok(json!({"logGroups": items, "nextToken": next}))
+}

@@ -1,0 +1,192 @@
+//! Systems Manager: parameters.
+
+use serde_json::{Value, json};
+
+use super::{Operation, Service, op, page};
+use crate::{
+    iam::Need,
+    request::{Failure, Reply, Request, arn, texts},
+    wire::Protocol,
+    world::{World, tag_list, tag_map},
+};
+
+pub(crate) const SERVICE: Service = Service {
+    name: "ssm",
+    protocol: Protocol::Json,
+    namespace: "",
+    global: false,
+    operations: OPERATIONS,
+};
+
+const KIND: &str = "ssm-parameter";
+/// A standard parameter's limit.
+const LONGEST_VALUE: usize = 4096;
+
+const OPERATIONS: &[Operation] = &[
+    op(
+        "PutParameter",
+        "Name Value Type Description Overwrite Tags Tier",
+        |_, request| needs(request, &[request.text("Name").unwrap_or_default()]),
+        put_parameter,
+    ),
+    op(
+        "GetParameter",
+        "Name",
+        |_, request| needs(request, &[request.text("Name").unwrap_or_default()]),
+        get_parameter,
+    ),
+    op(
+        "GetParametersByPath",
+        "Path Recursive MaxResults NextToken",
+        |_, request| needs(request, &[request.text("Path").unwrap_or_default()]),
+        get_by_path,
+    ),
+    op(
+        "DeleteParameter",
+        "Name",
+        |_, request| needs(request, &[request.text("Name").unwrap_or_default()]),
+        |world, request| {
+            let name = request.required("Name")?;
+            world.remove(&request.region, KIND, name).map(|_| json!({})).ok_or_else(missing)
+        },
+    ),
+    op(
+        "DeleteParameters",
+        "Names",
+        |_, request| {
+            let names = request.texts("Names");
+            needs(request, &names.iter().map(String::as_str).collect::<Vec<_>>())
+        },
+        delete_parameters,
+    ),
+    op(
+        "AddTagsToResource",
+        "ResourceType ResourceId Tags",
+        |_, request| needs(request, &[request.text("ResourceId").unwrap_or_default()]),
+        |world, request| {
+            let name = request.required("ResourceId")?;
+            let record = world.get_mut(&request.region, KIND, name).ok_or_else(|| {
+                Failure::new("InvalidResourceId", "The resource ID is not valid.")
+            })?;
+            let mut tags = crate::world::tags(record);
+            tags.extend(tag_map(request.get("Tags"), "Key", "Value"));
+            record["_tags"] = Value::Object(tags);
+            Ok(json!({}))
+        },
+    ),
+    op(
+        "ListTagsForResource",
+        "ResourceType ResourceId",
+        |_, request| needs(request, &[request.text("ResourceId").unwrap_or_default()]),
+        |world, request| {
+            let name = request.required("ResourceId")?;
+            let record = world.get(&request.region, KIND, name).ok_or_else(|| {
+                Failure::new("InvalidResourceId", "The resource ID is not valid.")
+            })?;
+            Ok(json!({"TagList": tag_list(record, "Key", "Value")}))
+        },
+    ),
+];
+
+fn needs(request: &Request, names: &[&str]) -> Vec<Need> {
+    let resource = |name: &&str| {
+        Need::new("", arn("ssm", &request.region, &format!("parameter/{}", name.trim_matches('/'))))
+    };
+    names.iter().map(resource).collect()
+}
+
+fn missing() -> Failure {
+    Failure::new("ParameterNotFound", "")
+}
+
+/// The one atomic act of this service: without `Overwrite`, only one of two callers makes it.
+fn put_parameter(world: &mut World, request: &Request) -> Reply {
+    let (name, value) =
+        (request.required("Name")?.to_owned(), request.required("Value")?.to_owned());
+    let invalid = |message: &str| Err(Failure::new("ValidationException", message));
+    if !name.chars().all(|one| one.is_ascii_alphanumeric() || "-_./".contains(one)) {
+        return invalid(
+            "Parameter name: can't be prefixed with \"ssm\" (case-insensitive). If formed as a path, it can consist of sub-paths divided by slash symbol; each sub-path can be formed as a mix of letters, numbers and the following 3 symbols .-_",
+        );
+    }
+    if name.matches('/').count() > 15 {
+        return Err(Failure::new(
+            "HierarchyLevelLimitExceededException",
+            "Parameter hierarchies are limited to fifteen levels.",
+        ));
+    }
+    if value.len() > LONGEST_VALUE {
+        return invalid(
+            "Standard tier parameters support a maximum parameter value of 4096 characters. To create a larger parameter value, upgrade the parameter to use the advanced-parameter tier.",
+        );
+    }
+    let overwrite = request.flag("Overwrite").unwrap_or(false);
+    if overwrite && request.has("Tags") {
+        return invalid(
+            "Invalid request: tags and overwrite can't be used together. To create a parameter with tags, please remove overwrite flag. To update tags for an existing parameter, please use AddTagsToResource or RemoveTagsFromResource.",
+        );
+    }
+    let present = world.get(&request.region, KIND, &name);
+    if present.is_some() && !overwrite {
+        return Err(Failure::new(
+            "ParameterAlreadyExists",
+            "The parameter already exists. To overwrite this value, set the overwrite option in the request to true.",
+        ));
+    }
+    let kind = match (present, request.text("Type")) {
+        (_, Some(kind)) => kind.to_owned(),
+        (Some(record), None) => record["Type"].as_str().unwrap_or("String").to_owned(),
+        (None, None) => {
+            return invalid("A parameter type is required when you create a parameter.");
+        }
+    };
+    let version = present.and_then(|one| one["Version"].as_u64()).unwrap_or(0) + 1;
+    let tags =
+        present.map_or_else(|| tag_map(request.get("Tags"), "Key", "Value"), crate::world::tags);
+    let arn = request.arn("ssm", &format!("parameter/{}", name.trim_start_matches('/')));
+    let record = json!({
+        "Name": name, "Type": kind, "Value": value, "Version": version, "ARN": arn, "DataType": "text",
+        "LastModifiedDate": request.now.as_seconds(), "_tags": tags,
+    });
+    world.put(&request.region, KIND, &name, record);
+    Ok(json!({"Version": version, "Tier": "Standard"}))
+}
+
+fn get_parameter(world: &mut World, request: &Request) -> Reply {
+    let name = request.required("Name")?;
+    let record = world.get(&request.region, KIND, name).ok_or_else(missing)?;
+    Ok(json!({"Parameter": crate::world::shown(record)}))
+}
+
+fn get_by_path(world: &mut World, request: &Request) -> Reply {
+    let path = format!("{}/", request.required("Path")?.trim_end_matches('/'));
+    let recursive = request.flag("Recursive").unwrap_or(false);
+    let found: Vec<_> = world
+        .table(&request.region, KIND)
+        .iter()
+        .filter(|(name, _)| {
+            let rest = name.strip_prefix(&path);
+            rest.is_some_and(|rest| recursive || !rest.contains('/'))
+        })
+        .map(|(_, record)| crate::world::shown(record))
+        .collect();
+    let size = request.number("MaxResults").unwrap_or(10);
+    if !(1..=10).contains(&size) {
+        return Err(Failure::new("ValidationException", "MaxResults must be from 1 to 10"));
+    }
+    let (items, next) =
+        page(&found, request.text("NextToken"), usize::try_from(size).unwrap_or(10));
+    Ok(json!({"Parameters": items, "NextToken": next}))
+}
+
+fn delete_parameters(world: &mut World, request: &Request) -> Reply {
+    let names = texts(request.get("Names"));
+    let (mut deleted, mut invalid) = (Vec::new(), Vec::new());
+    for name in names {
+        match world.remove(&request.region, KIND, &name) {
+            Some(_) => deleted.push(name),
+            None => invalid.push(name),
+        }
+    }
+    Ok(json!({"DeletedParameters": deleted, "InvalidParameters": invalid}))
+}
