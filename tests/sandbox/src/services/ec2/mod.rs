@@ -118,7 +118,7 @@ const OPERATIONS: &[Operation] = &[
     ),
     op("CreateTags", "ResourceId Tag", on_tagged, |world, request| {
         retag(world, request, |all, request| {
-            all.extend(tag_map(request.get("Tag"), "Key", "Value"))
+            all.extend(tag_map(request.get("Tag"), "Key", "Value"));
         })
     }),
     op("DeleteTags", "ResourceId Tag", on_tagged, |world, request| {

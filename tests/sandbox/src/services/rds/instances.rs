@@ -59,17 +59,17 @@ pub(super) fn describe(world: &mut World, request: &Request) -> Reply {
 
 /// What create and modify check alike.
 pub(super) fn check_settings(world: &World, request: &Request) -> Result<(), Failure> {
-    if let Some(class) = request.text("DBInstanceClass") {
-        if catalog::memory(class, &request.region).is_none() {
-            return Err(invalid(format!("Invalid DB Instance class: {class}")));
-        }
+    if let Some(class) = request.text("DBInstanceClass")
+        && catalog::memory(class, &request.region).is_none()
+    {
+        return Err(invalid(format!("Invalid DB Instance class: {class}")));
     }
-    if let Some(days) = request.number("BackupRetentionPeriod") {
-        if !(0..=35).contains(&days) {
-            return Err(invalid(format!(
-                "Invalid backup retention period: {days}. Must be between 0 and 35"
-            )));
-        }
+    if let Some(days) = request.number("BackupRetentionPeriod")
+        && !(0..=35).contains(&days)
+    {
+        return Err(invalid(format!(
+            "Invalid backup retention period: {days}. Must be between 0 and 35"
+        )));
     }
     if let Some(days) = request.number("PerformanceInsightsRetentionPeriod") {
         let fits = days == 7 || days == 731 || (days % 31 == 0 && (31..=713).contains(&days));
@@ -94,15 +94,15 @@ pub(super) fn check_settings(world: &World, request: &Request) -> Result<(), Fai
             }
         }
     }
-    if let Some(certificate) = request.text("CACertificateIdentifier") {
-        if !["rds-ca-rsa2048-g1", "rds-ca-rsa4096-g1", "rds-ca-ecc384-g1"].contains(&certificate) {
-            return Err(Failure::new(
-                "CertificateNotFound",
-                format!(
-                    "CertificateIdentifier {certificate} does not refer to an existing CA certificate."
-                ),
-            ));
-        }
+    if let Some(certificate) = request.text("CACertificateIdentifier")
+        && !["rds-ca-rsa2048-g1", "rds-ca-rsa4096-g1", "rds-ca-ecc384-g1"].contains(&certificate)
+    {
+        return Err(Failure::new(
+            "CertificateNotFound",
+            format!(
+                "CertificateIdentifier {certificate} does not refer to an existing CA certificate."
+            ),
+        ));
     }
     for (member, width) in [("PreferredBackupWindow", 11), ("PreferredMaintenanceWindow", 19)] {
         if request.text(member).is_some_and(|text| text.len() != width || !text.contains('-')) {
@@ -449,13 +449,12 @@ pub(super) fn create_replica(world: &mut World, request: &Request) -> Reply {
     }
     world.put(&request.region, INSTANCE, &id, record.clone());
     let arn = record["DBInstanceArn"].clone();
-    if let Some(source) = world.get_mut(&source_region, INSTANCE, &source_id) {
-        if let Some(all) =
+    if let Some(source) = world.get_mut(&source_region, INSTANCE, &source_id)
+        && let Some(all) =
             source["ReadReplicaDBInstanceIdentifiers"]["ReadReplicaDBInstanceIdentifier"]
                 .as_array_mut()
-        {
-            all.push(arn);
-        }
+    {
+        all.push(arn);
     }
     busy(world, &source_region, &source_id, "modifying", REPLICA_SOURCE_BUSY);
     world.after(REPLICA_CREATE, &request.region, &id, ready);

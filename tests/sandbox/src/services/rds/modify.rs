@@ -161,10 +161,10 @@ pub(super) fn modify(world: &mut World, request: &Request) -> Reply {
         into.extend(prompt);
     }
     if request.has("DBParameterGroupName")
-        && !request
+        && request
             .get("DBParameterGroupName")
             .as_str()
-            .is_some_and(|name| super::group_of(&instance) == name)
+            .is_none_or(|name| super::group_of(&instance) != name)
     {
         attach(world, request, &id);
     }
