@@ -4,5 +4,8 @@
 //! code decides what is to change; an executor does it. Imports run one way, from `provider` down.
 
 pub mod aws;
+pub mod cluster;
+pub mod components;
+pub mod executor;
 pub mod plugin;
 pub mod provider;

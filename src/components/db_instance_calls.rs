@@ -1,0 +1,514 @@
+//! What is done with database instances: making, changing, restarting and deleting them, and waiting.
+
+use std::future::Future;
+
+use aws_sdk_rds::{
+    operation::modify_db_instance::builders::ModifyDBInstanceFluentBuilder,
+    types::{CloudwatchLogsExportConfiguration, DbInstance as Described, Tag},
+};
+
+use super::{
+    ARN, ENDPOINT, Effect, Env, Failure, Observation, Outputs, Primitive as _, Readiness,
+    SECRET_TAG, STATUS, Wanted,
+    db_instance::{
+        DbInstance, FINAL_SNAPSHOT, LOGS, NOT_EXTENDED, Origin, group_of, look, readiness,
+    },
+    db_subnet_group::{rds_tags, retag_rds},
+    secret::master_password,
+};
+use crate::aws::{ApiError, Progress};
+
+/// An instance by its name; `None` if there is none.
+pub(super) async fn describe(
+    env: &Env,
+    region: &str,
+    id: &str,
+) -> Result<Option<Described>, ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("rds", "DescribeDBInstances");
+    let call = || regional.rds.describe_db_instances().db_instance_identifier(id).send();
+    match env.session.call(api, call).await {
+        Ok(answer) => Ok(answer.db_instances.unwrap_or_default().pop()),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn status(instance: &Described) -> &str {
+    instance.db_instance_status().unwrap_or_default()
+}
+
+/// Looks until `done` says that the instance is as it should be; `done` answers why it is not yet.
+async fn until(
+    env: &Env,
+    region: &str,
+    id: &str,
+    done: impl Fn(&Described) -> Progress<()> + Send + Sync,
+) -> Result<Described, Failure> {
+    let wait = env.session.wait(|| async {
+        let Some(one) = describe(env, region, id).await? else {
+            return Ok(Progress::Failed(format!("the instance {id} disappeared meanwhile")));
+        };
+        Ok(match done(&one) {
+            Progress::Done(()) => Progress::Done(one),
+            Progress::Pending(state) => Progress::Pending(state),
+            Progress::Failed(why) => Progress::Failed(why),
+        })
+    });
+    Ok(wait.await?)
+}
+
+/// Waits until the instance that something is to be made from is ready for it.
+pub(super) async fn ready_source(env: &Env, region: &str, id: &str) -> Result<(), Failure> {
+    until(env, region, id, is_ready).await.map(|_| ())
+}
+
+fn is_ready(instance: &Described) -> Progress<()> {
+    match readiness(status(instance)) {
+        Readiness::Ready => Progress::Done(()),
+        Readiness::Busy(state) => Progress::Pending(state),
+        Readiness::Broken(state) => {
+            Progress::Failed(format!("the instance is {state}, which does not pass by waiting"))
+        }
+    }
+}
+
+/// Ready, or in a state that a modification may mend.
+fn is_modifiable(instance: &Described) -> Progress<()> {
+    match status(instance) {
+        "storage-full" | "incompatible-parameters" => Progress::Done(()),
+        _ => is_ready(instance),
+    }
+}
+
+/// Waits until an instance that is being deleted is gone.
+async fn until_gone(env: &Env, region: &str, id: &str) -> Result<(), Failure> {
+    let gone = env.session.wait(|| async {
+        let left = describe(env, region, id).await?;
+        Ok(left.map_or(Progress::Done(()), |one| Progress::Pending(status(&one).to_owned())))
+    });
+    Ok(gone.await?)
+}
+
+fn outputs(instance: &Described) -> Outputs {
+    let mut all = Outputs::new();
+    let arn = instance.db_instance_arn().unwrap_or_default();
+    all.insert(ARN, arn.to_owned());
+    all.insert(STATUS, status(instance).to_owned());
+    if let Some(address) = instance.endpoint().and_then(|one| one.address()) {
+        all.insert(ENDPOINT, address.to_owned());
+    }
+    all
+}
+
+/// Numbers as the SDK takes them. All of ours are far below its limit.
+fn small(number: impl TryInto<i32>) -> i32 {
+    number.try_into().unwrap_or(i32::MAX)
+}
+
+/// Makes an instance; one of the same name that is still being deleted is waited out first.
+async fn make<F>(
+    env: &Env,
+    wanted: &Wanted<DbInstance>,
+    call: impl Fn() -> F,
+) -> Result<(), Failure>
+where
+    F: Future<Output = Result<(), ApiError>>,
+{
+    let Err(error) = call().await else { return Ok(()) };
+    if error.has_code("DBInstanceAlreadyExists") {
+        let present = describe(env, &wanted.region, &wanted.name).await?;
+        if present.as_ref().is_some_and(|one| status(one) == "deleting") {
+            until_gone(env, &wanted.region, &wanted.name).await?;
+            return Ok(call().await?);
+        }
+    }
+    Err(error.into())
+}
+
+pub(super) async fn create_writer(
+    env: &Env,
+    wanted: &Wanted<DbInstance>,
+) -> Result<Outputs, Failure> {
+    let settings = &wanted.settings;
+    let Origin::Writer { db_name, username, secret } = &settings.origin else {
+        return Err(Failure::Obstacle("a replica is not made empty".into()));
+    };
+    let (region, regional) = (&wanted.region, env.region(&wanted.region));
+    let secret = env.resolve(secret)?;
+    let password = master_password(env, region, &secret).await?;
+    let (key, group) = (env.resolve(&settings.key)?, env.resolve(&settings.security_group)?);
+    let role = match settings.monitoring_interval {
+        0 => None,
+        _ => Some(env.resolve(&settings.monitoring_role)?),
+    };
+    let mut tags = rds_tags(&wanted.tags);
+    tags.push(Tag::builder().key(SECRET_TAG).value(secret).build());
+    let attempt = || {
+        regional
+            .rds
+            .create_db_instance()
+            .db_instance_identifier(&wanted.name)
+            .db_instance_class(&settings.class)
+            .engine("postgres")
+            .engine_version(&settings.engine_version)
+            .engine_lifecycle_support(NOT_EXTENDED)
+            .allocated_storage(small(settings.allocated_storage))
+            .set_max_allocated_storage(settings.max_allocated_storage.map(small))
+            .storage_type(&settings.storage_type)
+            .set_iops(settings.iops.map(small))
+            .storage_encrypted(true)
+            .kms_key_id(&key)
+            .db_name(db_name)
+            .master_username(username)
+            .master_user_password(&password)
+            .port(i32::from(settings.port))
+            .multi_az(settings.multi_az)
+            .db_subnet_group_name(&settings.subnet_group)
+            .vpc_security_group_ids(&group)
+            .db_parameter_group_name(&settings.parameter_group)
+            .backup_retention_period(small(settings.retention_days))
+            .preferred_backup_window(&settings.backup_window)
+            .preferred_maintenance_window(&settings.maintenance_window)
+            .auto_minor_version_upgrade(false)
+            .publicly_accessible(false)
+            .copy_tags_to_snapshot(true)
+            .monitoring_interval(small(settings.monitoring_interval))
+            .set_monitoring_role_arn(role.clone())
+            .enable_performance_insights(settings.performance_insights)
+            .set_performance_insights_kms_key_id(settings.performance_insights.then(|| key.clone()))
+            .set_enable_cloudwatch_logs_exports(Some(LOGS.map(str::to_owned).to_vec()))
+            .deletion_protection(settings.deletion_protection)
+            .ca_certificate_identifier(&settings.ca_certificate)
+            .set_tags(Some(tags.clone()))
+            .send()
+    };
+    make(env, wanted, || async {
+        let api = regional.api("rds", "CreateDBInstance");
+        env.session.call_once(api, attempt).await.map(|_| ())
+    })
+    .await?;
+    Ok(outputs(&until(env, region, &wanted.name, is_ready).await?))
+}
+
+/// Region and name in an instance's ARN.
+fn split_arn(arn: &str) -> Option<(&str, &str)> {
+    let mut parts = arn.split(':').skip(3);
+    Some((parts.next()?, parts.nth(2)?))
+}
+
+/// AWS takes neither a parameter group nor backups nor protection when it makes a replica (aws-facts 0): it
+/// is made first and brought to what is wanted afterwards, with a restart for its parameters.
+pub(super) async fn create_replica(
+    env: &Env,
+    wanted: &Wanted<DbInstance>,
+) -> Result<Outputs, Failure> {
+    let settings = &wanted.settings;
+    let Origin::Replica { source } = &settings.origin else {
+        return Err(Failure::Obstacle("a writer is not made from another instance".into()));
+    };
+    let (region, regional) = (&wanted.region, env.region(&wanted.region));
+    let source = env.resolve(source)?;
+    if let Some((source_region, source_id)) = split_arn(&source) {
+        ready_source(env, source_region, source_id).await?;
+    }
+    let (key, group) = (env.resolve(&settings.key)?, env.resolve(&settings.security_group)?);
+    let role = match settings.monitoring_interval {
+        0 => None,
+        _ => Some(env.resolve(&settings.monitoring_role)?),
+    };
+    let attempt = || {
+        regional
+            .rds
+            .create_db_instance_read_replica()
+            .db_instance_identifier(&wanted.name)
+            .source_db_instance_identifier(&source)
+            .db_instance_class(&settings.class)
+            .storage_type(&settings.storage_type)
+            .set_iops(settings.iops.map(small))
+            .set_max_allocated_storage(settings.max_allocated_storage.map(small))
+            .kms_key_id(&key)
+            .port(i32::from(settings.port))
+            .multi_az(settings.multi_az)
+            .db_subnet_group_name(&settings.subnet_group)
+            .vpc_security_group_ids(&group)
+            .auto_minor_version_upgrade(false)
+            .publicly_accessible(false)
+            .copy_tags_to_snapshot(true)
+            .monitoring_interval(small(settings.monitoring_interval))
+            .set_monitoring_role_arn(role.clone())
+            .enable_performance_insights(settings.performance_insights)
+            .set_performance_insights_kms_key_id(settings.performance_insights.then(|| key.clone()))
+            .set_enable_cloudwatch_logs_exports(Some(LOGS.map(str::to_owned).to_vec()))
+            .ca_certificate_identifier(&settings.ca_certificate)
+            .set_tags(Some(rds_tags(&wanted.tags)))
+            .send()
+    };
+    make(env, wanted, || async {
+        let api = regional.api("rds", "CreateDBInstanceReadReplica");
+        env.session.call_once(api, attempt).await.map(|_| ())
+    })
+    .await?;
+    until(env, region, &wanted.name, is_ready).await?;
+    converge(env, wanted, true).await
+}
+
+/// How many rounds of changing and restarting bring an instance to what is wanted; each round changes all
+/// that it can, and a restart makes one more.
+const ROUNDS: usize = 5;
+
+/// Changes an instance until nothing differs. Restarts it for its parameters where `restarts` says so.
+pub(super) async fn converge(
+    env: &Env,
+    wanted: &Wanted<DbInstance>,
+    restarts: bool,
+) -> Result<Outputs, Failure> {
+    let (region, id) = (&wanted.region, &wanted.name);
+    let mut left = Vec::new();
+    for _ in 0..ROUNDS {
+        let instance = until(env, region, id, is_modifiable).await?;
+        env.look_again();
+        let found = look(env, wanted, &instance, restarts).await?;
+        left = differing(env, wanted, &found)?;
+        let hurt = status(&instance) == "incompatible-parameters";
+        if left.is_empty() && !hurt {
+            let ready = until(env, region, id, is_ready).await?;
+            return Ok(outputs(&ready));
+        }
+        if left.contains(&"tags") {
+            retag_rds(env, region, &found.outputs[ARN], &found.tags, &wanted.tags).await?;
+        }
+        if let Some(changes) = modification(env, wanted, &left).await? {
+            modify(env, wanted, changes, restarts).await?;
+            if left.contains(&"master_secret") {
+                note_secret(env, wanted, &found).await?;
+            }
+        } else if left.contains(&"static_parameters") || hurt {
+            restart(env, region, id).await?;
+        }
+    }
+    let left = left.join(", ");
+    Err(Failure::Obstacle(format!(
+        "{id} took all changes, yet these settings are not reached: {left}"
+    )))
+}
+
+/// The names of the fields that are not reached.
+///
+/// # Errors
+/// One of them cannot be changed.
+fn differing(
+    env: &Env,
+    wanted: &Wanted<DbInstance>,
+    found: &Observation,
+) -> Result<Vec<&'static str>, Failure> {
+    let mut all = Vec::new();
+    for field in wanted.settings.fields() {
+        let observed = found.settings.get(field.name).map(String::as_str).unwrap_or_default();
+        if field.is_reached(&env.resolve(&field.value)?, observed) {
+            continue;
+        }
+        if let Effect::Refuse(why) = field.effect {
+            let (name, shown) = (&wanted.name, field.value.shown());
+            let text = format!("{name} has {} {observed}, not {shown}: {why}", field.name);
+            return Err(Failure::Obstacle(text));
+        }
+        all.push(field.name);
+    }
+    if super::canonical_tags(&found.tags) != super::canonical_tags(&wanted.tags) {
+        all.push("tags");
+    }
+    Ok(all)
+}
+
+/// One ModifyDBInstance with all that differs; `None` if nothing of it is changed that way: AWS refuses a
+/// modification that modifies nothing.
+async fn modification(
+    env: &Env,
+    wanted: &Wanted<DbInstance>,
+    differing: &[&'static str],
+) -> Result<Option<ModifyDBInstanceFluentBuilder>, Failure> {
+    let settings = &wanted.settings;
+    let regional = env.region(&wanted.region);
+    let mut call = regional.rds.modify_db_instance().db_instance_identifier(&wanted.name);
+    let mut any = false;
+    for name in differing {
+        any |= !matches!(*name, "tags" | "static_parameters");
+        call = match *name {
+            "class" => call.db_instance_class(&settings.class),
+            "engine_version" => call.engine_version(&settings.engine_version),
+            // AWS wants size and operations together where operations are provisioned.
+            "storage_gib" | "iops" => call
+                .allocated_storage(small(settings.allocated_storage))
+                .set_iops(settings.iops.map(small)),
+            "max_storage_gib" => {
+                // Set to the allocated size, RDS stops growing it.
+                let most = settings.max_allocated_storage.unwrap_or(settings.allocated_storage);
+                call.max_allocated_storage(small(most))
+            }
+            "storage_type" => call
+                .storage_type(&settings.storage_type)
+                .allocated_storage(small(settings.allocated_storage))
+                .set_iops(settings.iops.map(small)),
+            "multi_az" => call.multi_az(settings.multi_az),
+            "port" => call.db_port_number(i32::from(settings.port)),
+            "security_group" => call.vpc_security_group_ids(env.resolve(&settings.security_group)?),
+            "parameter_group" => call.db_parameter_group_name(&settings.parameter_group),
+            "backup_retention_days" => call.backup_retention_period(small(settings.retention_days)),
+            "backup_window" => call.preferred_backup_window(&settings.backup_window),
+            "maintenance_window" => call.preferred_maintenance_window(&settings.maintenance_window),
+            "monitoring_interval" | "monitoring_role" => {
+                let call = call.monitoring_interval(small(settings.monitoring_interval));
+                match settings.monitoring_interval {
+                    0 => call,
+                    _ => call.monitoring_role_arn(env.resolve(&settings.monitoring_role)?),
+                }
+            }
+            "performance_insights" => {
+                let call = call.enable_performance_insights(settings.performance_insights);
+                match settings.performance_insights {
+                    true => call.performance_insights_kms_key_id(env.resolve(&settings.key)?),
+                    false => call,
+                }
+            }
+            "logs" => {
+                let all = CloudwatchLogsExportConfiguration::builder();
+                let all = all.set_enable_log_types(Some(LOGS.map(str::to_owned).to_vec()));
+                call.cloudwatch_logs_export_configuration(all.build())
+            }
+            "minor_upgrades" => call.auto_minor_version_upgrade(false),
+            "public" => call.publicly_accessible(false),
+            "copy_tags" => call.copy_tags_to_snapshot(true),
+            "deletion_protection" => call.deletion_protection(settings.deletion_protection),
+            "ca_certificate" => call.ca_certificate_identifier(&settings.ca_certificate),
+            "master_secret" => match &settings.origin {
+                Origin::Writer { secret, .. } => {
+                    let secret = env.resolve(secret)?;
+                    let password = master_password(env, &wanted.region, &secret).await?;
+                    call.master_user_password(password)
+                }
+                Origin::Replica { .. } => call,
+            },
+            _ => call,
+        };
+    }
+    Ok(any.then_some(call))
+}
+
+async fn modify(
+    env: &Env,
+    wanted: &Wanted<DbInstance>,
+    changes: ModifyDBInstanceFluentBuilder,
+    immediately: bool,
+) -> Result<(), Failure> {
+    let regional = env.region(&wanted.region);
+    let changes = changes.apply_immediately(immediately);
+    let api = regional.api("rds", "ModifyDBInstance");
+    env.session.call(api, || changes.clone().send()).await?;
+    // The status may go on saying `available` for a while: what was asked for is what is waited for.
+    until(env, &wanted.region, &wanted.name, |instance| {
+        let (_, in_force) = group_of(instance);
+        let waits = instance.pending_modified_values().is_some_and(|later| {
+            later.db_instance_class().is_some()
+                || later.allocated_storage().is_some()
+                || later.multi_az().is_some()
+                || later.engine_version().is_some()
+                || later.iops().is_some()
+                || later.storage_type().is_some()
+                || later.port().is_some()
+                || later.ca_certificate_identifier().is_some()
+                || later.backup_retention_period().is_some()
+                || later.master_user_password().is_some()
+        });
+        if immediately && waits {
+            Progress::Pending(format!("{}, with changes under way", status(instance)))
+        } else if in_force == "applying" {
+            Progress::Pending("applying parameters".into())
+        } else {
+            is_modifiable(instance)
+        }
+    })
+    .await?;
+    Ok(())
+}
+
+/// Notes on the instance from which secret its password is.
+async fn note_secret(
+    env: &Env,
+    wanted: &Wanted<DbInstance>,
+    found: &Observation,
+) -> Result<(), Failure> {
+    let Origin::Writer { secret, .. } = &wanted.settings.origin else { return Ok(()) };
+    let tag = Tag::builder().key(SECRET_TAG).value(env.resolve(secret)?).build();
+    let regional = env.region(&wanted.region);
+    let api = regional.api("rds", "AddTagsToResource");
+    let call = || {
+        let call = regional.rds.add_tags_to_resource().resource_name(&found.outputs[ARN]);
+        call.tags(tag.clone()).send()
+    };
+    env.session.call(api, call).await?;
+    Ok(())
+}
+
+/// Restarts an instance where it stands, and waits until its parameters are in force.
+async fn restart(env: &Env, region: &str, id: &str) -> Result<(), Failure> {
+    let regional = env.region(region);
+    let api = regional.api("rds", "RebootDBInstance");
+    let call = || {
+        regional.rds.reboot_db_instance().db_instance_identifier(id).force_failover(false).send()
+    };
+    env.session.call(api, call).await?;
+    until(env, region, id, |instance| match group_of(instance).1 {
+        "in-sync" => is_ready(instance),
+        in_force if is_ready(instance) == Progress::Done(()) => {
+            Progress::Pending(format!("parameters {in_force}"))
+        }
+        _ => is_ready(instance),
+    })
+    .await?;
+    Ok(())
+}
+
+/// Deletes an instance. Whether it leaves a snapshot depends on what it is by now: a replica cannot leave
+/// one, the same instance after its promotion can (aws-facts 0.5).
+pub(super) async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
+    let (region, id) = (&found.region, &found.id);
+    let Some(mut instance) = describe(env, region, id).await? else { return Ok(()) };
+    let regional = env.region(region);
+    if instance.deletion_protection() == Some(true) && status(&instance) != "deleting" {
+        until(env, region, id, is_modifiable).await?;
+        let api = regional.api("rds", "ModifyDBInstance");
+        let call = || {
+            let call = regional.rds.modify_db_instance().db_instance_identifier(id);
+            call.deletion_protection(false).apply_immediately(true).send()
+        };
+        env.session.call(api, call).await?;
+        instance = until(env, region, id, |one| match one.deletion_protection() {
+            Some(true) => Progress::Pending("protected".into()),
+            _ => Progress::Done(()),
+        })
+        .await?;
+    }
+    let is_replica = instance.read_replica_source_db_instance_identifier().is_some();
+    let snapshot = found.outputs.get(FINAL_SNAPSHOT).filter(|_| !is_replica);
+    if snapshot.is_some() && status(&instance) != "deleting" {
+        until(env, region, id, is_ready).await?;
+    }
+    if status(&instance) != "deleting" {
+        let api = regional.api("rds", "DeleteDBInstance");
+        let call = || {
+            let call = regional.rds.delete_db_instance().db_instance_identifier(id);
+            call.skip_final_snapshot(snapshot.is_none())
+                .set_final_db_snapshot_identifier(snapshot.cloned())
+                .delete_automated_backups(true)
+                .send()
+        };
+        match env.session.call(api, call).await {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => return Ok(()),
+            Err(error) if error.message.contains("already being deleted") => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    until_gone(env, region, id).await
+}

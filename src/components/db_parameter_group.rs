@@ -1,0 +1,238 @@
+//! DB parameter groups: PostgreSQL's settings in each region.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_rds::types::{ApplyMethod, Parameter};
+
+use super::{
+    ARN, Address, Env, Failure, Field, Observation, Outputs, Primitive, Wanted,
+    db_subnet_group::{rds_tags, rds_tags_of, retag_rds},
+};
+use crate::aws::ApiError;
+
+/// RDS takes so many parameters in one call (aws-facts 1.5).
+const BATCH: usize = 20;
+
+/// A parameter group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DbParameterGroup {
+    /// `postgres15`.
+    pub family: String,
+    /// Values by name.
+    pub parameters: BTreeMap<String, String>,
+    /// The names of those that take effect at a restart only.
+    pub statics: BTreeSet<String>,
+    /// What it is for.
+    pub description: String,
+}
+
+impl DbParameterGroup {
+    /// The kind's name.
+    pub const KIND: &str = "db-parameter-group";
+
+    /// The address of a region's group.
+    pub fn address(region: &str) -> Address {
+        Address::new(region, Self::KIND)
+    }
+}
+
+/// Parameters in one text.
+pub fn parameters_text(all: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<_> = all.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.join(";")
+}
+
+/// The values that a group was given, by name, from a call that the group and its instance share.
+pub(super) async fn values(
+    env: &Env,
+    region: &str,
+    group: &str,
+) -> Result<BTreeMap<String, String>, ApiError> {
+    env.shared(format!("parameters {region} {group}"), || find_values(env, region, group)).await
+}
+
+async fn find_values(
+    env: &Env,
+    region: &str,
+    group: &str,
+) -> Result<BTreeMap<String, String>, ApiError> {
+    let regional = env.region(region);
+    let mut found = BTreeMap::new();
+    let mut page: Option<String> = None;
+    loop {
+        let api = regional.api("rds", "DescribeDBParameters");
+        let call = || {
+            let call = regional.rds.describe_db_parameters().db_parameter_group_name(group);
+            call.source("user").set_marker(page.clone()).send()
+        };
+        let answer = match env.session.call(api, call).await {
+            Ok(answer) => answer,
+            Err(error) if error.is_not_found() => return Ok(found),
+            Err(error) => return Err(error),
+        };
+        for one in answer.parameters() {
+            let value = one.parameter_value().unwrap_or_default().to_owned();
+            found.insert(one.parameter_name().unwrap_or_default().to_owned(), value);
+        }
+        page = answer.marker().map(str::to_owned);
+        if page.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+impl Primitive for DbParameterGroup {
+    const KIND: &'static str = DbParameterGroup::KIND;
+
+    fn fields(&self) -> Vec<Field> {
+        vec![
+            Field::new("family", &*self.family),
+            Field::new("parameters", parameters_text(&self.parameters)).from("database.parameters"),
+        ]
+    }
+
+    async fn observe(
+        env: &Env,
+        region: &str,
+        wanted: &[&Wanted<Self>],
+    ) -> Result<Vec<Observation>, ApiError> {
+        let regional = env.region(region);
+        let mut found = Vec::new();
+        for wanted in wanted {
+            let api = regional.api("rds", "DescribeDBParameterGroups");
+            let call = || {
+                let call = regional.rds.describe_db_parameter_groups();
+                call.db_parameter_group_name(&wanted.name).send()
+            };
+            let group = env.session.call(api, call);
+            let (group, values) = futures::join!(group, values(env, region, &wanted.name));
+            let answer = match group {
+                Ok(answer) => answer,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(error),
+            };
+            let Some(one) = answer.db_parameter_groups().first() else { continue };
+            let arn = one.db_parameter_group_arn().unwrap_or_default();
+            let tags = rds_tags_of(env, region, arn, Some(&wanted.tags)).await?;
+            found.push(
+                Observation::new(wanted.address.clone(), region, &wanted.name)
+                    .with("family", one.db_parameter_group_family().unwrap_or_default())
+                    .with("parameters", parameters_text(&values?))
+                    .output(ARN, arn)
+                    .tagged(tags, &env.scope),
+            );
+        }
+        Ok(found)
+    }
+
+    async fn create(env: &Env, wanted: &Wanted<Self>) -> Result<Outputs, Failure> {
+        let regional = env.region(&wanted.region);
+        let settings = &wanted.settings;
+        let api = regional.api("rds", "CreateDBParameterGroup");
+        let call = || {
+            let call =
+                regional.rds.create_db_parameter_group().db_parameter_group_name(&wanted.name);
+            let call = call.db_parameter_group_family(&settings.family);
+            call.description(&settings.description).set_tags(Some(rds_tags(&wanted.tags))).send()
+        };
+        let answer = env.session.call_once(api, call).await?;
+        let arn = answer.db_parameter_group().and_then(|one| one.db_parameter_group_arn());
+        let arn = arn.unwrap_or_default().to_owned();
+        set(env, wanted, &settings.parameters).await?;
+        Ok(Outputs::from([(ARN, arn)]))
+    }
+
+    async fn update(
+        env: &Env,
+        wanted: &Wanted<Self>,
+        found: &Observation,
+        differing: &[&'static str],
+    ) -> Result<Outputs, Failure> {
+        if differing.contains(&"parameters") {
+            let wants = &wanted.settings.parameters;
+            let has = find_values(env, &wanted.region, &wanted.name).await?;
+            let mut new = wants.clone();
+            new.retain(|name, value| has.get(name) != Some(value));
+            set(env, wanted, &new).await?;
+            let gone: Vec<_> = has.into_keys().filter(|name| !wants.contains_key(name)).collect();
+            reset(env, wanted, &gone).await?;
+            env.look_again();
+        }
+        if differing.contains(&"tags") {
+            let arn = found.outputs.get(ARN).cloned().unwrap_or_default();
+            retag_rds(env, &wanted.region, &arn, &found.tags, &wanted.tags).await?;
+        }
+        Ok(Outputs::new())
+    }
+
+    async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
+        let regional = env.region(&found.region);
+        let api = regional.api("rds", "DeleteDBParameterGroup");
+        let call =
+            || regional.rds.delete_db_parameter_group().db_parameter_group_name(&found.id).send();
+        match env.session.call(api, call).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// AWS takes `immediate` for dynamic parameters only.
+fn method(settings: &DbParameterGroup, name: &str) -> ApplyMethod {
+    if settings.statics.contains(name) {
+        ApplyMethod::PendingReboot
+    } else {
+        ApplyMethod::Immediate
+    }
+}
+
+async fn set(
+    env: &Env,
+    wanted: &Wanted<DbParameterGroup>,
+    values: &BTreeMap<String, String>,
+) -> Result<(), ApiError> {
+    let regional = env.region(&wanted.region);
+    let all: Vec<Parameter> = values
+        .iter()
+        .map(|(name, value)| {
+            let one = Parameter::builder().parameter_name(name).parameter_value(value);
+            one.apply_method(method(&wanted.settings, name)).build()
+        })
+        .collect();
+    for batch in all.chunks(BATCH) {
+        let api = regional.api("rds", "ModifyDBParameterGroup");
+        let call = || {
+            let call =
+                regional.rds.modify_db_parameter_group().db_parameter_group_name(&wanted.name);
+            call.set_parameters(Some(batch.to_vec())).send()
+        };
+        env.session.call(api, call).await?;
+    }
+    Ok(())
+}
+
+async fn reset(
+    env: &Env,
+    wanted: &Wanted<DbParameterGroup>,
+    names: &[String],
+) -> Result<(), ApiError> {
+    let regional = env.region(&wanted.region);
+    // `pending-reboot` fits both sorts, and of a parameter that nobody wants the sort is not known.
+    let all: Vec<Parameter> = names
+        .iter()
+        .map(|name| {
+            let one = Parameter::builder().parameter_name(name);
+            one.apply_method(ApplyMethod::PendingReboot).build()
+        })
+        .collect();
+    for batch in all.chunks(BATCH) {
+        let api = regional.api("rds", "ResetDBParameterGroup");
+        let call = || {
+            let call =
+                regional.rds.reset_db_parameter_group().db_parameter_group_name(&wanted.name);
+            call.reset_all_parameters(false).set_parameters(Some(batch.to_vec())).send()
+        };
+        env.session.call(api, call).await?;
+    }
+    Ok(())
+}

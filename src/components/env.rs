@@ -1,0 +1,288 @@
+//! What the operations of components work with: clients, ownership, and what AWS gave other components.
+
+use std::{
+    any::Any,
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::OnceCell;
+
+use super::{Address, Output, Text};
+use crate::aws::{ApiError, Aws, Regional, Session, WaitError};
+
+/// Tags as AWS has them.
+pub type Tags = BTreeMap<String, String>;
+/// What AWS decided about a component.
+pub type Outputs = BTreeMap<Output, String>;
+
+/// The tag that says which cluster a thing is part of, by its suffix.
+pub const SUFFIX_TAG: &str = "trading-dr:environment-suffix";
+/// The tag that tells two clusters of the same suffix apart.
+pub const CLUSTER_TAG: &str = "trading-dr:cluster-id";
+/// The tag that says from which secret an instance's master password was set: RDS itself does not tell.
+pub const SECRET_TAG: &str = "trading-dr:master-secret";
+
+/// Whom a thing in AWS belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// This cluster.
+    Ours,
+    /// Somebody else; the text says how that shows.
+    Foreign(String),
+}
+
+/// Which cluster this is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    /// The environment suffix.
+    pub suffix: String,
+    /// The id that the cluster got when it was first made; unknown before.
+    pub cluster_id: Option<String>,
+    /// The AWS account.
+    pub account: String,
+    /// The partition in ARNs.
+    pub partition: String,
+}
+
+impl Scope {
+    /// Judges by tags.
+    pub fn owner(&self, tags: &Tags) -> Owner {
+        match (tags.get(SUFFIX_TAG), tags.get(CLUSTER_TAG), &self.cluster_id) {
+            (None, ..) => Owner::Foreign(format!("it does not carry the tag {SUFFIX_TAG}")),
+            (Some(suffix), ..) if *suffix != self.suffix => {
+                Owner::Foreign(format!("its tag {SUFFIX_TAG} says {suffix}"))
+            }
+            (_, Some(id), Some(ours)) if id != ours => {
+                Owner::Foreign(format!("it belongs to the cluster {id}, not to {ours}"))
+            }
+            (_, Some(id), None) => Owner::Foreign(format!(
+                "it is left from the cluster {id}, of which nothing else is known"
+            )),
+            _ => Owner::Ours,
+        }
+    }
+}
+
+/// Tags in one text, without those that nobody chooses.
+pub fn canonical_tags(tags: &Tags) -> String {
+    let own = |key: &str| key.starts_with("aws:") || key == CLUSTER_TAG || key == SECRET_TAG;
+    let chosen = tags.iter().filter(|(key, _)| !own(key));
+    let pairs: Vec<_> = chosen.map(|(key, value)| format!("{key}={value}")).collect();
+    pairs.join(",")
+}
+
+/// What to set and what to remove, so that `current` becomes `wanted`.
+pub fn retag(current: &Tags, wanted: &Tags) -> (Tags, Vec<String>) {
+    let set = wanted.iter().filter(|(key, value)| current.get(*key) != Some(value));
+    let set = set.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let stays =
+        |key: &str| wanted.contains_key(key) || key.starts_with("aws:") || key == SECRET_TAG;
+    let gone = current.keys().filter(|key| !stays(key));
+    (set, gone.cloned().collect())
+}
+
+/// Why an operation on a component did not succeed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// A call failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// Waiting ended without the thing being ready.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// Something that it refers to is not there.
+    #[error("{0} is not there yet")]
+    Missing(Address),
+    /// What AWS has stands in the way.
+    #[error("{0}")]
+    Obstacle(String),
+}
+
+/// Everything that an operation needs.
+#[derive(Clone)]
+pub struct Env {
+    /// AWS.
+    pub aws: Arc<Aws>,
+    /// This run's way of calling it.
+    pub session: Session,
+    /// Which cluster this is.
+    pub scope: Scope,
+    outputs: Arc<Mutex<BTreeMap<Address, Outputs>>>,
+    answers: Arc<Mutex<BTreeMap<String, Arc<dyn Any + Send + Sync>>>>,
+    thorough: Arc<AtomicBool>,
+}
+
+impl Env {
+    /// For one run.
+    pub fn new(aws: Arc<Aws>, session: Session, scope: Scope) -> Self {
+        let (outputs, answers) = (Arc::default(), Arc::default());
+        Self { aws, session, scope, outputs, answers, thorough: Arc::default() }
+    }
+
+    /// The same for a cluster whose id is known by now.
+    #[must_use]
+    pub fn for_cluster(&self, id: Option<String>) -> Self {
+        let scope = Scope { cluster_id: id, ..self.scope.clone() };
+        Self { scope, ..self.clone() }
+    }
+
+    /// The same with another way of calling.
+    #[must_use]
+    pub fn with_session(&self, session: Session) -> Self {
+        Self { session, ..self.clone() }
+    }
+
+    /// The clients of a region.
+    pub fn region(&self, name: &str) -> Arc<Regional> {
+        self.aws.region(name)
+    }
+
+    /// From now on, leaves no stone unturned when looking for things that have no name: an earlier run may
+    /// have made one without living to name it.
+    pub fn be_thorough(&self) {
+        self.thorough.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether to look thoroughly.
+    pub fn is_thorough(&self) -> bool {
+        self.thorough.load(Ordering::Relaxed)
+    }
+
+    /// An answer that several kinds need and that is asked for once; what it says is as old as the first
+    /// question after the last [`Env::look_again`].
+    ///
+    /// # Errors
+    /// Asking failed; the next one asks again.
+    pub async fn shared<T, F>(&self, key: String, ask: impl FnOnce() -> F) -> Result<T, ApiError>
+    where
+        T: Clone + Send + Sync + 'static,
+        F: Future<Output = Result<T, ApiError>>,
+    {
+        let cell = {
+            let mut all = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            let fresh = || Arc::new(OnceCell::<T>::new()) as Arc<dyn Any + Send + Sync>;
+            Arc::clone(all.entry(key).or_insert_with(fresh))
+        };
+        match cell.downcast::<OnceCell<T>>() {
+            Ok(cell) => cell.get_or_try_init(ask).await.cloned(),
+            // Two kinds gave one key to different things: a bug that costs a call, not a wrong answer.
+            Err(_) => ask().await,
+        }
+    }
+
+    /// Forgets all shared answers: the next questions are put to AWS again.
+    pub fn look_again(&self) {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Notes what AWS decided about a component.
+    pub fn note(&self, address: &Address, outputs: Outputs) {
+        let mut all = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(address.clone()).or_default().extend(outputs);
+    }
+
+    /// Forgets a component that is gone.
+    pub fn forget(&self, address: &Address) {
+        self.outputs.lock().unwrap_or_else(PoisonError::into_inner).remove(address);
+    }
+
+    /// What AWS decided about a component, if it exists.
+    pub fn output(&self, address: &Address, output: Output) -> Option<String> {
+        let all = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(address)?.get(output).cloned()
+    }
+
+    /// A text with nothing left to resolve.
+    ///
+    /// # Errors
+    /// It refers to something that is not there.
+    pub fn resolve(&self, text: &Text) -> Result<String, Failure> {
+        match text {
+            Text::Known(text) => Ok(text.clone()),
+            Text::Ref(address, output) => {
+                self.output(address, output).ok_or_else(|| Failure::Missing(address.clone()))
+            }
+        }
+    }
+
+    /// Tags by ARN of everything in a region that carries this cluster's suffix, from one call that all
+    /// share. It may be half a minute old: what follows from it must be confirmed by the service itself.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn tagged(&self, region: &str) -> Result<BTreeMap<String, Tags>, ApiError> {
+        self.shared(format!("tags {region}"), || self.find_tagged(region)).await
+    }
+
+    async fn find_tagged(&self, region: &str) -> Result<BTreeMap<String, Tags>, ApiError> {
+        use aws_sdk_resourcegroupstagging::types::TagFilter;
+        let regional = self.region(region);
+        let filter = TagFilter::builder().key(SUFFIX_TAG).values(&self.scope.suffix).build();
+        let mut found = BTreeMap::new();
+        let mut page: Option<String> = None;
+        loop {
+            let answer = self
+                .session
+                .call(regional.api("tag", "GetResources"), || {
+                    regional
+                        .tagging
+                        .get_resources()
+                        .tag_filters(filter.clone())
+                        .set_pagination_token(page.clone())
+                        .send()
+                })
+                .await?;
+            for one in answer.resource_tag_mapping_list() {
+                let tags =
+                    one.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned()));
+                found.insert(one.resource_arn().unwrap_or_default().to_owned(), tags.collect());
+            }
+            page = answer.pagination_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            if page.is_none() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// The tags of one thing: as the shared call has them if that is what is wanted, else as its own
+    /// service says, which costs a call and is never stale.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn tags_of<F>(
+        &self,
+        region: &str,
+        arn: &str,
+        wanted: Option<&Tags>,
+        ask: impl FnOnce() -> F,
+    ) -> Result<Tags, ApiError>
+    where
+        F: Future<Output = Result<Tags, ApiError>>,
+    {
+        if let Some(wanted) = wanted {
+            let shared = self.tagged(region).await?;
+            if let Some(tags) =
+                shared.get(arn).filter(|tags| canonical_tags(tags) == canonical_tags(wanted))
+            {
+                return Ok(tags.clone());
+            }
+        }
+        ask().await
+    }
+
+    /// A short pause before looking again after a call whose result is not known.
+    ///
+    /// # Errors
+    /// The run was stopped meanwhile.
+    pub async fn settle(&self) -> Result<(), Failure> {
+        let state = "unclear whether AWS had acted".to_owned();
+        let paused = self.session.pause(Duration::from_secs(2)).await;
+        self.look_again();
+        paused.map_err(|reason| WaitError::Stopped { reason, state }.into())
+    }
+}

@@ -1,0 +1,252 @@
+//! The role that enhanced monitoring runs as.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_iam::types::{Role, Tag};
+
+use super::{
+    ARN, Address, Env, Failure, Field, GLOBAL, Observation, Outputs, Primitive, Tags, Wanted,
+    canonical_json, retag,
+};
+use crate::aws::ApiError;
+
+/// A role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IamRole {
+    /// Who may become it, in JSON.
+    pub trust: String,
+    /// The ARNs of the managed policies that it carries.
+    pub policies: BTreeSet<String>,
+    /// What it is for.
+    pub description: String,
+}
+
+impl IamRole {
+    /// The kind's name.
+    pub const KIND: &str = "iam-role";
+
+    /// The address of the role with that purpose.
+    pub fn address(purpose: &str) -> Address {
+        Address::with(GLOBAL, Self::KIND, purpose)
+    }
+}
+
+fn tags(all: &Tags) -> Vec<Tag> {
+    let tag = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
+    all.iter().filter_map(|pair| tag(pair).ok()).collect()
+}
+
+/// IAM hands documents back with everything but letters and digits percent-encoded.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let pair = tail.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
+        match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).filter(|_| first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+async fn get(env: &Env, region: &str, name: &str) -> Result<Option<Role>, ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("iam", "GetRole");
+    match env.session.call(api, || regional.iam.get_role().role_name(name).send()).await {
+        Ok(answer) => Ok(answer.role),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The ARNs of the managed policies that a role carries.
+async fn attached(env: &Env, region: &str, name: &str) -> Result<BTreeSet<String>, ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("iam", "ListAttachedRolePolicies");
+    let call = || regional.iam.list_attached_role_policies().role_name(name).send();
+    match env.session.call(api, call).await {
+        Ok(answer) => {
+            let arns = answer.attached_policies().iter().filter_map(|one| one.policy_arn());
+            Ok(arns.map(str::to_owned).collect())
+        }
+        Err(error) if error.is_not_found() => Ok(BTreeSet::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The names of the policies written into a role: none of ours has any.
+async fn inline(env: &Env, region: &str, name: &str) -> Result<Vec<String>, ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("iam", "ListRolePolicies");
+    let call = || regional.iam.list_role_policies().role_name(name).send();
+    match env.session.call(api, call).await {
+        Ok(answer) => Ok(answer.policy_names().to_vec()),
+        Err(error) if error.is_not_found() => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+impl Primitive for IamRole {
+    const KIND: &'static str = IamRole::KIND;
+
+    fn fields(&self) -> Vec<Field> {
+        let policies: Vec<_> = self.policies.iter().cloned().collect();
+        vec![
+            Field::new("trust", canonical_json(&self.trust)).digest(),
+            Field::new("policies", policies.join(",")),
+            Field::new("inline_policies", ""),
+        ]
+    }
+
+    async fn observe(
+        env: &Env,
+        region: &str,
+        wanted: &[&Wanted<Self>],
+    ) -> Result<Vec<Observation>, ApiError> {
+        let mut found = Vec::new();
+        for wanted in wanted {
+            let name = &wanted.name;
+            let (role, attached, inline) = futures::join!(
+                get(env, region, name),
+                attached(env, region, name),
+                inline(env, region, name)
+            );
+            let Some(role) = role? else { continue };
+            let policies: Vec<_> = attached?.into_iter().collect();
+            let trust = decoded(role.assume_role_policy_document().unwrap_or_default());
+            let pairs = role.tags().iter();
+            let tags = pairs.map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect();
+            found.push(
+                Observation::new(wanted.address.clone(), region, name)
+                    .with("trust", canonical_json(&trust))
+                    .with("policies", policies.join(","))
+                    .with("inline_policies", inline?.join(","))
+                    .output(ARN, role.arn())
+                    .tagged(tags, &env.scope),
+            );
+        }
+        Ok(found)
+    }
+
+    async fn create(env: &Env, wanted: &Wanted<Self>) -> Result<Outputs, Failure> {
+        let regional = env.region(&wanted.region);
+        let settings = &wanted.settings;
+        let api = regional.api("iam", "CreateRole");
+        let call = || {
+            let call = regional.iam.create_role().role_name(&wanted.name);
+            let call = call.assume_role_policy_document(&settings.trust);
+            call.description(&settings.description).set_tags(Some(tags(&wanted.tags))).send()
+        };
+        let answer = env.session.call_once(api, call).await?;
+        let arn = answer.role().map(|role| role.arn().to_owned()).unwrap_or_default();
+        for policy in &settings.policies {
+            attach(env, wanted, policy).await?;
+        }
+        Ok(Outputs::from([(ARN, arn)]))
+    }
+
+    async fn update(
+        env: &Env,
+        wanted: &Wanted<Self>,
+        found: &Observation,
+        differing: &[&'static str],
+    ) -> Result<Outputs, Failure> {
+        let regional = env.region(&wanted.region);
+        let (iam, name) = (&regional.iam, &wanted.name);
+        if differing.contains(&"trust") {
+            let api = regional.api("iam", "UpdateAssumeRolePolicy");
+            let trust = &wanted.settings.trust;
+            let call =
+                || iam.update_assume_role_policy().role_name(name).policy_document(trust).send();
+            env.session.call(api, call).await?;
+        }
+        if differing.contains(&"policies") {
+            let has = attached(env, &wanted.region, name).await?;
+            for policy in wanted.settings.policies.difference(&has) {
+                attach(env, wanted, policy).await?;
+            }
+            for policy in has.difference(&wanted.settings.policies) {
+                detach(env, &wanted.region, name, policy).await?;
+            }
+        }
+        if differing.contains(&"inline_policies") {
+            remove_inline(env, &wanted.region, name).await?;
+        }
+        if differing.contains(&"tags") {
+            let (set, gone) = retag(&found.tags, &wanted.tags);
+            if !set.is_empty() {
+                let api = regional.api("iam", "TagRole");
+                let set = tags(&set);
+                let call = || iam.tag_role().role_name(name).set_tags(Some(set.clone())).send();
+                env.session.call(api, call).await?;
+            }
+            if !gone.is_empty() {
+                let api = regional.api("iam", "UntagRole");
+                let call =
+                    || iam.untag_role().role_name(name).set_tag_keys(Some(gone.clone())).send();
+                env.session.call(api, call).await?;
+            }
+        }
+        Ok(Outputs::new())
+    }
+
+    async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
+        let (region, name) = (&found.region, &found.id);
+        for policy in attached(env, region, name).await? {
+            detach(env, region, name, &policy).await?;
+        }
+        remove_inline(env, region, name).await?;
+        let regional = env.region(region);
+        let api = regional.api("iam", "DeleteRole");
+        match env.session.call(api, || regional.iam.delete_role().role_name(name).send()).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn attach(env: &Env, wanted: &Wanted<IamRole>, policy: &str) -> Result<(), ApiError> {
+    let regional = env.region(&wanted.region);
+    let api = regional.api("iam", "AttachRolePolicy");
+    let call =
+        || regional.iam.attach_role_policy().role_name(&wanted.name).policy_arn(policy).send();
+    env.session.call(api, call).await.map(|_| ())
+}
+
+async fn detach(env: &Env, region: &str, name: &str, policy: &str) -> Result<(), ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("iam", "DetachRolePolicy");
+    let call = || regional.iam.detach_role_policy().role_name(name).policy_arn(policy).send();
+    match env.session.call(api, call).await {
+        Err(error) if !error.is_not_found() => Err(error),
+        _ => Ok(()),
+    }
+}
+
+async fn remove_inline(env: &Env, region: &str, name: &str) -> Result<(), ApiError> {
+    let regional = env.region(region);
+    for policy in inline(env, region, name).await? {
+        let api = regional.api("iam", "DeleteRolePolicy");
+        let call = || regional.iam.delete_role_policy().role_name(name).policy_name(&policy).send();
+        env.session.call(api, call).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decoded;
+
+    #[test]
+    fn documents_are_decoded() {
+        assert_eq!(decoded("%7B%22a%22%3A%20%22%C3%BC%22%7D"), "{\"a\": \"ü\"}");
+        assert_eq!(decoded("{\"100%\"}"), "{\"100%\"}");
+    }
+}

@@ -1,0 +1,302 @@
+//! KMS keys: one per region, used by everything of the cluster that is encrypted there.
+
+use aws_sdk_kms::types::{KeyMetadata, KeyState, Tag};
+
+use super::{
+    ARN, Address, Env, Failure, Field, ID, Observation, Outputs, Primitive, Readiness, Tags,
+    Wanted, canonical_json, retag,
+};
+use crate::aws::{ApiError, Progress};
+
+/// How long AWS keeps a deleted key: the shortest that it allows.
+const PENDING_DAYS: i32 = 7;
+
+/// A customer-managed symmetric key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KmsKey {
+    /// The alias that leads to it, `alias/…`.
+    pub alias: String,
+    /// What it is for.
+    pub description: String,
+    /// Its policy, in JSON.
+    pub policy: String,
+}
+
+impl KmsKey {
+    /// The kind's name.
+    pub const KIND: &str = "kms-key";
+
+    /// The address of a region's key.
+    pub fn address(region: &str) -> Address {
+        Address::new(region, Self::KIND)
+    }
+}
+
+fn tags(all: &Tags) -> Vec<Tag> {
+    let tag =
+        |(key, value): (&String, &String)| Tag::builder().tag_key(key).tag_value(value).build();
+    all.iter().filter_map(|pair| tag(pair).ok()).collect()
+}
+
+impl Primitive for KmsKey {
+    const KIND: &'static str = KmsKey::KIND;
+
+    fn fields(&self) -> Vec<Field> {
+        vec![
+            Field::new("rotation", "yearly"),
+            Field::new("enabled", "true"),
+            Field::new("policy", canonical_json(&self.policy)).digest(),
+        ]
+    }
+
+    async fn observe(
+        env: &Env,
+        region: &str,
+        wanted: &[&Wanted<Self>],
+    ) -> Result<Vec<Observation>, ApiError> {
+        let mut found = Vec::new();
+        let mut seen = Vec::new();
+        for one in wanted {
+            let Some(key) = find(env, one).await? else { continue };
+            seen.push(key.arn().unwrap_or_default().to_owned());
+            found.push(look(env, &one.address, region, &key, Some(&one.tags)).await?);
+        }
+        // Keys of ours that nothing leads to: an earlier run made one and did not live to name it.
+        for key in unnamed(env, region, &seen).await? {
+            let address = Address::with(region, Self::KIND, key.key_id());
+            found.push(look(env, &address, region, &key, None).await?);
+        }
+        Ok(found)
+    }
+
+    async fn create(env: &Env, wanted: &Wanted<Self>) -> Result<Outputs, Failure> {
+        let regional = env.region(&wanted.region);
+        let settings = &wanted.settings;
+        let answer = env
+            .session
+            .call_once(regional.api("kms", "CreateKey"), || {
+                regional
+                    .kms
+                    .create_key()
+                    .description(&settings.description)
+                    .policy(&settings.policy)
+                    .set_tags(Some(tags(&wanted.tags)))
+                    .send()
+            })
+            .await
+            .inspect_err(|_| env.be_thorough())?;
+        let metadata = answer.key_metadata();
+        let key = metadata.map(KeyMetadata::key_id).unwrap_or_default().to_owned();
+        let arn = metadata.and_then(KeyMetadata::arn).unwrap_or_default().to_owned();
+        let outputs = Outputs::from([(ID, key.clone()), (ARN, arn)]);
+        env.note(&wanted.address, outputs.clone());
+        enable_rotation(env, &wanted.region, &key).await?;
+        Ok(outputs)
+    }
+
+    async fn update(
+        env: &Env,
+        wanted: &Wanted<Self>,
+        found: &Observation,
+        differing: &[&'static str],
+    ) -> Result<Outputs, Failure> {
+        let regional = env.region(&wanted.region);
+        let (session, kms, id) = (&env.session, &regional.kms, &found.id);
+        if differing.contains(&"enabled") {
+            let api = regional.api("kms", "EnableKey");
+            session.call(api, || kms.enable_key().key_id(id).send()).await?;
+        }
+        if differing.contains(&"rotation") {
+            enable_rotation(env, &wanted.region, id).await?;
+        }
+        if differing.contains(&"policy") {
+            let policy = &wanted.settings.policy;
+            let api = regional.api("kms", "PutKeyPolicy");
+            session.call(api, || kms.put_key_policy().key_id(id).policy(policy).send()).await?;
+        }
+        if differing.contains(&"tags") {
+            let (set, gone) = retag(&found.tags, &wanted.tags);
+            if !set.is_empty() {
+                let api = regional.api("kms", "TagResource");
+                let set = tags(&set);
+                session
+                    .call(api, || kms.tag_resource().key_id(id).set_tags(Some(set.clone())).send())
+                    .await?;
+            }
+            if !gone.is_empty() {
+                let api = regional.api("kms", "UntagResource");
+                session
+                    .call(api, || {
+                        kms.untag_resource().key_id(id).set_tag_keys(Some(gone.clone())).send()
+                    })
+                    .await?;
+            }
+        }
+        Ok(Outputs::new())
+    }
+
+    async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
+        let regional = env.region(&found.region);
+        let (kms, id) = (&regional.kms, &found.id);
+        let api = regional.api("kms", "ScheduleKeyDeletion");
+        let scheduled = env
+            .session
+            .call(api, || {
+                kms.schedule_key_deletion().key_id(id).pending_window_in_days(PENDING_DAYS).send()
+            })
+            .await;
+        match scheduled {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => return Ok(()),
+            // It is pending already.
+            Err(error) if error.has_code("KMSInvalidStateException") => {}
+            Err(error) => return Err(error.into()),
+        }
+        let gone = env.session.wait(|| async {
+            let key = describe(env, &found.region, id).await?;
+            Ok(match key.as_ref().and_then(KeyMetadata::key_state) {
+                Some(state @ (KeyState::Enabled | KeyState::Disabled)) => {
+                    Progress::Pending(state.as_str().to_owned())
+                }
+                _ => Progress::Done(()),
+            })
+        });
+        Ok(gone.await?)
+    }
+}
+
+async fn enable_rotation(env: &Env, region: &str, id: &str) -> Result<(), Failure> {
+    let regional = env.region(region);
+    let api = regional.api("kms", "EnableKeyRotation");
+    env.session.call(api, || regional.kms.enable_key_rotation().key_id(id).send()).await?;
+    Ok(())
+}
+
+/// What KMS says about an id, ARN or alias; `None` if there is nothing.
+async fn describe(env: &Env, region: &str, id: &str) -> Result<Option<KeyMetadata>, ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("kms", "DescribeKey");
+    match env.session.call(api, || regional.kms.describe_key().key_id(id).send()).await {
+        Ok(answer) => Ok(answer.key_metadata),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The key that an alias leads to, from a call that is shared with whoever looks at the alias.
+pub(super) async fn by_alias(
+    env: &Env,
+    region: &str,
+    alias: &str,
+) -> Result<Option<KeyMetadata>, ApiError> {
+    env.shared(format!("key {region} {alias}"), || describe(env, region, alias)).await
+}
+
+fn is_alive(key: &KeyMetadata) -> bool {
+    !matches!(key.key_state(), Some(KeyState::PendingDeletion | KeyState::PendingReplicaDeletion))
+}
+
+/// The key that the alias leads to, or one of ours that has no alias yet.
+async fn find(env: &Env, wanted: &Wanted<KmsKey>) -> Result<Option<KeyMetadata>, ApiError> {
+    if let Some(id) = env.output(&wanted.address, ID) {
+        if let Some(key) = describe(env, &wanted.region, &id).await?.filter(is_alive) {
+            return Ok(Some(key));
+        }
+    }
+    let named = by_alias(env, &wanted.region, &wanted.settings.alias).await?.filter(is_alive);
+    if named.is_some() {
+        return Ok(named);
+    }
+    Ok(unnamed(env, &wanted.region, &[]).await?.into_iter().next())
+}
+
+/// Living keys that carry this cluster's tags. Normally the shared look at tags is enough; it may lag by
+/// half a minute, so a run that follows a broken one asks every key.
+async fn unnamed(env: &Env, region: &str, known: &[String]) -> Result<Vec<KeyMetadata>, ApiError> {
+    let is_known = |id: &str| known.iter().any(|arn| arn.ends_with(id));
+    let mut ids = Vec::new();
+    if env.is_thorough() {
+        for id in all_keys(env, region).await? {
+            if is_known(&id) {
+                continue;
+            }
+            let tags = tags_of(env, region, &id).await.unwrap_or_default();
+            if env.scope.owner(&tags) == super::Owner::Ours {
+                ids.push(id);
+            }
+        }
+    } else {
+        let arns = env.tagged(region).await?;
+        ids.extend(
+            arns.into_keys()
+                .filter(|arn| arn.contains(":kms:") && arn.contains(":key/") && !is_known(arn)),
+        );
+    }
+    let mut keys = Vec::new();
+    for id in ids {
+        // What the shared look knows is confirmed before it counts.
+        keys.extend(describe(env, region, &id).await?.filter(is_alive));
+    }
+    keys.sort_by_key(|key| key.creation_date().map(aws_smithy_types::DateTime::as_nanos));
+    Ok(keys)
+}
+
+async fn all_keys(env: &Env, region: &str) -> Result<Vec<String>, ApiError> {
+    let regional = env.region(region);
+    let mut ids = Vec::new();
+    let mut page: Option<String> = None;
+    loop {
+        let api = regional.api("kms", "ListKeys");
+        let answer = env
+            .session
+            .call(api, || regional.kms.list_keys().limit(1000).set_marker(page.clone()).send())
+            .await?;
+        ids.extend(answer.keys().iter().filter_map(|key| key.key_id().map(str::to_owned)));
+        page = answer.next_marker().map(str::to_owned);
+        if page.is_none() {
+            return Ok(ids);
+        }
+    }
+}
+
+pub(super) async fn tags_of(env: &Env, region: &str, id: &str) -> Result<Tags, ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("kms", "ListResourceTags");
+    let answer =
+        env.session.call(api, || regional.kms.list_resource_tags().key_id(id).send()).await?;
+    let pairs = answer.tags().iter();
+    Ok(pairs.map(|tag| (tag.tag_key().to_owned(), tag.tag_value().to_owned())).collect())
+}
+
+async fn look(
+    env: &Env,
+    address: &Address,
+    region: &str,
+    key: &KeyMetadata,
+    wanted: Option<&Tags>,
+) -> Result<Observation, ApiError> {
+    let regional = env.region(region);
+    let (id, arn) = (key.key_id(), key.arn().unwrap_or_default());
+    let policy = async {
+        let api = regional.api("kms", "GetKeyPolicy");
+        env.session.call(api, || regional.kms.get_key_policy().key_id(id).send()).await
+    };
+    let rotation = async {
+        let api = regional.api("kms", "GetKeyRotationStatus");
+        env.session.call(api, || regional.kms.get_key_rotation_status().key_id(id).send()).await
+    };
+    let tags = env.tags_of(region, arn, wanted, || tags_of(env, region, id));
+    let (policy, rotation, tags) = futures::try_join!(policy, rotation, tags)?;
+    let readiness = match key.key_state() {
+        Some(KeyState::Enabled | KeyState::Disabled) | None => Readiness::Ready,
+        Some(state) => Readiness::Busy(state.as_str().to_owned()),
+    };
+    Ok(Observation::new(address.clone(), region, id)
+        .with("rotation", if rotation.key_rotation_enabled() { "yearly" } else { "off" })
+        .with("enabled", key.enabled().to_string())
+        .with("policy", canonical_json(policy.policy().unwrap_or_default()))
+        .output(ID, id)
+        .output(ARN, arn)
+        .tagged(tags, &env.scope)
+        .readiness(readiness))
+}

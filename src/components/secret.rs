@@ -1,0 +1,298 @@
+//! The secret with the master password, and its replica in the other region.
+//!
+//! The password is made here and nowhere else is it kept: no argument, plan, state or log ever holds it.
+
+use aws_sdk_secretsmanager::types::{ReplicaRegionType, Tag};
+use serde_json::json;
+
+use super::{
+    ARN, Address, Env, Failure, Field, Observation, Outputs, Primitive, Tags, Text, Wanted, retag,
+};
+use crate::aws::{ApiError, Progress};
+
+/// A secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret {
+    /// The key's ARN.
+    pub key: Text,
+    /// Where the replica is.
+    pub replica_region: String,
+    /// The key's ARN there.
+    pub replica_key: Text,
+    /// The master user.
+    pub username: String,
+    /// The database.
+    pub db_name: String,
+    /// The port.
+    pub port: u16,
+    /// What it is for.
+    pub description: String,
+}
+
+impl Secret {
+    /// The kind's name.
+    pub const KIND: &str = "secret";
+
+    /// The address of the secret of that purpose.
+    pub fn address(region: &str, purpose: &str) -> Address {
+        Address::with(region, Self::KIND, purpose)
+    }
+}
+
+fn tags(all: &Tags) -> Vec<Tag> {
+    all.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+/// Characters that RDS takes in a password and that need no quoting in a URL or a shell.
+const ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnpqrstuvwxyz23456789-_.~";
+/// 40 characters of 60 are 236 bits.
+const LENGTH: usize = 40;
+
+/// A password from the operating system's randomness.
+fn password() -> Result<String, Failure> {
+    let mut text = String::with_capacity(LENGTH);
+    let mut bytes = [0u8; 64];
+    while text.len() < LENGTH {
+        getrandom::fill(&mut bytes).map_err(|error| {
+            Failure::Obstacle(format!("the operating system gives no random numbers: {error}"))
+        })?;
+        // A byte beyond the largest multiple of the alphabet's size would prefer the first letters.
+        let fair =
+            bytes.iter().filter(|byte| usize::from(**byte) < 256 / ALPHABET.len() * ALPHABET.len());
+        for byte in fair.take(LENGTH - text.len()) {
+            text.push(char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]));
+        }
+    }
+    Ok(text)
+}
+
+/// The password in a secret's value.
+pub(super) async fn master_password(
+    env: &Env,
+    region: &str,
+    secret: &str,
+) -> Result<String, Failure> {
+    let regional = env.region(region);
+    let api = regional.api("secretsmanager", "GetSecretValue");
+    let call = || regional.secrets.get_secret_value().secret_id(secret).send();
+    let answer = env.session.call(api.clone(), call).await?;
+    let value: serde_json::Value =
+        serde_json::from_str(answer.secret_string().unwrap_or_default()).unwrap_or_default();
+    let password = value["password"].as_str().map(str::to_owned);
+    password.ok_or_else(|| ApiError::unusable(api, "the secret holds no password").into())
+}
+
+struct Described {
+    arn: String,
+    key: String,
+    replicas: Vec<(String, String, String)>,
+    tags: Tags,
+    is_deleted: bool,
+}
+
+async fn describe(env: &Env, region: &str, name: &str) -> Result<Option<Described>, ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("secretsmanager", "DescribeSecret");
+    let answer = match env
+        .session
+        .call(api, || regional.secrets.describe_secret().secret_id(name).send())
+        .await
+    {
+        Ok(answer) => answer,
+        Err(error) if error.is_not_found() => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let replicas = answer.replication_status().iter().map(|one| {
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        let status = one.status().map(|status| status.as_str());
+        (text(one.region()), text(one.kms_key_id()), text(status))
+    });
+    let pairs = answer.tags().iter();
+    let pairs = pairs.filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned())));
+    Ok(Some(Described {
+        arn: answer.arn().unwrap_or_default().to_owned(),
+        key: answer.kms_key_id().unwrap_or_default().to_owned(),
+        replicas: replicas.collect(),
+        tags: pairs.collect(),
+        is_deleted: answer.deleted_date().is_some(),
+    }))
+}
+
+impl Primitive for Secret {
+    const KIND: &'static str = Secret::KIND;
+
+    fn fields(&self) -> Vec<Field> {
+        vec![
+            Field::new("key", self.key.clone()),
+            Field::new("replica", &*self.replica_region).from("dr.region"),
+            Field::new("replica_key", self.replica_key.clone()),
+        ]
+    }
+
+    async fn observe(
+        env: &Env,
+        region: &str,
+        wanted: &[&Wanted<Self>],
+    ) -> Result<Vec<Observation>, ApiError> {
+        let mut found = Vec::new();
+        for wanted in wanted {
+            let Some(one) = describe(env, region, &wanted.name).await? else { continue };
+            if one.is_deleted {
+                continue;
+            }
+            let regions: Vec<_> = one.replicas.iter().map(|(region, ..)| region.clone()).collect();
+            let keys: Vec<_> = one.replicas.iter().map(|(_, key, _)| key.clone()).collect();
+            found.push(
+                Observation::new(wanted.address.clone(), region, &wanted.name)
+                    .with("key", one.key)
+                    .with("replica", regions.join(","))
+                    .with("replica_key", keys.join(","))
+                    .output(ARN, one.arn)
+                    .tagged(one.tags, &env.scope),
+            );
+        }
+        Ok(found)
+    }
+
+    async fn create(env: &Env, wanted: &Wanted<Self>) -> Result<Outputs, Failure> {
+        let settings = &wanted.settings;
+        let key = env.resolve(&settings.key)?;
+        let value = json!({
+            "engine": "postgres", "username": settings.username, "password": password()?,
+            "dbname": settings.db_name, "port": settings.port,
+        });
+        let value = value.to_string();
+        let replica = replica(env, settings)?;
+        let regional = env.region(&wanted.region);
+        let api = regional.api("secretsmanager", "CreateSecret");
+        let call = || {
+            let call = regional.secrets.create_secret().name(&wanted.name).kms_key_id(&key);
+            let call = call.description(&settings.description).secret_string(&value);
+            call.set_tags(Some(tags(&wanted.tags))).add_replica_regions(replica.clone()).send()
+        };
+        let answer = env.session.call_once(api, call).await?;
+        in_sync(env, wanted).await?;
+        Ok(Outputs::from([(ARN, answer.arn().unwrap_or_default().to_owned())]))
+    }
+
+    async fn update(
+        env: &Env,
+        wanted: &Wanted<Self>,
+        found: &Observation,
+        differing: &[&'static str],
+    ) -> Result<Outputs, Failure> {
+        let regional = env.region(&wanted.region);
+        let (secrets, name, settings) = (&regional.secrets, &wanted.name, &wanted.settings);
+        if differing.contains(&"key") {
+            let key = env.resolve(&settings.key)?;
+            let api = regional.api("secretsmanager", "UpdateSecret");
+            let call = || secrets.update_secret().secret_id(name).kms_key_id(&key).send();
+            env.session.call(api, call).await?;
+        }
+        if differing.contains(&"replica") || differing.contains(&"replica_key") {
+            let has = found.settings.get("replica").cloned().unwrap_or_default();
+            let has: Vec<_> =
+                has.split(',').filter(|one| !one.is_empty()).map(str::to_owned).collect();
+            remove_replicas(env, &wanted.region, name, has).await?;
+            let replica = replica(env, settings)?;
+            let api = regional.api("secretsmanager", "ReplicateSecretToRegions");
+            let call = || {
+                let call = secrets.replicate_secret_to_regions().secret_id(name);
+                call.add_replica_regions(replica.clone()).send()
+            };
+            env.session.call(api, call).await?;
+        }
+        if differing.contains(&"tags") {
+            let (set, gone) = retag(&found.tags, &wanted.tags);
+            if !set.is_empty() {
+                let api = regional.api("secretsmanager", "TagResource");
+                let set = tags(&set);
+                let call =
+                    || secrets.tag_resource().secret_id(name).set_tags(Some(set.clone())).send();
+                env.session.call(api, call).await?;
+            }
+            if !gone.is_empty() {
+                let api = regional.api("secretsmanager", "UntagResource");
+                let call = || {
+                    secrets.untag_resource().secret_id(name).set_tag_keys(Some(gone.clone())).send()
+                };
+                env.session.call(api, call).await?;
+            }
+        }
+        in_sync(env, wanted).await?;
+        Ok(Outputs::new())
+    }
+
+    async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
+        let (region, name) = (&found.region, &found.id);
+        let Some(one) = describe(env, region, name).await? else { return Ok(()) };
+        // A secret with replicas cannot be deleted (aws-facts 12b).
+        let replicas = one.replicas.into_iter().map(|(region, ..)| region).collect();
+        remove_replicas(env, region, name, replicas).await?;
+        let regional = env.region(region);
+        let api = regional.api("secretsmanager", "DeleteSecret");
+        let call = || {
+            let call = regional.secrets.delete_secret().secret_id(name);
+            call.force_delete_without_recovery(true).send()
+        };
+        match env.session.call(api, call).await {
+            Err(error) if !error.is_not_found() => return Err(error.into()),
+            _ => {}
+        }
+        let gone = env.session.wait(|| async {
+            let left = describe(env, region, name).await?;
+            Ok(left.map_or(Progress::Done(()), |_| Progress::Pending("being deleted".into())))
+        });
+        Ok(gone.await?)
+    }
+}
+
+fn replica(env: &Env, settings: &Secret) -> Result<ReplicaRegionType, Failure> {
+    let key = env.resolve(&settings.replica_key)?;
+    Ok(ReplicaRegionType::builder().region(&settings.replica_region).kms_key_id(key).build())
+}
+
+async fn remove_replicas(
+    env: &Env,
+    region: &str,
+    name: &str,
+    replicas: Vec<String>,
+) -> Result<(), ApiError> {
+    if replicas.is_empty() {
+        return Ok(());
+    }
+    let regional = env.region(region);
+    let api = regional.api("secretsmanager", "RemoveRegionsFromReplication");
+    let call = || {
+        let call = regional.secrets.remove_regions_from_replication().secret_id(name);
+        call.set_remove_replica_regions(Some(replicas.clone())).send()
+    };
+    env.session.call(api, call).await.map(|_| ())
+}
+
+async fn in_sync(env: &Env, wanted: &Wanted<Secret>) -> Result<(), Failure> {
+    let synced = env.session.wait(|| async {
+        let found = describe(env, &wanted.region, &wanted.name).await?;
+        let replicas = found.map(|one| one.replicas).unwrap_or_default();
+        let of = replicas.iter().find(|(region, ..)| *region == wanted.settings.replica_region);
+        Ok(match of.map(|(.., status)| status.as_str()) {
+            Some("InSync") => Progress::Done(()),
+            Some("Failed") => Progress::Failed("the secret's replication failed".into()),
+            _ => Progress::Pending("being replicated".into()),
+        })
+    });
+    Ok(synced.await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LENGTH, password};
+
+    #[test]
+    fn passwords_are_long_different_and_what_rds_takes() {
+        let (one, other) = (password().unwrap(), password().unwrap());
+        assert_ne!(one, other);
+        assert_eq!(one.len(), LENGTH);
+        assert!(!one.chars().any(|one| "/@\" ".contains(one) || !one.is_ascii_graphic()));
+    }
+}
