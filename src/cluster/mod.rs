@@ -1,0 +1,22 @@
+//! The cluster: what the user wants, what it is placed into, what follows from both, and what is to change.
+//!
+//! [`Spec`] and [`Surroundings`] make a [`Blueprint`]; held against an [`Inventory`] it makes [`Changes`].
+//! Discovery and observation look at AWS; everything else here is pure.
+
+pub mod blueprint;
+pub mod changes;
+pub mod inventory;
+pub mod names;
+pub mod parameters;
+mod policies;
+pub mod preflight;
+pub mod roles;
+pub mod spec;
+pub mod surroundings;
+
+pub use blueprint::Blueprint;
+pub use changes::{Change, Changes, Verb};
+pub use inventory::Inventory;
+pub use roles::{Role, Roles};
+pub use spec::{Mistake, Site, Spec};
+pub use surroundings::{DiscoveryError, Surroundings};

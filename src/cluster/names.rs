@@ -1,0 +1,126 @@
+//! What everything is called in AWS: one table, from the environment suffix alone.
+
+use std::fmt;
+
+/// The longest suffix, so that every name below fits AWS's limits.
+pub const LONGEST_SUFFIX: usize = 20;
+
+/// The suffix that ends every name of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Suffix(String);
+
+impl Suffix {
+    /// Lower-case letters, digits and single hyphens; begins with a letter, does not end with a hyphen, at
+    /// most [`LONGEST_SUFFIX`] characters.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let allowed = |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '-';
+        if text.is_empty() {
+            Err("it is empty")
+        } else if !text.chars().all(allowed) {
+            Err("it may hold lower-case letters, digits and hyphens only")
+        } else if !text.starts_with(|one: char| one.is_ascii_lowercase()) {
+            Err("it must begin with a letter")
+        } else if text.ends_with('-') || text.contains("--") {
+            Err("hyphens stand alone and between other characters")
+        } else if text.len() > LONGEST_SUFFIX {
+            Err("it may have 20 characters at most")
+        } else {
+            Ok(Self(text.to_owned()))
+        }
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Suffix {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// Everything that has a name.
+///
+/// Names end with the suffix, and nothing of ours is looked for by a prefix that ends inside of it, so that
+/// `prod` and `prod-2` never meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// The writer at first, in the primary region. AWS allows 63 characters.
+    PrimaryInstance,
+    /// The replica at first, in the DR region. 63.
+    ReplicaInstance,
+    /// A subnet group in each region. 255.
+    SubnetGroup,
+    /// A parameter group in each region. 255.
+    ParameterGroup,
+    /// The database's security group in each region. 255.
+    SecurityGroup,
+    /// The key's alias in each region. 256.
+    KeyAlias,
+    /// Of the peering, as a tag. 256.
+    Peering,
+    /// What enhanced monitoring runs as. 64.
+    MonitoringRole,
+    /// The master password. 512.
+    MasterSecret,
+    /// The final snapshot of the writer, if asked for. 255.
+    FinalSnapshot,
+}
+
+impl Name {
+    /// The name for a suffix.
+    pub fn of(self, suffix: &Suffix) -> String {
+        let stem = match self {
+            Self::PrimaryInstance => "trading-db-primary",
+            Self::ReplicaInstance => "trading-db-replica",
+            Self::SubnetGroup => "trading-db-subnet-group",
+            Self::ParameterGroup => "trading-db-params",
+            Self::SecurityGroup => "trading-db-sg",
+            Self::KeyAlias => "alias/trading-db-key",
+            Self::Peering => "trading-db-peering",
+            Self::MonitoringRole => "trading-db-monitoring-role",
+            Self::MasterSecret => "trading-db-master",
+            Self::FinalSnapshot => "trading-db-final",
+        };
+        format!("{stem}-{suffix}")
+    }
+}
+
+/// The log group that RDS writes a kind of log of an instance to.
+pub fn log_group(instance: &str, log: &str) -> String {
+    format!("/aws/rds/instance/{instance}/{log}")
+}
+
+/// The folder of parameters in which a cluster keeps its record and its leases.
+pub fn parameter_path(suffix: &Suffix) -> String {
+    format!("/trading-db/{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Name, Suffix};
+
+    #[test]
+    fn suffixes_are_checked() {
+        for good in ["prod", "a", "prod-2", "a1-b2-c3", "abcdefghijklmnopqrst"] {
+            assert_eq!(Suffix::parse(good).unwrap().as_str(), good);
+        }
+        for bad in
+            ["", "Prod_1", "1prod", "-a", "a-", "a--b", "prod.eu", "abcdefghijklmnopqrstu", "ü"]
+        {
+            assert!(Suffix::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_longest_names_fit() {
+        let suffix = Suffix::parse("abcdefghijklmnopqrst").unwrap();
+        assert!(Name::ReplicaInstance.of(&suffix).len() <= 63);
+        assert!(Name::MonitoringRole.of(&suffix).len() <= 64);
+    }
+}

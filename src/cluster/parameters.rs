@@ -1,0 +1,249 @@
+//! PostgreSQL's parameters: what the cluster sets and why, which of them need a restart, and how much a
+//! formula of RDS comes to.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::spec::Mistake;
+
+/// The family of parameters of PostgreSQL 15.
+pub const FAMILY: &str = "postgres15";
+
+/// Name, value, and why it is that.
+type Choice = (&'static str, &'static str, &'static str);
+
+/// What both groups hold, unless the user says otherwise. Both sites get the same: a promoted standby is
+/// the next writer.
+pub const CHOICES: &[Choice] = &[
+    ("rds.force_ssl", "1", "TLS in transit, always"),
+    (
+        "max_connections",
+        "LEAST({DBInstanceClassMemory/9531392},5000)",
+        "RDS's own default, set so that both sites follow one formula; a larger standby gets more, never less",
+    ),
+    (
+        "shared_buffers",
+        "{DBInstanceClassMemory/32768}",
+        "a quarter of the memory, the same share on both sites, so that a promoted standby performs alike",
+    ),
+    (
+        "max_wal_senders",
+        "20",
+        "one for the replica, the rest for drills, rebuilding and base backups",
+    ),
+    ("max_replication_slots", "20", "as many as senders: the cross-region replica lives on a slot"),
+    (
+        "wal_keep_size",
+        "4096",
+        "MB kept beyond the slot, so that a replica that lost its slot for a moment still finds its WAL",
+    ),
+    (
+        "hot_standby_feedback",
+        "1",
+        "queries on the standby are not cancelled by vacuum on the writer, at the price of some bloat",
+    ),
+    (
+        "max_standby_streaming_delay",
+        "15000",
+        "ms: a query on the standby may hold up replay for this long; replay that lags delays a promotion",
+    ),
+    ("max_standby_archive_delay", "15000", "the same for WAL that comes from the archive"),
+    (
+        "wal_receiver_timeout",
+        "20000",
+        "ms: a frozen writer shows after 20 s, early enough for the detection budget",
+    ),
+    ("wal_sender_timeout", "20000", "the same, seen from the writer"),
+    (
+        "recovery_min_apply_delay",
+        "0",
+        "a standby that waits on purpose cannot lose less than a minute",
+    ),
+    (
+        "track_commit_timestamp",
+        "1",
+        "tells after a failover which commits the old writer took alone",
+    ),
+    ("wal_compression", "1", "less traffic between the regions for a little CPU"),
+    ("max_worker_processes", "16", "a limit that the standby must not undercut, so it is fixed"),
+    (
+        "max_prepared_transactions",
+        "0",
+        "the same; prepared transactions are off as in RDS's default",
+    ),
+    ("max_locks_per_transaction", "64", "the same"),
+    ("log_lock_waits", "1", "shows what blocked when somebody asks at 3 a.m."),
+];
+
+/// Limits that a standby must not undercut: below the writer's it pauses its recovery (aws-facts 2).
+const STANDBY_LIMITS: &[&str] = &[
+    "max_connections",
+    "max_locks_per_transaction",
+    "max_prepared_transactions",
+    "max_wal_senders",
+    "max_worker_processes",
+];
+
+/// Parameters that take effect at a restart only: PostgreSQL 15's of context `postmaster` that RDS lets be
+/// set, and RDS's own (aws-facts 2; PostgreSQL 15 documentation, chapter 20).
+const STATICS: &[&str] = &[
+    "autovacuum_freeze_max_age",
+    "autovacuum_max_workers",
+    "autovacuum_multixact_freeze_max_age",
+    "huge_pages",
+    "max_connections",
+    "max_files_per_process",
+    "max_locks_per_transaction",
+    "max_logical_replication_workers",
+    "max_pred_locks_per_transaction",
+    "max_prepared_transactions",
+    "max_replication_slots",
+    "max_wal_senders",
+    "max_worker_processes",
+    "min_dynamic_shared_memory",
+    "old_snapshot_threshold",
+    "rds.logical_replication",
+    "shared_buffers",
+    "shared_preload_libraries",
+    "superuser_reserved_connections",
+    "track_activity_query_size",
+    "track_commit_timestamp",
+    "wal_buffers",
+    "wal_decode_buffer_size",
+];
+
+/// Parameters that nobody may override, with the only value that they may have and why.
+const FIXED: &[Choice] = &[
+    ("rds.force_ssl", "1", "connections without TLS would be let in"),
+    (
+        "recovery_min_apply_delay",
+        "0",
+        "a standby that replays late on purpose misses the recovery point objective",
+    ),
+    (
+        "rds.logical_replication",
+        "0",
+        "logical slots are not carried over to a promoted replica; they would be lost",
+    ),
+];
+
+/// The names of the parameters that need a restart.
+pub fn static_names() -> BTreeSet<String> {
+    STATICS.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// What a group holds: our choices, the user's over them, and how much WAL a slot may hold back.
+pub fn merged(overrides: &BTreeMap<String, String>, storage_gib: u32) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<String, String> =
+        CHOICES.iter().map(|(name, value, _)| ((*name).to_owned(), (*value).to_owned())).collect();
+    // Without a limit, a replica that is gone for good fills the writer's disk (aws-facts 1.1): half of the
+    // storage may be lost to it, then the replica has to be rebuilt and the writer lives.
+    let cap = u64::from(storage_gib) * 1024 / 2;
+    all.insert("max_slot_wal_keep_size".into(), cap.to_string());
+    all.extend(overrides.clone());
+    all
+}
+
+/// What is wrong with overrides, as far as that can be said without AWS.
+pub fn mistakes(overrides: &BTreeMap<String, String>) -> Vec<Mistake> {
+    let fixed = FIXED.iter().filter_map(|(name, only, why)| {
+        let value = overrides.get(*name).filter(|value| value != only)?;
+        Some(Mistake::new(
+            &format!("database.parameters[{name}]"),
+            format!("{name} cannot be {value}"),
+            format!("It is {only} in this cluster: otherwise {why}."),
+        ))
+    });
+    fixed.collect()
+}
+
+/// How much a value of a parameter comes to on a machine with so much memory: a number, or a formula of
+/// RDS with `*`, `/`, LEAST, GREATEST and SUM. RDS keeps some of the memory to itself and does not publish
+/// how much; for comparing before and after, that does not matter.
+pub fn evaluate(text: &str, memory: u64) -> Option<u64> {
+    let text = text.trim();
+    if let Some((name, rest)) = text.split_once('(') {
+        let values: Option<Vec<u64>> =
+            rest.strip_suffix(')')?.split(',').map(|one| evaluate(one, memory)).collect();
+        let values = values?;
+        return match name {
+            "LEAST" => values.into_iter().min(),
+            "GREATEST" => values.into_iter().max(),
+            "SUM" => Some(values.into_iter().sum()),
+            _ => None,
+        };
+    }
+    let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
+    let (mut value, mut divides) = (None, false);
+    let mut rest = inner;
+    loop {
+        let end = rest.find(['*', '/']).unwrap_or(rest.len());
+        let term = match rest[..end].trim() {
+            "DBInstanceClassMemory" => memory,
+            number => number.parse().ok()?,
+        };
+        value = Some(match (value, divides) {
+            (None, _) => term,
+            (Some(value), true) => u64::checked_div(value, term)?,
+            (Some(value), false) => value.checked_mul(term)?,
+        });
+        if end == rest.len() {
+            return value;
+        }
+        divides = rest.as_bytes()[end] == b'/';
+        rest = &rest[end + 1..];
+    }
+}
+
+/// Whether any limit that a standby must keep up with becomes larger.
+pub fn limits_rise(
+    before: (&BTreeMap<String, String>, u64),
+    after: (&BTreeMap<String, String>, u64),
+) -> bool {
+    let value = |(values, memory): (&BTreeMap<String, String>, u64), name: &str| {
+        values.get(name).and_then(|text| evaluate(text, memory))
+    };
+    STANDBY_LIMITS.iter().any(|name| match (value(before, name), value(after, name)) {
+        (Some(before), Some(after)) => after > before,
+        // From a default that is not known here: the careful order.
+        (before, after) => before != after,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn formulas_come_to_whole_numbers() {
+        assert_eq!(evaluate("LEAST({DBInstanceClassMemory/9531392},5000)", 4 * GIB), Some(450));
+        assert_eq!(evaluate("{DBInstanceClassMemory*1024/63963136}", 4 * GIB), Some(68_759));
+        assert_eq!(evaluate("GREATEST(3, 7)", 0), Some(7));
+        assert_eq!(evaluate("20", 0), Some(20));
+        for odd in ["", "many", "{DBInstanceClassMemory/0}", "MEDIAN(1,2)", "{Cores*2}"] {
+            assert_eq!(evaluate(odd, GIB), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_larger_class_raises_what_is_a_formula() {
+        let values = merged(&BTreeMap::new(), 100);
+        assert!(limits_rise((&values, 4 * GIB), (&values, 8 * GIB)));
+        assert!(!limits_rise((&values, 8 * GIB), (&values, 4 * GIB)));
+        let fewer = merged(&BTreeMap::from([("max_connections".into(), "100".into())]), 100);
+        assert!(!limits_rise((&values, 4 * GIB), (&fewer, 4 * GIB)));
+        assert!(limits_rise((&fewer, 4 * GIB), (&values, 4 * GIB)));
+    }
+
+    #[test]
+    fn every_choice_has_a_reason_and_what_is_fixed_is_chosen_so() {
+        for (name, value, why) in CHOICES {
+            assert!(!why.is_empty(), "{name}");
+            if let Some((_, only, _)) = FIXED.iter().find(|(fixed, ..)| fixed == name) {
+                assert_eq!(value, only);
+            }
+        }
+        assert!(mistakes(&BTreeMap::from([("rds.force_ssl".into(), "0".into())])).len() == 1);
+    }
+}

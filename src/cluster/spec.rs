@@ -1,0 +1,527 @@
+//! What the user wants, complete and validated: once a [`Spec`] exists, it is right.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use ipnet::Ipv4Net;
+
+use super::names::Suffix;
+use crate::components::Tags;
+
+/// A mistake in the arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The argument, as in `database.iops`.
+    pub argument: String,
+    /// What is wrong, in one line.
+    pub summary: String,
+    /// What is known about it and what to do.
+    pub detail: String,
+}
+
+impl Mistake {
+    /// A mistake in an argument.
+    pub fn new(argument: &str, summary: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { argument: argument.to_owned(), summary: summary.into(), detail: detail.into() }
+    }
+}
+
+/// Where something was born; fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Site {
+    /// The region that writes at first.
+    Primary,
+    /// The region that stands by at first.
+    Dr,
+}
+
+impl Site {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Primary, Self::Dr];
+
+    /// The other one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Primary => Self::Dr,
+            Self::Dr => Self::Primary,
+        }
+    }
+
+    /// The argument that describes it.
+    pub fn argument(self) -> &'static str {
+        match self {
+            Self::Primary => "primary",
+            Self::Dr => "dr",
+        }
+    }
+}
+
+/// One of the two sites.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SiteSpec {
+    /// Its region.
+    pub region: String,
+    /// Its VPC.
+    pub vpc_id: String,
+    /// The database's subnets; the VPC's private ones if `None`.
+    pub subnet_ids: Option<Vec<String>>,
+    /// The tables that get a route to the other site; those of the subnets if `None`.
+    pub route_table_ids: Option<Vec<String>>,
+    /// Security groups whose members may connect.
+    pub allowed_security_group_ids: BTreeSet<String>,
+    /// Blocks of addresses that may connect.
+    pub allowed_cidr_blocks: BTreeSet<Ipv4Net>,
+}
+
+/// A size of machine for a database, medium or larger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceClass {
+    name: String,
+    /// Memory in GiB.
+    memory: u32,
+}
+
+impl InstanceClass {
+    /// From AWS's name, `db.<family>.<size>`.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let parts: Vec<_> = text.split('.').collect();
+        let ["db", family, size] = parts[..] else {
+            return Err(
+                "an instance class is written db.<family>.<size>, as in db.t3.medium".into()
+            );
+        };
+        let general = match size {
+            "micro" | "small" => {
+                return Err("the smallest class that carries this cluster is db.t3.medium".into());
+            }
+            "medium" => 4,
+            "large" => 8,
+            "xlarge" => 16,
+            larger => {
+                let factor =
+                    larger.strip_suffix("xlarge").and_then(|text| text.parse::<u32>().ok());
+                let factor = factor.filter(|factor| (2..=64).contains(factor));
+                16 * factor.ok_or_else(|| format!("{size} is no size of an instance class"))?
+            }
+        };
+        let per_size = match family.chars().next() {
+            Some('r') => 2,
+            Some('x') => 4,
+            Some('t' | 'm' | 'c') => 1,
+            _ => return Err(format!("{family} is no family of classes for PostgreSQL")),
+        };
+        Ok(Self { name: text.to_owned(), memory: general * per_size })
+    }
+
+    /// AWS's name.
+    pub fn as_str(&self) -> &str {
+        &self.name
+    }
+
+    /// Memory in GiB, before what RDS keeps for itself.
+    pub fn memory_gib(&self) -> u32 {
+        self.memory
+    }
+}
+
+/// The two databases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseSpec {
+    /// `15`, or a full version such as `15.14`.
+    pub engine_version: String,
+    /// Of the primary site's instance.
+    pub instance_class: InstanceClass,
+    /// Of the DR site's instance.
+    pub dr_instance_class: InstanceClass,
+    /// GiB.
+    pub allocated_storage: u32,
+    /// How far RDS may grow the storage by itself, in GiB.
+    pub max_allocated_storage: Option<u32>,
+    /// `gp3`, `io1` or `io2`.
+    pub storage_type: String,
+    /// Provisioned I/O operations per second.
+    pub iops: Option<u32>,
+    /// The database that is made.
+    pub db_name: String,
+    /// The master user.
+    pub username: String,
+    /// The port.
+    pub port: u16,
+    /// Parameters that override ours, by name.
+    pub parameters: BTreeMap<String, String>,
+    /// Whether Performance Insights is on.
+    pub performance_insights: bool,
+    /// Seconds between two samples of enhanced monitoring; 0 is off.
+    pub monitoring_interval: u32,
+    /// Whether the DR site's instance has a standby of its own.
+    pub dr_multi_az: bool,
+    /// When RDS may do what interrupts.
+    pub maintenance_window: MaintenanceWindow,
+    /// The authority that signs the server's certificates.
+    pub ca_certificate_identifier: String,
+    /// Whether changes that interrupt are made now, or in the maintenance window.
+    pub apply_immediately: bool,
+}
+
+/// Backups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupSpec {
+    /// Days, 7 to 35.
+    pub retention_days: u32,
+    /// When the primary site's instance is backed up.
+    pub window: Window,
+}
+
+impl BackupSpec {
+    /// When the DR site's instance is backed up: four hours later, which is still night on America's
+    /// exchanges, so that the two never run at once and a promotion is never refused because of both.
+    pub fn dr_window(&self) -> Window {
+        self.window.moved(4 * 60)
+    }
+}
+
+/// A daily window in UTC, `hh:mm-hh:mm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    start: u32,
+    length: u32,
+}
+
+const DAY: u32 = 24 * 60;
+
+impl Window {
+    /// From `hh:mm-hh:mm`; half an hour at least, a day at most.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let minute = |text: &str| {
+            let (hour, minute) = text.split_once(':')?;
+            if hour.len() != 2 || minute.len() != 2 {
+                return None;
+            }
+            let (hour, minute): (u32, u32) = (hour.parse().ok()?, minute.parse().ok()?);
+            (hour < 24 && minute < 60).then_some(hour * 60 + minute)
+        };
+        let parts = text.split_once('-').and_then(|(from, to)| Some((minute(from)?, minute(to)?)));
+        let (start, end) = parts.ok_or("it is written hh:mm-hh:mm, in UTC")?;
+        let length = (end + DAY - start) % DAY;
+        if length < 30 {
+            Err("it must last 30 minutes at least")
+        } else {
+            Ok(Self { start, length })
+        }
+    }
+
+    fn moved(self, minutes: u32) -> Self {
+        Self { start: (self.start + minutes) % DAY, ..self }
+    }
+
+    /// Whether the two share a minute.
+    pub fn overlaps(self, other: Self) -> bool {
+        (other.start + DAY - self.start) % DAY < self.length
+            || (self.start + DAY - other.start) % DAY < other.length
+    }
+}
+
+impl std::fmt::Display for Window {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let end = (self.start + self.length) % DAY;
+        let clock = |minute: u32| format!("{:02}:{:02}", minute / 60, minute % 60);
+        write!(out, "{}-{}", clock(self.start), clock(end))
+    }
+}
+
+/// A weekly window in UTC, `ddd:hh:mm-ddd:hh:mm`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MaintenanceWindow {
+    text: String,
+    /// Minutes from Monday's beginning.
+    start: u32,
+    length: u32,
+}
+
+const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+
+impl MaintenanceWindow {
+    /// From `ddd:hh:mm-ddd:hh:mm`; half an hour at least, a day at most.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let minute = |text: &str| {
+            let (day, time) = text.split_once(':')?;
+            let day = WEEKDAYS.iter().position(|one| *one == day)?;
+            let Ok(Window { start, .. }) =
+                Window::parse(&format!("{time}-{}", half_a_day_after(time)?))
+            else {
+                return None;
+            };
+            Some(u32::try_from(day).ok()? * DAY + start)
+        };
+        let parts = text.split_once('-').and_then(|(from, to)| Some((minute(from)?, minute(to)?)));
+        let (start, end) =
+            parts.ok_or("it is written ddd:hh:mm-ddd:hh:mm, as in sun:05:00-sun:06:00, in UTC")?;
+        let length = (end + 7 * DAY - start) % (7 * DAY);
+        if (30..=DAY).contains(&length) {
+            Ok(Self { text: text.to_owned(), start, length })
+        } else {
+            Err("it must last from 30 minutes to 24 hours")
+        }
+    }
+
+    /// As text.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether it shares a minute with a daily window.
+    pub fn overlaps(&self, daily: Window) -> bool {
+        (0..=7).any(|day| {
+            let start = day * DAY + daily.start;
+            start < self.start + self.length && self.start < start + daily.length
+        })
+    }
+}
+
+fn half_a_day_after(time: &str) -> Option<String> {
+    let (hour, minute) = time.split_once(':')?;
+    let hour: u32 = hour.parse().ok()?;
+    Some(format!("{:02}:{minute}", (hour + 12) % 24))
+}
+
+/// What a deletion keeps and asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeletionSpec {
+    /// Whether AWS refuses to delete the instances until this is off.
+    pub protection: bool,
+    /// Whether the writer leaves a snapshot.
+    pub final_snapshot: bool,
+}
+
+/// How long operations may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A create.
+    pub create: Duration,
+    /// A read, and the looking that a plan does.
+    pub read: Duration,
+    /// An update.
+    pub update: Duration,
+    /// A delete.
+    pub delete: Duration,
+}
+
+/// A cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// What tells it apart from others.
+    pub suffix: Suffix,
+    /// Where it writes at first.
+    pub primary: SiteSpec,
+    /// Where it stands by at first.
+    pub dr: SiteSpec,
+    /// The databases.
+    pub database: DatabaseSpec,
+    /// Their backups.
+    pub backup: BackupSpec,
+    /// What becomes of it in the end.
+    pub deletion: DeletionSpec,
+    /// Tags of everything, the provider's default ones included.
+    pub tags: Tags,
+    /// How long operations may take.
+    pub timeouts: Timeouts,
+    /// Arguments whose values are not known yet; the values here stand in for them.
+    pub unknown: BTreeSet<String>,
+}
+
+/// Tag keys that AWS or this provider gives a meaning of its own.
+const RESERVED_TAGS: &[&str] = &["aws:", "trading-dr:"];
+
+impl Spec {
+    /// A site.
+    pub fn site(&self, site: Site) -> &SiteSpec {
+        match site {
+            Site::Primary => &self.primary,
+            Site::Dr => &self.dr,
+        }
+    }
+
+    /// What contradicts itself across arguments. Each argument alone was checked before.
+    pub fn mistakes(&self) -> Vec<Mistake> {
+        let mut found = Vec::new();
+        let known = |argument: &str| !self.unknown.contains(argument);
+        if self.primary.region == self.dr.region {
+            found.push(Mistake::new(
+                "dr.region",
+                "Both sites are in the same region",
+                "A disaster that takes the region would take both. Choose another region for dr.",
+            ));
+        }
+        for site in Site::ALL {
+            let spec = self.site(site);
+            if spec.allowed_security_group_ids.is_empty() && spec.allowed_cidr_blocks.is_empty() {
+                found.push(Mistake::new(
+                    site.argument(),
+                    format!("Nobody may connect to the database in {}", spec.region),
+                    "Name security groups in allowed_security_group_ids or address blocks in \
+                     allowed_cidr_blocks. Without either, the database there would answer nobody, also \
+                     after a failover.",
+                ));
+            }
+            for block in spec.allowed_cidr_blocks.iter().filter(|block| block.prefix_len() == 0) {
+                found.push(Mistake::new(
+                    &format!("{}.allowed_cidr_blocks", site.argument()),
+                    format!("{block} lets everybody in"),
+                    "Name the blocks that your applications are in.",
+                ));
+            }
+        }
+        self.database_mistakes(&known, &mut found);
+        self.window_mistakes(&known, &mut found);
+        found.extend(super::parameters::mistakes(&self.database.parameters));
+        for key in self.tags.keys() {
+            if RESERVED_TAGS.iter().any(|prefix| key.starts_with(prefix)) || key == "Name" {
+                found.push(Mistake::new(
+                    "tags",
+                    format!("The tag {key} is set by AWS or this provider"),
+                    "Tags that begin with aws: or trading-dr:, and Name, cannot be chosen.",
+                ));
+            }
+        }
+        if self.tags.len() > 40 {
+            found.push(Mistake::new(
+                "tags",
+                "More than 40 tags",
+                "AWS allows 50 on each resource, and this provider needs some of them.",
+            ));
+        }
+        found
+    }
+
+    fn window_mistakes(&self, known: &dyn Fn(&str) -> bool, found: &mut Vec<Mistake>) {
+        let (window, dr_window) = (self.backup.window, self.backup.dr_window());
+        if known("backup.window") && window.overlaps(dr_window) {
+            found.push(Mistake::new(
+                "backup.window",
+                format!("{window} overlaps with the DR region's backups at {dr_window}"),
+                "The DR region's window begins four hours later: choose a window of less than four hours.",
+            ));
+        }
+        let maintenance = &self.database.maintenance_window;
+        let both_known = known("backup.window") && known("database.maintenance_window");
+        for daily in [window, dr_window].into_iter().filter(|_| both_known) {
+            if maintenance.overlaps(daily) {
+                found.push(Mistake::new(
+                    "database.maintenance_window",
+                    format!("{} overlaps with the backups at {daily}", maintenance.as_str()),
+                    "AWS wants the windows apart. The DR region's backups run four hours after the primary's.",
+                ));
+            }
+        }
+    }
+
+    fn database_mistakes(&self, known: &dyn Fn(&str) -> bool, found: &mut Vec<Mistake>) {
+        let database = &self.database;
+        let (class, dr_class) = (&database.instance_class, &database.dr_instance_class);
+        let classes_known = known("database.instance_class") && known("database.dr_instance_class");
+        if classes_known && dr_class.memory_gib() < class.memory_gib() {
+            found.push(Mistake::new(
+                "database.dr_instance_class",
+                format!("{} is smaller than the primary's {}", dr_class.as_str(), class.as_str()),
+                "After a failover it carries the whole load, and a standby with less memory pauses its \
+                 recovery. Choose the primary's class or a larger one.",
+            ));
+        }
+        if let Some(most) = database.max_allocated_storage {
+            if known("database.allocated_storage") && most * 100 < database.allocated_storage * 110
+            {
+                found.push(Mistake::new(
+                    "database.max_allocated_storage",
+                    "It leaves no room to grow",
+                    format!(
+                        "AWS wants at least 10 % above allocated_storage, which is {} GiB.",
+                        database.allocated_storage
+                    ),
+                ));
+            }
+        }
+        let provisioned = database.storage_type.starts_with("io");
+        if known("database.storage_type") && known("database.iops") {
+            if provisioned && database.iops.is_none() {
+                found.push(Mistake::new(
+                    "database.iops",
+                    format!("Storage of type {} needs it", database.storage_type),
+                    "Give the I/O operations per second that are provisioned.",
+                ));
+            }
+            if !provisioned && database.iops.is_some() && database.allocated_storage < 400 {
+                found.push(Mistake::new(
+                    "database.iops",
+                    "gp3 storage below 400 GiB has its 3,000 operations per second fixed",
+                    "Leave iops out, or allocate at least 400 GiB.",
+                ));
+            }
+            if provisioned && database.allocated_storage < 100 {
+                found.push(Mistake::new(
+                    "database.allocated_storage",
+                    format!("Storage of type {} begins at 100 GiB", database.storage_type),
+                    "Allocate more, or choose gp3.",
+                ));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_have_a_size() {
+        let memory = |text| InstanceClass::parse(text).map(|class| class.memory_gib());
+        assert_eq!(memory("db.t3.medium"), Ok(4));
+        assert_eq!(memory("db.r6g.4xlarge"), Ok(128));
+        for bad in [
+            "db.t3.micro",
+            "db.t3.small",
+            "t3.medium",
+            "db.t3",
+            "db.t3.huge",
+            "db.q1.large",
+            "db.m5.1xlarge",
+        ] {
+            assert!(memory(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn windows_wrap_around_midnight() {
+        let window = |text| Window::parse(text).unwrap();
+        assert_eq!(window("23:30-00:30").to_string(), "23:30-00:30");
+        assert_eq!(window("21:00-22:00").moved(4 * 60).to_string(), "01:00-02:00");
+        assert!(window("23:30-00:30").overlaps(window("00:00-00:45")));
+        assert!(!window("23:30-00:30").overlaps(window("00:30-01:30")));
+        let week = |text| MaintenanceWindow::parse(text);
+        assert!(week("sun:23:30-mon:00:30").unwrap().overlaps(window("00:00-01:00")));
+        assert!(!week("sun:05:00-sun:06:00").unwrap().overlaps(window("06:00-07:00")));
+        for bad in [
+            "sun:05:00",
+            "sunday:05:00-sun:06:00",
+            "sun:05:00-sun:05:10",
+            "sun:05:00-wed:05:00",
+            "sun:25:00-sun:26:00",
+        ] {
+            assert!(week(bad).is_err(), "{bad}");
+        }
+        for bad in ["03:00", "3:00-4:00", "03:00-03:10", "24:00-25:00", ""] {
+            assert!(Window::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

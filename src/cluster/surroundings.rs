@@ -1,0 +1,298 @@
+//! Read-only discovery of what the cluster is placed into.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aws_sdk_ec2::types::{Filter, RouteTable, Subnet};
+use ipnet::Ipv4Net;
+
+use super::spec::{Mistake, Site, SiteSpec, Spec};
+use crate::{
+    aws::{ApiError, Regional},
+    components::{Env, route::tables_of},
+};
+
+/// A subnet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subnetwork {
+    /// Its id.
+    pub id: String,
+    /// Its availability zone.
+    pub zone: String,
+}
+
+/// The network of a site.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Network {
+    /// The VPC's blocks of addresses.
+    pub cidrs: Vec<Ipv4Net>,
+    /// Where the database goes.
+    pub subnets: Vec<Subnetwork>,
+    /// The tables that get a route to the other site.
+    pub route_tables: BTreeSet<String>,
+}
+
+/// What the cluster is placed into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Surroundings {
+    /// The AWS account.
+    pub account: String,
+    /// The partition in ARNs.
+    pub partition: String,
+    /// The networks.
+    pub networks: BTreeMap<Site, Network>,
+}
+
+impl Surroundings {
+    /// Where nothing could be looked at: enough to name what there is, for a read or a destroy after the
+    /// VPCs are gone.
+    pub fn unknown(account: &str, partition: &str) -> Self {
+        let networks = Site::ALL.map(|site| (site, Network::default())).into();
+        Self { account: account.to_owned(), partition: partition.to_owned(), networks }
+    }
+
+    /// The network of a site.
+    pub fn network(&self, site: Site) -> &Network {
+        &self.networks[&site]
+    }
+}
+
+/// Why the surroundings are not known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DiscoveryError {
+    /// Looking failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// What was found does not carry a cluster.
+    #[error("the surroundings do not fit")]
+    Mistakes(Vec<Mistake>),
+}
+
+/// Looks at both sites' networks.
+///
+/// # Errors
+/// Looking failed, or what was found does not carry a cluster.
+pub async fn discover(env: &Env, spec: &Spec) -> Result<Surroundings, DiscoveryError> {
+    let (primary, dr) =
+        futures::join!(network(env, spec, Site::Primary), network(env, spec, Site::Dr));
+    let mut mistakes = Vec::new();
+    let mut networks = BTreeMap::new();
+    for (site, found) in [(Site::Primary, primary), (Site::Dr, dr)] {
+        match found {
+            Ok(network) => {
+                networks.insert(site, network);
+            }
+            Err(DiscoveryError::Mistakes(found)) => mistakes.extend(found),
+            Err(error) => return Err(error),
+        }
+    }
+    if let (Some(one), Some(other)) = (networks.get(&Site::Primary), networks.get(&Site::Dr)) {
+        mistakes.extend(overlap(spec, one, other));
+    }
+    if !mistakes.is_empty() {
+        return Err(DiscoveryError::Mistakes(mistakes));
+    }
+    let (account, partition) = (env.scope.account.clone(), env.scope.partition.clone());
+    Ok(Surroundings { account, partition, networks })
+}
+
+fn overlap(spec: &Spec, one: &Network, other: &Network) -> Option<Mistake> {
+    let pair = one.cidrs.iter().find_map(|mine| {
+        let theirs =
+            other.cidrs.iter().find(|theirs| mine.contains(*theirs) || theirs.contains(mine));
+        theirs.map(|theirs| (mine, theirs))
+    })?;
+    Some(Mistake::new(
+        "dr.vpc_id",
+        "The two VPCs' address blocks overlap",
+        format!(
+            "{} in {} has {}, {} in {} has {}: AWS cannot peer them. Choose VPCs whose blocks do not overlap.",
+            spec.primary.vpc_id,
+            spec.primary.region,
+            pair.0,
+            spec.dr.vpc_id,
+            spec.dr.region,
+            pair.1
+        ),
+    ))
+}
+
+fn by_vpc(vpc: &str) -> Filter {
+    Filter::builder().name("vpc-id").values(vpc).build()
+}
+
+async fn network(env: &Env, spec: &Spec, site: Site) -> Result<Network, DiscoveryError> {
+    let wanted = spec.site(site);
+    let regional = env.region(&wanted.region);
+    let vpcs = async {
+        let api = regional.api("ec2", "DescribeVpcs");
+        env.session.call(api, || regional.ec2.describe_vpcs().vpc_ids(&wanted.vpc_id).send()).await
+    };
+    let subnets = subnets(env, &regional, &wanted.vpc_id);
+    let tables = tables_of(env, &wanted.region, &wanted.vpc_id);
+    let (vpcs, subnets, tables) = futures::join!(vpcs, subnets, tables);
+    let vpcs = match vpcs {
+        Ok(answer) => answer,
+        Err(error) if error.is_not_found() => {
+            return Err(DiscoveryError::Mistakes(vec![missing_vpc(env, spec, site).await]));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let blocks = vpcs.vpcs().iter().flat_map(|vpc| vpc.cidr_block_association_set());
+    let cidrs: Vec<Ipv4Net> =
+        blocks.filter_map(|block| block.cidr_block().and_then(|text| text.parse().ok())).collect();
+    let (subnets, tables) = (subnets?, tables?);
+    let chosen = choose_subnets(wanted, site, &subnets, &tables)
+        .map_err(|one| DiscoveryError::Mistakes(vec![one]))?;
+    let route_tables = choose_tables(wanted, site, &chosen, &tables)
+        .map_err(|one| DiscoveryError::Mistakes(vec![one]))?;
+    Ok(Network { cidrs, subnets: chosen, route_tables })
+}
+
+/// Tells a VPC of the other region from one that does not exist.
+async fn missing_vpc(env: &Env, spec: &Spec, site: Site) -> Mistake {
+    let wanted = spec.site(site);
+    let other = spec.site(site.other());
+    let regional = env.region(&other.region);
+    let api = regional.api("ec2", "DescribeVpcs");
+    let elsewhere =
+        env.session.call(api, || regional.ec2.describe_vpcs().vpc_ids(&wanted.vpc_id).send());
+    let detail = if elsewhere.await.is_ok() {
+        format!(
+            "It is in {}. The VPCs of primary and dr may be swapped, or {}.region is wrong.",
+            other.region,
+            site.argument()
+        )
+    } else {
+        format!(
+            "Neither {} nor {} has it in account {}. Check the id and the credentials' account.",
+            wanted.region, other.region, env.scope.account
+        )
+    };
+    Mistake::new(
+        &format!("{}.vpc_id", site.argument()),
+        format!("There is no VPC {} in {}", wanted.vpc_id, wanted.region),
+        detail,
+    )
+}
+
+async fn subnets(env: &Env, regional: &Regional, vpc: &str) -> Result<Vec<Subnet>, ApiError> {
+    let mut found = Vec::new();
+    let mut page: Option<String> = None;
+    loop {
+        let api = regional.api("ec2", "DescribeSubnets");
+        let answer = env
+            .session
+            .call(api, || {
+                regional
+                    .ec2
+                    .describe_subnets()
+                    .filters(by_vpc(vpc))
+                    .set_next_token(page.clone())
+                    .send()
+            })
+            .await?;
+        page = answer.next_token().map(str::to_owned);
+        found.extend(answer.subnets.unwrap_or_default());
+        if page.is_none() {
+            return Ok(found);
+        }
+    }
+}
+
+/// The table that a subnet is routed by: its own, or the VPC's main one.
+fn table_of<'a>(subnet: &str, tables: &'a [RouteTable]) -> Option<&'a RouteTable> {
+    let own = tables
+        .iter()
+        .find(|table| table.associations().iter().any(|one| one.subnet_id() == Some(subnet)));
+    own.or_else(|| {
+        tables.iter().find(|table| table.associations().iter().any(|one| one.main() == Some(true)))
+    })
+}
+
+fn is_public(subnet: &str, tables: &[RouteTable]) -> bool {
+    table_of(subnet, tables).is_some_and(|table| {
+        let gateways = table.routes().iter().filter_map(|route| route.gateway_id());
+        gateways.into_iter().any(|gateway| gateway.starts_with("igw-"))
+    })
+}
+
+fn choose_subnets(
+    wanted: &SiteSpec,
+    site: Site,
+    subnets: &[Subnet],
+    tables: &[RouteTable],
+) -> Result<Vec<Subnetwork>, Mistake> {
+    let argument = format!("{}.subnet_ids", site.argument());
+    let chosen: Vec<&Subnet> = match &wanted.subnet_ids {
+        Some(ids) => {
+            let missing: Vec<_> = ids
+                .iter()
+                .filter(|id| !subnets.iter().any(|one| one.subnet_id() == Some(id)))
+                .map(String::as_str)
+                .collect();
+            if !missing.is_empty() {
+                return Err(Mistake::new(
+                    &argument,
+                    format!("{} has no subnet {}", wanted.vpc_id, missing.join(", ")),
+                    format!("The VPC's subnets are {}.", listed(subnets)),
+                ));
+            }
+            subnets.iter().filter(|one| ids.iter().any(|id| one.subnet_id() == Some(id))).collect()
+        }
+        None => subnets
+            .iter()
+            .filter(|one| !is_public(one.subnet_id().unwrap_or_default(), tables))
+            .collect(),
+    };
+    let zones: BTreeSet<_> = chosen.iter().filter_map(|one| one.availability_zone()).collect();
+    if zones.len() < 2 {
+        let found = if chosen.is_empty() { "none".to_owned() } else { listed(chosen.into_iter()) };
+        let how = if wanted.subnet_ids.is_some() {
+            "Named were"
+        } else {
+            "Private subnets (without a route to an internet gateway) that were found"
+        };
+        return Err(Mistake::new(
+            &argument,
+            format!("The database in {} needs subnets in two availability zones", wanted.region),
+            format!("{how}: {found}. All of the VPC's subnets: {}.", listed(subnets)),
+        ));
+    }
+    let mut chosen: Vec<_> = chosen
+        .into_iter()
+        .map(|one| Subnetwork {
+            id: one.subnet_id().unwrap_or_default().to_owned(),
+            zone: one.availability_zone().unwrap_or_default().to_owned(),
+        })
+        .collect();
+    chosen.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(chosen)
+}
+
+fn listed<'a>(subnets: impl IntoIterator<Item = &'a Subnet>) -> String {
+    let each = subnets.into_iter().map(|one| {
+        format!("{} ({})", one.subnet_id().unwrap_or("?"), one.availability_zone().unwrap_or("?"))
+    });
+    each.collect::<Vec<_>>().join(", ")
+}
+
+fn choose_tables(
+    wanted: &SiteSpec,
+    site: Site,
+    chosen: &[Subnetwork],
+    tables: &[RouteTable],
+) -> Result<BTreeSet<String>, Mistake> {
+    let Some(ids) = &wanted.route_table_ids else {
+        let of = chosen.iter().filter_map(|one| table_of(&one.id, tables)?.route_table_id());
+        return Ok(of.map(str::to_owned).collect());
+    };
+    let missing = ids.iter().find(|id| !tables.iter().any(|one| one.route_table_id() == Some(id)));
+    match missing {
+        None => Ok(ids.iter().cloned().collect()),
+        Some(missing) => Err(Mistake::new(
+            &format!("{}.route_table_ids", site.argument()),
+            format!("{} has no route table {missing}", wanted.vpc_id),
+            "Name tables of the same VPC, or leave the argument out to take those of the subnets.",
+        )),
+    }
+}
