@@ -1,0 +1,126 @@
+//! The claim to an environment suffix: which cluster has it, whether its creation was ever finished, and
+//! with which arguments it was last applied.
+
+use serde_json::{Value, json};
+
+use super::parameters::{make, read, remove, write};
+use crate::{
+    aws::{ApiError, ErrorClass},
+    components::Env,
+};
+
+/// What SSM's advanced parameters hold at most.
+const LONGEST: usize = 8192;
+
+/// A claim, as it stands in the DR region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// Whether a create of it ever reached its end.
+    pub is_complete: bool,
+    /// The arguments of the last apply, in JSON; absent where they were too long to keep.
+    pub arguments: Option<Value>,
+    region: String,
+    path: String,
+}
+
+/// Why there is no claim.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// A call failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The operating system gives no random numbers.
+    #[error("no random number for the cluster's id: {0}")]
+    NoRandomness(String),
+}
+
+impl Claim {
+    /// Looks for the claim in a region.
+    ///
+    /// # Errors
+    /// The look failed.
+    pub async fn find(env: &Env, region: &str, path: &str) -> Result<Option<Self>, ApiError> {
+        let all = read(env, region, path).await?;
+        let Some(cluster) = all.get("cluster") else { return Ok(None) };
+        let cluster: Value = serde_json::from_str(&cluster.value).unwrap_or_default();
+        let arguments = all.get("arguments").and_then(|one| serde_json::from_str(&one.value).ok());
+        Ok(Some(Self {
+            cluster_id: cluster["cluster_id"].as_str().unwrap_or_default().to_owned(),
+            is_complete: all.contains_key("complete"),
+            arguments,
+            region: region.to_owned(),
+            path: path.to_owned(),
+        }))
+    }
+
+    /// Takes the suffix for a new cluster, or finds who has it. Under the lease only.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn take(env: &Env, region: &str, path: &str) -> Result<Self, ClaimError> {
+        if let Some(claim) = Self::find(env, region, path).await? {
+            return Ok(claim);
+        }
+        let mut bytes = [0u8; 8];
+        getrandom::fill(&mut bytes).map_err(|error| ClaimError::NoRandomness(error.to_string()))?;
+        let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let value = json!({"cluster_id": id, "schema_version": 0}).to_string();
+        let made =
+            make(&env.for_cluster(Some(id)), region, &format!("{path}/cluster"), &value).await;
+        match made {
+            Err(error) if error.class != ErrorClass::AlreadyExists => Err(error.into()),
+            // Made by an attempt whose answer was lost, or a moment ago by somebody else.
+            _ => Self::find(env, region, path).await?.ok_or_else(|| {
+                let api = env.region(region).api("ssm", "GetParametersByPath");
+                ApiError::unusable(api, "the cluster's record is not visible after it was written")
+                    .into()
+            }),
+        }
+    }
+
+    /// Keeps the arguments of an apply, for an import. `false` if they are too long.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn keep(&self, env: &Env, arguments: &Value) -> Result<bool, ApiError> {
+        if self.arguments.as_ref() == Some(arguments) {
+            return Ok(true);
+        }
+        let (text, name) = (arguments.to_string(), format!("{}/arguments", self.path));
+        if text.len() > LONGEST {
+            remove(env, &self.region, &[name]).await?;
+            return Ok(false);
+        }
+        write(env, &self.region, &name, &text).await?;
+        Ok(true)
+    }
+
+    /// Notes that the create reached its end.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub async fn complete(&self, env: &Env) -> Result<(), ApiError> {
+        if self.is_complete {
+            return Ok(());
+        }
+        write(env, &self.region, &format!("{}/complete", self.path), "true").await
+    }
+
+    /// Gives the suffix back, with everything that was kept. The claim itself goes last but for the leases,
+    /// so that an interrupted destroy is found again.
+    ///
+    /// # Errors
+    /// A call failed.
+    pub async fn give_back(env: &Env, region: &str, path: &str) -> Result<(), ApiError> {
+        let all = read(env, region, path).await?;
+        let names = |wanted: fn(&str) -> bool| -> Vec<String> {
+            all.keys().filter(|name| wanted(name)).map(|name| format!("{path}/{name}")).collect()
+        };
+        remove(env, region, &names(|name| !name.starts_with("lease/") && name != "cluster"))
+            .await?;
+        remove(env, region, &names(|name| name == "cluster")).await?;
+        remove(env, region, &names(|name| name.starts_with("lease/"))).await
+    }
+}

@@ -1,0 +1,250 @@
+//! The lease: of all runs that would change a cluster, one does.
+//!
+//! SSM has no compare-and-swap; the one atomic act is making a parameter that does not exist. So a lease is
+//! a numbered parameter, the highest number holds, and who takes over makes the next one. A holder writes
+//! its heartbeat into its own; whether it lives is judged by watching that move, never by comparing clocks.
+//!
+//! # Guarantees
+//! Of two that try to take over, one succeeds. A holder that sees a higher number, or misses its own, stops.
+//!
+//! # Caveats
+//! A holder that stands still for longer than [`PATIENCE`] loses its lease, and notices at its next beat.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use aws_smithy_types::date_time::{DateTime, Format};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::parameters::{Parameter, make, read, remove, write};
+use crate::{
+    aws::{ApiError, ErrorClass, Session},
+    components::Env,
+};
+
+/// How often a holder shows that it lives.
+const BEAT: Duration = Duration::from_secs(20);
+/// How often somebody who waits looks.
+const LOOK: Duration = Duration::from_secs(5);
+/// How long a lease may stand still before it counts as abandoned.
+const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a holder goes on without having been able to show that it lives.
+const SILENCE: Duration = Duration::from_secs(75);
+
+/// Why there is no lease.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeaseError {
+    /// A call failed.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// Somebody else holds it, and lives.
+    #[error("another {command} is running since {since} on {host}")]
+    Held {
+        /// What it does.
+        command: String,
+        /// When it began, by its own clock.
+        since: String,
+        /// Where it runs.
+        host: String,
+    },
+    /// The run was stopped while waiting.
+    #[error("{0} while waiting for the lease")]
+    Stopped(&'static str),
+}
+
+/// A lease that is held. It ends by [`Lease::release`]; dropped, it goes quiet and is taken over after
+/// [`PATIENCE`].
+pub struct Lease {
+    env: Env,
+    region: String,
+    path: String,
+    number: u64,
+    value: Value,
+    /// Fires when somebody else has taken over.
+    pub lost: CancellationToken,
+    heart: JoinHandle<()>,
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.heart.abort();
+    }
+}
+
+/// The leases below a path, by number.
+async fn leases(env: &Env, region: &str, path: &str) -> Result<BTreeMap<u64, Parameter>, ApiError> {
+    let all = read(env, region, &format!("{path}/lease")).await?;
+    Ok(all.into_iter().filter_map(|(name, one)| Some((name.parse().ok()?, one))).collect())
+}
+
+fn name(path: &str, number: u64) -> String {
+    format!("{path}/lease/{number}")
+}
+
+fn host() -> String {
+    let name = std::fs::read_to_string("/etc/hostname").ok();
+    let name = name.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    name.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "an unnamed host".into())
+}
+
+impl Lease {
+    /// Takes the lease, or finds out who holds it: after a heartbeat was seen to move, or not to.
+    ///
+    /// # Errors
+    /// Somebody holds it and lives; a call failed; the run was stopped.
+    pub async fn acquire(
+        env: &Env,
+        region: &str,
+        path: &str,
+        command: &str,
+    ) -> Result<Self, LeaseError> {
+        let mut nonce = [0u8; 8];
+        // Without randomness, time and process still tell two runs of one machine apart.
+        if getrandom::fill(&mut nonce).is_err() {
+            nonce = (u64::from(std::process::id()) << 32
+                | u64::from(env.session.clock.now().elapsed().unwrap_or_default().subsec_nanos()))
+            .to_le_bytes();
+        }
+        let holder: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+        let since =
+            DateTime::from(env.session.clock.now()).fmt(Format::DateTime).unwrap_or_default();
+        let value = json!({
+            "holder": holder, "command": command, "since": since, "host": host(), "released": false,
+        });
+        let mut watched: Option<(u64, i64, SystemTime)> = None;
+        loop {
+            let all = leases(env, region, path).await?;
+            let next = match all.last_key_value() {
+                None => Some(1),
+                Some((number, latest)) => {
+                    let its: Value = serde_json::from_str(&latest.value).unwrap_or_default();
+                    let text = |name: &str| its[name].as_str().unwrap_or("unknown").to_owned();
+                    let now = env.session.clock.now();
+                    match watched {
+                        _ if its["released"] == true => Some(number + 1),
+                        Some((same, version, since))
+                            if same == *number && version == latest.version =>
+                        {
+                            (env.session.clock.since(since) >= PATIENCE).then_some(number + 1)
+                        }
+                        Some((same, ..)) if same == *number => {
+                            return Err(LeaseError::Held {
+                                command: text("command"),
+                                since: text("since"),
+                                host: text("host"),
+                            });
+                        }
+                        _ => {
+                            watched = Some((*number, latest.version, now));
+                            None
+                        }
+                    }
+                }
+            };
+            if let Some(number) = next {
+                match make(env, region, &name(path, number), &value.to_string()).await {
+                    Ok(()) => return Self::held(env, region, path, number, value, &all).await,
+                    Err(error) if error.class == ErrorClass::AlreadyExists => {
+                        let all = leases(env, region, path).await?;
+                        let its = all.get(&number).map(|one| &one.value);
+                        // Made by an attempt of ours whose answer was lost.
+                        if its == Some(&value.to_string()) {
+                            return Self::held(env, region, path, number, value, &all).await;
+                        }
+                        watched = None;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            env.session.pause(LOOK).await.map_err(LeaseError::Stopped)?;
+        }
+    }
+
+    async fn held(
+        env: &Env,
+        region: &str,
+        path: &str,
+        number: u64,
+        value: Value,
+        all: &BTreeMap<u64, Parameter>,
+    ) -> Result<Self, LeaseError> {
+        let old: Vec<String> =
+            all.keys().filter(|one| **one < number).map(|one| name(path, *one)).collect();
+        remove(env, region, &old).await?;
+        // The heart beats on while the run winds down after an interrupt.
+        let session = Session::new(env.session.clock.clone(), CancellationToken::new(), None);
+        let env = env.with_session(session);
+        let lost = CancellationToken::new();
+        let beating = beat(
+            env.clone(),
+            region.to_owned(),
+            path.to_owned(),
+            number,
+            value.clone(),
+            lost.clone(),
+        );
+        let heart = tokio::spawn(beating);
+        Ok(Self {
+            env,
+            region: region.to_owned(),
+            path: path.to_owned(),
+            number,
+            value,
+            lost,
+            heart,
+        })
+    }
+
+    /// Lets the next one in at once. Failing to say so costs the next one [`PATIENCE`], nothing else.
+    pub async fn release(mut self) {
+        self.heart.abort();
+        if self.lost.is_cancelled() {
+            return;
+        }
+        self.value["released"] = true.into();
+        let name = name(&self.path, self.number);
+        if let Err(error) = write(&self.env, &self.region, &name, &self.value.to_string()).await {
+            tracing::warn!("the lease could not be released: {error}");
+        }
+    }
+
+    /// Ends with the cluster: its parameters are gone already.
+    pub fn end(self) {
+        self.heart.abort();
+    }
+}
+
+async fn beat(
+    env: Env,
+    region: String,
+    path: String,
+    number: u64,
+    value: Value,
+    lost: CancellationToken,
+) {
+    let mut last = env.session.clock.now();
+    loop {
+        env.session.clock.sleep(BEAT).await;
+        let result = async {
+            let all = leases(&env, &region, &path).await?;
+            if all.last_key_value().map(|(highest, _)| *highest) != Some(number) {
+                return Ok(false);
+            }
+            write(&env, &region, &name(&path, number), &value.to_string()).await.map(|()| true)
+        };
+        match result.await {
+            Ok(true) => last = env.session.clock.now(),
+            Ok(false) => return lost.cancel(),
+            Err(error) => {
+                tracing::warn!("no heartbeat: {error}");
+                if env.session.clock.since(last) > SILENCE {
+                    return lost.cancel();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Does what was decided: walks the graph of changes, everything that can run at once does. It decides
+//! nothing besides repeating and waiting.
+
+mod claim;
+mod lease;
+mod parameters;
+
+use std::{collections::BTreeSet, fmt, future::Future, pin::Pin};
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+
+pub use claim::{Claim, ClaimError};
+pub use lease::{Lease, LeaseError};
+
+use crate::{
+    aws::{ErrorClass, WaitError},
+    cluster::{Change, Changes, Verb},
+    components::{Address, Component, Env, Failure, Owner, Text, kind_named},
+};
+
+/// How often a component is made again after an answer that leaves open whether AWS acted.
+const ATTEMPTS: u32 = 5;
+
+/// A change that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// The component.
+    pub address: Address,
+    /// What was being done to it.
+    pub doing: Doing,
+    /// Why it failed.
+    pub failure: Failure,
+}
+
+/// What is being done to a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doing {
+    /// It is made.
+    Create,
+    /// It is changed.
+    Update,
+    /// It is removed.
+    Delete,
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Create => "creating",
+            Self::Update => "updating",
+            Self::Delete => "deleting",
+        })
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// What was done.
+    pub done: Vec<Address>,
+    /// What failed.
+    pub failed: Vec<Failed>,
+    /// What was begun and not waited for, or not begun at all.
+    pub unfinished: Vec<Address>,
+}
+
+impl Report {
+    /// Whether everything was done.
+    pub fn is_complete(&self) -> bool {
+        self.failed.is_empty() && self.unfinished.is_empty()
+    }
+}
+
+type Work<'a> = Pin<Box<dyn Future<Output = (Address, Doing, Result<(), Failure>)> + Send + 'a>>;
+
+/// Makes and alters first, in the order of the graph; removes last.
+///
+/// After a failure nothing new is begun, and what is under way is not waited for: it goes on in AWS, and
+/// the next run picks it up.
+pub async fn run(env: &Env, changes: &Changes) -> Report {
+    let mut report = Report::default();
+    // What fails here ends the waiting of the others, not the run's own token.
+    let child = env.session.cancel.child_token();
+    let env = env.with_session(env.session.with_cancel(child.clone()));
+    let mut waiting: BTreeSet<Address> = changes
+        .iter()
+        .filter(|one| one.component.is_some())
+        .map(|one| one.address.clone())
+        .collect();
+    let mut running: FuturesUnordered<Work<'_>> = FuturesUnordered::new();
+    let mut under_way = BTreeSet::new();
+    loop {
+        let may_begin = report.failed.is_empty() && env.session.stopped().is_none();
+        let ready: Vec<Address> = waiting
+            .iter()
+            .filter(|one| {
+                may_begin
+                    && changes
+                        .before(one)
+                        .all(|other| !waiting.contains(other) && !under_way.contains(other))
+            })
+            .cloned()
+            .collect();
+        for address in ready {
+            waiting.remove(&address);
+            under_way.insert(address.clone());
+            if let Some(change) = changes.get(&address) {
+                running.push(Box::pin(alter(&env, change)));
+            }
+        }
+        let Some((address, doing, result)) = running.next().await else { break };
+        under_way.remove(&address);
+        note(&mut report, address, doing, result);
+        if !report.failed.is_empty() {
+            child.cancel();
+        }
+    }
+    report.unfinished.extend(waiting);
+    for group in changes.removals() {
+        if !report.is_complete() || env.session.stopped().is_some() {
+            report.unfinished.extend(group.iter().map(|one| one.address.clone()));
+            continue;
+        }
+        // What is removed at once does not depend on each other, so the rest of a group goes on.
+        let mut running: FuturesUnordered<Work<'_>> =
+            group.into_iter().map(|change| Box::pin(remove(&env, change)) as Work<'_>).collect();
+        while let Some((address, doing, result)) = running.next().await {
+            note(&mut report, address, doing, result);
+        }
+    }
+    report
+}
+
+fn note(report: &mut Report, address: Address, doing: Doing, result: Result<(), Failure>) {
+    match result {
+        Ok(()) => {
+            tracing::info!(target: "trading::executor", component = address.as_str(), "{doing}: done");
+            report.done.push(address);
+        }
+        Err(failure) if is_stop(&failure) => {
+            tracing::info!(target: "trading::executor", component = address.as_str(), "{doing}: {failure}");
+            report.unfinished.push(address);
+        }
+        Err(failure) => {
+            tracing::warn!(target: "trading::executor", component = address.as_str(), "{doing}: {failure}");
+            report.failed.push(Failed { address, doing, failure });
+        }
+    }
+}
+
+/// Whether the run was stopped, which is no fault of the component's.
+fn is_stop(failure: &Failure) -> bool {
+    match failure {
+        Failure::Api(error) | Failure::Wait(WaitError::Api(error)) => {
+            error.class == ErrorClass::Stopped
+        }
+        Failure::Wait(WaitError::Stopped { .. }) => true,
+        _ => false,
+    }
+}
+
+async fn alter(env: &Env, change: &Change) -> (Address, Doing, Result<(), Failure>) {
+    let doing = match change.verb {
+        Verb::Create | Verb::Replace(_) => Doing::Create,
+        _ => Doing::Update,
+    };
+    tracing::info!(target: "trading::executor", component = change.address.as_str(), "{doing}");
+    (change.address.clone(), doing, altered(env, change).await)
+}
+
+async fn altered(env: &Env, change: &Change) -> Result<(), Failure> {
+    let Some(component) = &change.component else { return Ok(()) };
+    match (&change.verb, &change.found) {
+        (Verb::Refuse(why), _) => Err(Failure::Obstacle(why.clone())),
+        (Verb::Replace(_), Some(found)) => {
+            component.kind().delete(env, found).await?;
+            env.forget(&component.address);
+            env.look_again();
+            create(env, component).await
+        }
+        (Verb::Update(differing), Some(found)) => {
+            let names: Vec<_> = differing.iter().map(|one| one.field).collect();
+            let outputs = component.kind().update(env, component, found, &names).await?;
+            env.note(&component.address, outputs);
+            Ok(())
+        }
+        (Verb::Wait(_), Some(found)) => {
+            let outputs = component.kind().update(env, component, found, &[]).await?;
+            env.note(&component.address, outputs);
+            Ok(())
+        }
+        _ => create(env, component).await,
+    }
+}
+
+/// Makes a component. An answer that leaves open whether AWS acted, or that the thing is there already, is
+/// followed by a look: what an earlier attempt made is finished, not made twice.
+async fn create(env: &Env, component: &Component) -> Result<(), Failure> {
+    let kind = component.kind();
+    let mut attempt = 1;
+    loop {
+        let error = match kind.create(env, component).await {
+            Ok(outputs) => {
+                env.note(&component.address, outputs);
+                return Ok(());
+            }
+            Err(Failure::Api(error)) => error,
+            Err(other) => return Err(other),
+        };
+        let open = matches!(error.class, ErrorClass::Transient | ErrorClass::AlreadyExists);
+        if !open || attempt >= ATTEMPTS {
+            return Err(error.into());
+        }
+        env.be_thorough();
+        env.settle().await?;
+        let seen = kind.observe(env, component.region(), &[component]).await?;
+        if let Some(found) = seen.into_iter().find(|one| one.address == component.address) {
+            if let Owner::Foreign(why) = &found.owner {
+                let text =
+                    format!("{} exists already and is not this cluster's: {why}", component.name);
+                return Err(Failure::Obstacle(text));
+            }
+            env.note(&component.address, found.outputs.clone());
+            let resolve = |text: &Text| env.resolve(text).ok();
+            let names: Vec<_> =
+                component.differing(&found, &resolve).iter().map(|one| one.field).collect();
+            let outputs = kind.update(env, component, &found, &names).await?;
+            env.note(&component.address, outputs);
+            return Ok(());
+        }
+        if error.class == ErrorClass::AlreadyExists && attempt + 1 >= ATTEMPTS {
+            return Err(error.into());
+        }
+        attempt += 1;
+    }
+}
+
+async fn remove(env: &Env, change: &Change) -> (Address, Doing, Result<(), Failure>) {
+    tracing::info!(target: "trading::executor", component = change.address.as_str(), "deleting");
+    let result = match (&change.found, kind_named(change.address.kind())) {
+        (Some(found), Some(kind)) => kind.delete(env, found).await,
+        _ => Ok(()),
+    };
+    if result.is_ok() {
+        env.forget(&change.address);
+    }
+    (change.address.clone(), Doing::Delete, result)
+}
