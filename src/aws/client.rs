@@ -84,6 +84,19 @@ const SERVICES: &[&str] = &[
     "tagging",
 ];
 
+/// The SDK's own variables for the endpoint of a single service, with the service.
+pub const SERVICE_VARIABLES: &[(&str, &str)] = &[
+    ("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", "logs"),
+    ("AWS_ENDPOINT_URL_EC2", "ec2"),
+    ("AWS_ENDPOINT_URL_IAM", "iam"),
+    ("AWS_ENDPOINT_URL_KMS", "kms"),
+    ("AWS_ENDPOINT_URL_RDS", "rds"),
+    ("AWS_ENDPOINT_URL_RESOURCE_GROUPS_TAGGING_API", "tagging"),
+    ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "secretsmanager"),
+    ("AWS_ENDPOINT_URL_SSM", "ssm"),
+    ("AWS_ENDPOINT_URL_STS", "sts"),
+];
+
 /// AWS, in every region.
 #[derive(Debug)]
 pub struct Aws {
@@ -122,6 +135,11 @@ impl Aws {
             config = config.into_builder().credentials_provider(shared).build();
         }
         Ok(Self { config, connection, regions: Mutex::default() })
+    }
+
+    /// The services that are called, by the names that endpoints are given under.
+    pub fn services() -> Vec<&'static str> {
+        SERVICES.iter().copied().filter(|name| *name != "*").collect()
     }
 
     /// The clock.

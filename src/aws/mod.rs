@@ -7,7 +7,9 @@ mod error;
 mod session;
 mod wait;
 
-pub use client::{Aws, ConfigError, Connection, Credentials, Regional, RoleToAssume};
+pub use client::{
+    Aws, ConfigError, Connection, Credentials, Regional, RoleToAssume, SERVICE_VARIABLES,
+};
 pub use clock::{Clock, ScaleError};
 pub use error::{ApiError, ErrorClass};
 pub use session::{Api, Session};

@@ -119,6 +119,11 @@ impl InstanceClass {
         Ok(Self { name: text.to_owned(), memory: general * per_size })
     }
 
+    /// The smallest that carries a cluster.
+    pub fn smallest() -> Self {
+        Self { name: "db.t3.medium".into(), memory: 4 }
+    }
+
     /// AWS's name.
     pub fn as_str(&self) -> &str {
         &self.name
@@ -195,6 +200,13 @@ pub struct Window {
 
 const DAY: u32 = 24 * 60;
 
+/// In the night of America's exchanges.
+impl Default for Window {
+    fn default() -> Self {
+        Self { start: 3 * 60, length: 60 }
+    }
+}
+
 impl Window {
     /// From `hh:mm-hh:mm`; half an hour at least, a day at most.
     ///
@@ -245,6 +257,13 @@ pub struct MaintenanceWindow {
     /// Minutes from Monday's beginning.
     start: u32,
     length: u32,
+}
+
+/// Early on Sunday.
+impl Default for MaintenanceWindow {
+    fn default() -> Self {
+        Self { text: "sun:05:00-sun:06:00".into(), start: 6 * DAY + 5 * 60, length: 60 }
+    }
 }
 
 const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];

@@ -312,6 +312,14 @@ impl Schema {
         fill_object(&self.attributes, config)
     }
 
+    /// A state without what the provider computes: what the user could have written.
+    pub fn arguments_of(&self, state: &Value) -> Value {
+        let arguments = self.attributes.iter().filter(|one| one.presence != Presence::Computed);
+        Value::Mapping(
+            arguments.map(|one| (one.name.to_owned(), state.get(one.name).clone())).collect(),
+        )
+    }
+
     /// `value` with every write-only attribute null, as it may be stored.
     pub fn without_write_only(&self, value: Value) -> Value {
         erase_write_only(&self.attributes, value)

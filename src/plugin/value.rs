@@ -78,6 +78,71 @@ impl Value {
         }
     }
 
+    /// The same as JSON, without what is null or unknown: what a configuration says, to be read back with
+    /// [`super::from_json`].
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match self {
+            Self::Null | Self::Unknown => Json::Null,
+            Self::Bool(flag) => Json::Bool(*flag),
+            // A number that JSON's usual readers would round is kept as its text.
+            Self::Number(number) => {
+                number.as_i64().map_or_else(|| number.to_string().into(), Json::from)
+            }
+            Self::String(text) => Json::String(text.clone()),
+            Self::Sequence(items) => Json::Array(items.iter().map(Self::to_json).collect()),
+            Self::Mapping(items) => Json::Object(
+                items
+                    .iter()
+                    .filter(|(_, item)| !matches!(item, Self::Null | Self::Unknown))
+                    .map(|(name, item)| (name.clone(), item.to_json()))
+                    .collect(),
+            ),
+        }
+    }
+
+    /// The whole number, if it is a known one.
+    pub fn as_i64(&self) -> Option<i64> {
+        match self {
+            Self::Number(number) => number.as_i64(),
+            _ => None,
+        }
+    }
+
+    /// The flag, if it is a known one.
+    pub fn as_bool(&self) -> Option<bool> {
+        match self {
+            Self::Bool(flag) => Some(*flag),
+            _ => None,
+        }
+    }
+
+    /// The elements, if it is a known list or set.
+    pub fn items(&self) -> &[Self] {
+        match self {
+            Self::Sequence(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The elements by key, if it is a known map or object.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &Self)> {
+        let items = match self {
+            Self::Mapping(items) => Some(items),
+            _ => None,
+        };
+        items.into_iter().flatten().map(|(key, value)| (key.as_str(), value))
+    }
+
+    /// The same object with one attribute set; anything else than an object stays as it is.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: Self) -> Self {
+        if let Self::Mapping(items) = &mut self {
+            items.insert(name.to_owned(), value);
+        }
+        self
+    }
+
     /// The text, if it is a known string.
     pub fn as_str(&self) -> Option<&str> {
         match self {

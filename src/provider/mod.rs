@@ -1,22 +1,49 @@
 //! The `trading` provider: its configuration and its resource.
 
+mod apply;
+mod checks;
+mod cluster_schema;
+mod connect;
+mod draft;
+mod explain;
+mod flow;
+mod plan;
+mod read;
+mod resource;
 mod schema;
+mod state;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 
-use crate::plugin::{Diagnostics, Provider, Resource, Schema, Value};
+use self::{connect::Configured, resource::ClusterResource};
+use crate::{
+    aws::Aws,
+    plugin::{Diagnostics, Provider, Resource, Schema, Value},
+};
 
 /// The provider that Terraform knows as `tradingdr/trading`.
 pub struct TradingProvider {
     schema: Schema,
+    configured: Arc<OnceLock<Configured>>,
+    resource: Arc<ClusterResource>,
 }
 
 impl TradingProvider {
     /// A provider that is not configured yet.
     pub fn new() -> Self {
-        Self { schema: schema::provider() }
+        let configured = Arc::new(OnceLock::new());
+        let resource = Arc::new(ClusterResource::new(Arc::clone(&configured)));
+        Self { schema: schema::provider(), configured, resource }
+    }
+
+    /// A provider that reaches AWS in a way of the caller's own, whatever its configuration says.
+    pub fn connected(aws: Aws) -> Self {
+        let provider = Self::new();
+        let configured = Configured::new(aws, std::collections::BTreeMap::new());
+        let _ = provider.configured.set(configured);
+        provider
     }
 }
 
@@ -33,10 +60,21 @@ impl Provider for TradingProvider {
     }
 
     fn resources(&self) -> Vec<Arc<dyn Resource>> {
-        Vec::new()
+        vec![Arc::clone(&self.resource) as _]
     }
 
-    async fn configure(&self, _config: Value, _terraform_version: &str) -> Diagnostics {
-        Diagnostics::new()
+    async fn configure(&self, config: Value, _terraform_version: &str) -> Diagnostics {
+        // With values that are known only after apply there is nothing to connect with yet; each operation
+        // says so by itself.
+        if !config.is_wholly_known() || self.configured.get().is_some() {
+            return Diagnostics::new();
+        }
+        match Configured::connect(&config).await {
+            Ok(configured) => {
+                let _ = self.configured.set(configured);
+                Diagnostics::new()
+            }
+            Err(found) => found,
+        }
     }
 }

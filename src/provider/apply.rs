@@ -1,0 +1,322 @@
+//! Applying: under the lease, observe again, do, observe, until nothing is left to do.
+
+use std::time::Duration;
+
+use super::{
+    connect::Configured,
+    explain::{self, Doing},
+    flow::{Look, Opened, environment, session},
+    read::spec_of,
+    state::{Kept, observed},
+};
+use crate::{
+    cluster::{
+        Changes, Spec, Verb,
+        names::{Name, parameter_path},
+    },
+    components::{Env, Owner, kms_key::KmsKey},
+    executor::{self, Claim, Lease},
+    plugin::{ApplyInput, CancellationToken, Context, Diagnostics, Outcome, Schema, Value},
+};
+
+/// How often what was done is looked at and done again where it did not take.
+const PASSES: usize = 3;
+/// How long the look after a failure may take in real time, so that an interrupt ends soon.
+const LAST_LOOK: Duration = Duration::from_secs(8);
+
+pub(super) async fn apply(
+    configured: &Configured,
+    schema: &Schema,
+    context: &Context,
+    input: ApplyInput,
+) -> Outcome {
+    configured.memory().looked = None;
+    let doing = match (&input.prior, &input.planned) {
+        (_, None) => Doing::Destroy,
+        (None, Some(_)) => Doing::Create,
+        (Some(_), Some(_)) => Doing::Update,
+    };
+    let arguments = input.planned.as_ref().or(input.prior.as_ref()).cloned().unwrap_or(Value::Null);
+    let failed = |diagnostics: Diagnostics| Outcome {
+        state: input.prior.clone(),
+        private: input.private.clone(),
+        diagnostics,
+    };
+    let spec = match spec_of(configured, schema, &arguments) {
+        Ok(spec) => spec,
+        Err(found) => return failed(found),
+    };
+    let limit = match doing {
+        Doing::Create => spec.timeouts.create,
+        Doing::Update => spec.timeouts.update,
+        Doing::Destroy => spec.timeouts.delete,
+    };
+    let env = match environment(configured, context, &spec, limit).await {
+        Ok(env) => env,
+        Err(error) => return failed(explain::trouble(&error.into(), "beginning")),
+    };
+    let path = parameter_path(&spec.suffix);
+    let lease = match Lease::acquire(&env, &spec.dr.region, &path, doing.word()).await {
+        Ok(lease) => lease,
+        Err(error) => return failed(explain::lease(&error, spec.suffix.as_str())),
+    };
+    // A lost lease ends the run as an interrupt does.
+    let stop = context.cancel.child_token();
+    let (lost, stopping) = (lease.lost.clone(), stop.clone());
+    let watch = tokio::spawn(async move {
+        lost.cancelled().await;
+        stopping.cancel();
+    });
+    let env = env.with_session(env.session.with_cancel(stop));
+    let run = Run { configured, schema, env, spec, arguments, input: &input, doing };
+    let mut outcome = match doing {
+        Doing::Destroy => run.destroy().await,
+        Doing::Create | Doing::Update => run.converge().await,
+    };
+    watch.abort();
+    if lease.lost.is_cancelled() {
+        outcome.diagnostics.error(
+            "Another run has taken over",
+            "This run stood still for more than 90 seconds, so that its lease counted as abandoned. It has \
+             stopped; the other one goes on. Plan again when it is done.",
+        );
+    }
+    if doing == Doing::Destroy && outcome.state.is_none() {
+        lease.end();
+    } else {
+        lease.release().await;
+    }
+    outcome
+}
+
+struct Run<'a> {
+    configured: &'a Configured,
+    schema: &'a Schema,
+    env: Env,
+    spec: Spec,
+    arguments: Value,
+    input: &'a ApplyInput,
+    doing: Doing,
+}
+
+impl Run<'_> {
+    fn untouched(&self, diagnostics: Diagnostics) -> Outcome {
+        let private = self.input.private.clone();
+        Outcome { state: self.input.prior.clone(), private, diagnostics }
+    }
+
+    async fn converge(mut self) -> Outcome {
+        let kept = Kept::parse(&self.input.private);
+        let (region, path) = (self.spec.dr.region.clone(), parameter_path(&self.spec.suffix));
+        let claim = match Claim::take(&self.env, &region, &path).await {
+            Ok(claim) => claim,
+            Err(error) => return self.untouched(explain::claim(&error)),
+        };
+        if self.doing == Doing::Create && claim.is_complete {
+            let found = explain::exists(self.spec.suffix.as_str(), &claim.cluster_id);
+            return self.untouched(found);
+        }
+        self.env = self.env.for_cluster(Some(claim.cluster_id.clone()));
+        if self.doing == Doing::Create {
+            // An earlier attempt may have left something without a name.
+            self.env.be_thorough();
+        }
+        let mut found = Diagnostics::new();
+        match claim.keep(&self.env, &self.schema.arguments_of(&self.arguments).to_json()).await {
+            Ok(true) => {}
+            Ok(false) => found.warning(
+                "The arguments are too long to be kept in AWS",
+                "Everything works but an import, which needs them: keep the state safe.",
+            ),
+            Err(error) => {
+                return self.untouched(explain::trouble(&error.into(), "keeping the arguments"));
+            }
+        }
+        for pass in 0..PASSES {
+            let look = Opened::look(&self.env, &self.spec, kept.cluster_id.clone(), Look::Strict);
+            let opened = match look.await {
+                Ok(opened) => opened,
+                Err(trouble) => {
+                    found.extend(explain::trouble(&trouble, "looking at what is there"));
+                    return if pass == 0 {
+                        self.untouched(found)
+                    } else {
+                        self.partial(found).await
+                    };
+                }
+            };
+            let changes = opened.changes();
+            let mut stale = self.stale(&kept, &opened, &changes);
+            if pass == 0 && !stale.is_empty() {
+                found.extend(explain::stale(&std::mem::take(&mut stale)));
+                return self.untouched(found);
+            }
+            if changes.iter().next().is_none() {
+                return self.reached(&claim, &opened, found).await;
+            }
+            let report = executor::run(&opened.env, &changes).await;
+            if !report.is_complete() {
+                found.extend(explain::report(&report, self.doing, opened.env.session.stopped()));
+                return self.partial(found).await;
+            }
+        }
+        found.error(
+            "AWS does not keep what was set",
+            "Everything was changed several times, and each time something was different again. Somebody \
+             else may be changing it; the next plan shows what it is.",
+        );
+        self.partial(found).await
+    }
+
+    /// What would be done now and was not planned. Plans of a create show no removals, whatever an earlier
+    /// attempt left.
+    fn stale(&self, kept: &Kept, opened: &Opened, changes: &Changes) -> Vec<String> {
+        let mut all: Vec<String> = changes.grave().difference(&kept.grave).cloned().collect();
+        if self.doing == Doing::Create {
+            all.retain(|one| one.starts_with("refuse"));
+        }
+        let reasons = changes.iter().filter_map(|change| match &change.verb {
+            Verb::Refuse(why) => Some((format!("refuse {}", change.address), why)),
+            _ => None,
+        });
+        for (what, why) in reasons {
+            if let Some(one) = all.iter_mut().find(|one| **one == what) {
+                *one = format!("{}: {why}", change_of(&what));
+            }
+        }
+        let roles = format!("{:?}", opened.roles);
+        if self.doing == Doing::Update && kept.roles.as_ref().is_some_and(|before| *before != roles)
+        {
+            all.push("the instances have other roles now".into());
+        }
+        all
+    }
+
+    async fn reached(&self, claim: &Claim, opened: &Opened, mut found: Diagnostics) -> Outcome {
+        if let Err(error) = claim.complete(&self.env).await {
+            found.extend(explain::trouble(&error.into(), "noting that the create is finished"));
+        }
+        let kept = Kept { cluster_id: Some(claim.cluster_id.clone()), ..Kept::default() };
+        let state = observed(&self.arguments, opened);
+        Outcome { state: Some(state), private: kept.to_private(), diagnostics: found }
+    }
+
+    /// What there is after something went wrong. The look is a new one: the run's own session has ended.
+    async fn partial(&self, mut found: Diagnostics) -> Outcome {
+        let session = session(self.configured, CancellationToken::new(), self.spec.timeouts.read);
+        let env = self.env.with_session(session);
+        let id = env.scope.cluster_id.clone();
+        let kept = Kept { cluster_id: id.clone(), ..Kept::default() };
+        let look = Opened::look(&env, &self.spec, id, Look::Lenient);
+        let state = match tokio::time::timeout(LAST_LOOK, look).await {
+            Ok(Ok(opened)) => observed(&self.arguments, &opened),
+            _ => {
+                found.warning(
+                    "What exists by now could not be looked at",
+                    "The state keeps what was known before; the next plan reads all of it.",
+                );
+                match &self.input.prior {
+                    Some(prior) => prior.clone(),
+                    None => self.blank(),
+                }
+            }
+        };
+        Outcome { state: Some(state), private: kept.to_private(), diagnostics: found }
+    }
+
+    /// A state of a create of which nothing is known but that it was begun.
+    fn blank(&self) -> Value {
+        let empty = || Value::string_map::<String, String>([]);
+        self.schema
+            .with_defaults(&self.schema.arguments_of(&self.arguments))
+            .with("id", Value::string(self.spec.suffix.as_str()))
+            .with("components", empty())
+            .with("arns", empty())
+            .with("tags_all", Value::string_map(self.spec.tags.clone()))
+            .with("status", Value::string("incomplete"))
+            .with("pending_changes", Value::strings::<String>([]))
+    }
+
+    async fn destroy(self) -> Outcome {
+        let mut found = Diagnostics::new();
+        if self.spec.deletion.protection {
+            found.error(
+                "The cluster is protected from being destroyed",
+                "Set deletion.protection to false, apply that, then destroy.",
+            );
+            return self.untouched(found);
+        }
+        let kept = Kept::parse(&self.input.private);
+        for pass in 0..PASSES {
+            let look = Opened::look(&self.env, &self.spec, kept.cluster_id.clone(), Look::Lenient);
+            let opened = match look.await {
+                Ok(opened) => opened,
+                Err(trouble) => {
+                    found.extend(explain::trouble(&trouble, "looking at what is there"));
+                    return self.untouched(found);
+                }
+            };
+            if opened.inventory.all().all(|one| one.owner != Owner::Ours) {
+                return self.gone(found).await;
+            }
+            // The second look leaves no stone unturned.
+            self.env.be_thorough();
+            let removal = Changes::removal(&opened.inventory);
+            let report = executor::run(&opened.env, &removal).await;
+            if !report.is_complete() {
+                found.extend(explain::report(&report, self.doing, opened.env.session.stopped()));
+                return self.remaining(found).await;
+            }
+            tracing::info!("pass {pass} of the destroy removed {} components", report.done.len());
+        }
+        found.error(
+            "Something comes back each time it is removed",
+            "The state keeps what is left. Somebody else may be making it; try again.",
+        );
+        self.remaining(found).await
+    }
+
+    async fn remaining(&self, found: Diagnostics) -> Outcome {
+        let mut outcome = self.partial(found).await;
+        outcome.private.clone_from(&self.input.private);
+        outcome
+    }
+
+    async fn gone(&self, mut found: Diagnostics) -> Outcome {
+        let (region, path) = (&self.spec.dr.region, parameter_path(&self.spec.suffix));
+        if let Err(error) = Claim::give_back(&self.env, region, &path).await {
+            found.extend(explain::trouble(&error.into(), "giving back the environment suffix"));
+            return self.remaining(found).await;
+        }
+        let mut left = vec![format!(
+            "the KMS keys in {} and {}, which AWS deletes after 7 days (their aliases are gone)",
+            self.spec.primary.region, self.spec.dr.region
+        )];
+        if self.spec.deletion.final_snapshot {
+            let name = Name::FinalSnapshot.of(&self.spec.suffix);
+            left.push(format!(
+                "the snapshot {name}, which was asked for: to restore from it, cancel the deletion of its \
+                 {} within these 7 days",
+                KmsKey::KIND
+            ));
+        }
+        if self.spec.database.monitoring_interval > 0 {
+            left.push(
+                "the log group RDSOSMetrics, which all instances of the account share".into(),
+            );
+        }
+        found.warning(
+            format!("Nothing of the cluster {} is left", self.spec.suffix),
+            format!(
+                "Every service was looked at again. Still there, as it must be: {}.",
+                left.join("; ")
+            ),
+        );
+        Outcome { state: None, private: Vec::new(), diagnostics: found }
+    }
+}
+
+/// `refuse us-east-1/kms-alias` as it reads in a sentence.
+fn change_of(what: &str) -> &str {
+    what.strip_prefix("refuse ").unwrap_or(what)
+}

@@ -1,0 +1,148 @@
+//! From the provider's configuration to AWS.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::OnceCell;
+
+use super::flow::Opened;
+use crate::{
+    aws::{
+        ApiError, Aws, Clock, Connection, Credentials, RoleToAssume, SERVICE_VARIABLES, Session,
+    },
+    components::{Scope, Tags},
+    plugin::{Diagnostics, Path, Value},
+};
+
+/// The variable with which tests make time pass faster, against the sandbox only.
+const CLOCK_SCALE: &str = "TRADING_CLOCK_SCALE";
+
+/// Who calls AWS.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    account: String,
+    partition: String,
+}
+
+/// A configured provider.
+pub(super) struct Configured {
+    pub(super) aws: Arc<Aws>,
+    pub(super) default_tags: Tags,
+    identity: OnceCell<Identity>,
+    memory: Mutex<Memory>,
+}
+
+/// What an operation leaves for a later one of the same process.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// The last look, which a plan takes over from the read before it.
+    pub(super) looked: Option<Opened>,
+    /// Suffixes that Terraform has in its state: creating them again means to replace them.
+    pub(super) in_state: BTreeSet<String>,
+}
+
+impl Configured {
+    /// AWS with its default tags.
+    pub(super) fn new(aws: Aws, default_tags: Tags) -> Self {
+        let (identity, memory) = (OnceCell::new(), Mutex::default());
+        Self { aws: Arc::new(aws), default_tags, identity, memory }
+    }
+
+    /// Connects as a configuration says.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(super) async fn connect(config: &Value) -> Result<Self, Diagnostics> {
+        let mut endpoints = BTreeMap::new();
+        for (service, endpoint) in config.get("endpoints").entries() {
+            endpoints.insert(service.to_owned(), endpoint.as_str().unwrap_or_default().to_owned());
+        }
+        let mut connection = Connection::aws();
+        connection.clock = clock(&endpoints)?;
+        connection.endpoints = endpoints;
+        let text = |value: &Value, name: &str| value.get(name).as_str().map(str::to_owned);
+        let roles = config.get("assume_role").items().iter().map(|role| RoleToAssume {
+            arn: text(role, "role_arn").unwrap_or_default(),
+            session_name: text(role, "session_name")
+                .unwrap_or_else(|| "terraform-provider-trading".into()),
+            external_id: text(role, "external_id"),
+            policy: text(role, "policy"),
+        });
+        let credentials = Credentials { profile: text(config, "profile"), roles: roles.collect() };
+        let tags = config.get("default_tags");
+        let tags = tags
+            .get("tags")
+            .entries()
+            .filter_map(|(key, tag)| Some((key.to_owned(), tag.as_str()?.to_owned())));
+        match Aws::connect(connection, &credentials).await {
+            Ok(aws) => Ok(Self::new(aws, tags.collect())),
+            Err(error) => {
+                let mut found = Diagnostics::new();
+                found.error_at(
+                    Path::attributes("endpoints"),
+                    "The endpoints cannot be used",
+                    format!("{error}. The provider calls: {}.", Aws::services().join(", ")),
+                );
+                Err(found)
+            }
+        }
+    }
+
+    /// What later operations of this process may use.
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The account and partition, asked for once; in the DR region, which is there when the other is not.
+    ///
+    /// # Errors
+    /// The call failed.
+    pub(super) async fn scope(
+        &self,
+        session: &Session,
+        suffix: &str,
+        region: &str,
+    ) -> Result<Scope, ApiError> {
+        let ask = || async {
+            let regional = self.aws.region(region);
+            let api = regional.api("sts", "GetCallerIdentity");
+            let call = || regional.sts.get_caller_identity().send();
+            let answer = session.call(api.clone(), call).await?;
+            let partition = answer.arn().and_then(|arn| arn.split(':').nth(1));
+            match (answer.account(), partition) {
+                (Some(account), Some(partition)) => {
+                    Ok(Identity { account: account.to_owned(), partition: partition.to_owned() })
+                }
+                _ => Err(ApiError::unusable(api, "the answer names no account")),
+            }
+        };
+        let identity = self.identity.get_or_try_init(ask).await?.clone();
+        Ok(Scope {
+            suffix: suffix.to_owned(),
+            cluster_id: None,
+            account: identity.account,
+            partition: identity.partition,
+        })
+    }
+}
+
+/// Real time, unless the sandbox is called and asked to hurry.
+fn clock(endpoints: &BTreeMap<String, String>) -> Result<Clock, Diagnostics> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let Some(scale) = variable(CLOCK_SCALE) else { return Ok(Clock::real()) };
+    let everywhere = endpoints.get("*").cloned().or_else(|| variable("AWS_ENDPOINT_URL"));
+    let mut all: Vec<String> = endpoints.values().cloned().collect();
+    all.extend(SERVICE_VARIABLES.iter().filter_map(|(name, _)| variable(name)));
+    // What has no endpoint of its own goes to the common one, or to AWS.
+    let covered =
+        |service: &str, name: &str| endpoints.contains_key(service) || variable(name).is_some();
+    match everywhere {
+        Some(endpoint) => all.push(endpoint),
+        None if SERVICE_VARIABLES.iter().all(|(name, service)| covered(service, name)) => {}
+        None => all.clear(),
+    }
+    Clock::scaled(&scale, &all)
+        .map_err(|error| Diagnostics::from_error("The clock cannot be scaled", error.to_string()))
+}

@@ -1,0 +1,214 @@
+//! What happened, in words: every error that a user can meet is written here.
+
+use super::{draft::diagnose, flow::Trouble};
+use crate::{
+    aws::{ApiError, ErrorClass},
+    cluster::{Change, Changes, Verb},
+    components::Failure,
+    executor::{ClaimError, LeaseError, Report},
+    plugin::{Diagnostics, Path},
+};
+
+/// An error of a call, with what to do about it.
+pub(super) fn api(error: &ApiError) -> String {
+    let advice = match error.class {
+        ErrorClass::Denied => {
+            "The credentials may not do this. Allow the action on the resource that AWS names, in the \
+             policies of whoever runs Terraform, and apply again."
+        }
+        ErrorClass::Credentials => {
+            "AWS did not take the credentials, or none were found. They are looked for where every AWS tool \
+             does: environment variables, the shared files and profiles (also of SSO), web identity, and the \
+             roles of containers and instances. `aws sts get-caller-identity` shows whether they work."
+        }
+        ErrorClass::Throttled => {
+            "AWS goes on throttling the calls of this account. Try again later."
+        }
+        ErrorClass::Transient => {
+            "AWS, or the way to it, failed repeatedly. If an endpoint of your own is configured, check that \
+             it is reachable; otherwise see AWS's health dashboard for the region, and try again."
+        }
+        ErrorClass::Stopped => "Running the same command again continues.",
+        _ => "AWS refused the call.",
+    };
+    format!("{error}\n\n{advice}")
+}
+
+/// What kept a look from succeeding.
+pub(super) fn trouble(trouble: &Trouble, doing: &str) -> Diagnostics {
+    match trouble {
+        Trouble::Mistakes(mistakes) => diagnose(mistakes),
+        Trouble::Api(error) => Diagnostics::from_error(summary(error, doing), api(error)),
+    }
+}
+
+fn summary(error: &ApiError, doing: &str) -> String {
+    match error.class {
+        ErrorClass::Credentials => "There are no credentials that AWS takes".to_owned(),
+        ErrorClass::Denied => format!("Permission denied while {doing}"),
+        ErrorClass::Transient | ErrorClass::Throttled => {
+            format!("{} in {} did not answer while {doing}", error.api.service, error.api.region)
+        }
+        ErrorClass::Stopped => format!("Interrupted while {doing}"),
+        _ => format!("AWS refused a call while {doing}"),
+    }
+}
+
+/// Why the lease was not to be had.
+pub(super) fn lease(error: &LeaseError, suffix: &str) -> Diagnostics {
+    match error {
+        LeaseError::Api(error) => {
+            Diagnostics::from_error(summary(error, "taking the cluster's lease"), api(error))
+        }
+        LeaseError::Held { .. } => Diagnostics::from_error(
+            format!("Somebody else is changing the cluster {suffix}"),
+            format!(
+                "By its heartbeat, {error}. Nothing was changed. Wait until it is done, then plan again. \
+                 Should it have died, its lease ends 90 seconds later by itself."
+            ),
+        ),
+        LeaseError::Stopped(_) => Diagnostics::from_error(
+            "Interrupted before anything was changed",
+            "The cluster's lease was not held yet.",
+        ),
+    }
+}
+
+/// Why there is no claim to the suffix.
+pub(super) fn claim(error: &ClaimError) -> Diagnostics {
+    match error {
+        ClaimError::Api(error) => {
+            Diagnostics::from_error(summary(error, "claiming the environment suffix"), api(error))
+        }
+        ClaimError::NoRandomness(_) => {
+            Diagnostics::from_error("The cluster got no id", error.to_string())
+        }
+    }
+}
+
+/// A cluster of that suffix is there, and Terraform does not have it.
+pub(super) fn exists(suffix: &str, id: &str) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    found.error_at(
+        Path::attributes("environment_suffix"),
+        format!("There is a cluster {suffix} already"),
+        format!(
+            "It was made as {id} and its creation was finished, but it is not in this state. To manage it \
+             here, import it: `terraform import trading_dr_cluster.<name> {suffix}`. To make another one, \
+             choose another environment_suffix."
+        ),
+    );
+    found
+}
+
+/// Refusals of a plan, at the arguments that they come from.
+pub(super) fn refusals(changes: &Changes) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    for change in changes.iter() {
+        let Verb::Refuse(why) = &change.verb else { continue };
+        let argument = argument(change);
+        let summary = format!("{} cannot be brought to what is wanted", change.address);
+        match argument {
+            Some(argument) => {
+                found.error_at(Path::attributes(argument), summary, format!("{why}."))
+            }
+            None => found.error(summary, format!("{why}.")),
+        }
+    }
+    found
+}
+
+/// The argument that a refused setting comes from.
+fn argument(change: &Change) -> Option<&'static str> {
+    let fields = change.component.as_ref()?.fields.iter();
+    let found = change.found.as_ref()?;
+    let mut differing = fields.filter(|field| {
+        let observed = found.settings.get(field.name).map(String::as_str).unwrap_or_default();
+        !field.argument.is_empty() && !field.is_reached(field.value.shown(), observed)
+    });
+    differing.next().map(|field| field.argument)
+}
+
+/// What an apply is doing, for its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doing {
+    Create,
+    Update,
+    Destroy,
+}
+
+impl Doing {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Destroy => "destroy",
+        }
+    }
+
+    /// What Terraform will do next with what is there now, and how to go on.
+    fn next_step(self) -> &'static str {
+        match self {
+            Self::Create => {
+                "What was made is kept in the state, and Terraform marks it as tainted. To go on where this \
+                 run stopped: `terraform untaint <address of this resource>`, then `terraform apply`. Apply \
+                 alone removes it and makes it anew; `terraform destroy` removes it."
+            }
+            Self::Update => {
+                "What was changed is kept in the state. `terraform apply` goes on from there."
+            }
+            Self::Destroy => {
+                "What is left is kept in the state. `terraform destroy` goes on from there."
+            }
+        }
+    }
+}
+
+fn failure(failure: &Failure) -> String {
+    match failure {
+        Failure::Api(error) => api(error),
+        other => other.to_string(),
+    }
+}
+
+/// How far a run got that did not reach its end, and why.
+pub(super) fn report(report: &Report, doing: Doing, stopped: Option<&'static str>) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    let total = report.done.len() + report.failed.len() + report.unfinished.len();
+    let unfinished: Vec<_> = report.unfinished.iter().map(ToString::to_string).collect();
+    let mut progress = format!("{} of {total} changes are done.", report.done.len());
+    if !unfinished.is_empty() {
+        progress = format!("{progress} Not finished: {}.", unfinished.join(", "));
+    }
+    for one in &report.failed {
+        let what = format!("{} {} failed", one.doing, one.address);
+        let detail = format!("{}\n\n{progress}\n\n{}", failure(&one.failure), doing.next_step());
+        found.error(capital(&what), detail);
+    }
+    if report.failed.is_empty() {
+        let why = stopped.unwrap_or("stopped");
+        found.error(
+            format!("The {} was not finished: {why}", doing.word()),
+            format!("{progress} What AWS has begun goes on by itself.\n\n{}", doing.next_step()),
+        );
+    }
+    found
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|one| one.to_uppercase().to_string()).unwrap_or_default();
+    first + letters.as_str()
+}
+
+/// The world is not what the plan was made for.
+pub(super) fn stale(details: &[String]) -> Diagnostics {
+    Diagnostics::from_error(
+        "The plan is stale: the cluster has changed since it was made",
+        format!(
+            "Going on would do what the plan did not show: {}. Nothing was changed. Plan again, and apply \
+             what you see then.",
+            details.join("; ")
+        ),
+    )
+}

@@ -1,0 +1,154 @@
+//! The one flow that read, plan, apply, import and destroy are: observe, then decide.
+
+use std::time::Duration;
+
+use super::connect::Configured;
+use crate::{
+    aws::{ApiError, Session},
+    cluster::{
+        Blueprint, Changes, DiscoveryError, Inventory, Mistake, Roles, Site, Spec, Surroundings,
+        names::parameter_path, surroundings::discover,
+    },
+    components::{Env, Text},
+    executor::Claim,
+    plugin::{CancellationToken, Context},
+};
+
+/// Why a cluster could not be looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The arguments do not fit what they are placed into.
+    Mistakes(Vec<Mistake>),
+    /// A call failed.
+    Api(ApiError),
+}
+
+impl From<ApiError> for Trouble {
+    fn from(error: ApiError) -> Self {
+        Self::Api(error)
+    }
+}
+
+/// A cluster as it is wanted and as AWS has it.
+#[derive(Clone)]
+pub(super) struct Opened {
+    pub(super) env: Env,
+    pub(super) spec: Spec,
+    pub(super) claim: Option<Claim>,
+    pub(super) surroundings: Surroundings,
+    pub(super) blueprint: Blueprint,
+    pub(super) inventory: Inventory,
+    pub(super) roles: Roles,
+}
+
+/// How to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Surroundings that do not fit are an error.
+    Strict,
+    /// What is there is looked at all the same: for a read or a destroy after the VPCs are gone.
+    Lenient,
+}
+
+/// A session of an operation that may take so long.
+pub(super) fn session(
+    configured: &Configured,
+    cancel: CancellationToken,
+    limit: Duration,
+) -> Session {
+    let clock = configured.aws.clock().clone();
+    let deadline = clock.now() + limit;
+    Session::new(clock, cancel, Some(deadline))
+}
+
+/// The environment of an operation on a cluster.
+///
+/// # Errors
+/// The caller's identity could not be found out.
+pub(super) async fn environment(
+    configured: &Configured,
+    context: &Context,
+    spec: &Spec,
+    limit: Duration,
+) -> Result<Env, ApiError> {
+    let session = session(configured, context.cancel.clone(), limit);
+    let scope = configured.scope(&session, spec.suffix.as_str(), &spec.dr.region).await?;
+    Ok(Env::new(configured.aws.clone(), session, scope))
+}
+
+impl Opened {
+    /// Looks at everything. `cluster_id` is what Terraform's state remembers, should the record in AWS be
+    /// gone.
+    ///
+    /// # Errors
+    /// A look failed; strictly, the surroundings do not fit.
+    pub(super) async fn look(
+        env: &Env,
+        spec: &Spec,
+        cluster_id: Option<String>,
+        how: Look,
+    ) -> Result<Self, Trouble> {
+        env.look_again();
+        let path = parameter_path(&spec.suffix);
+        let claim = Claim::find(env, &spec.dr.region, &path);
+        let (claim, surroundings) = futures::join!(claim, discover(env, spec));
+        let claim = claim?;
+        let surroundings = match surroundings {
+            Ok(found) => found,
+            Err(DiscoveryError::Mistakes(_)) if how == Look::Lenient => {
+                Surroundings::unknown(&env.scope.account, &env.scope.partition)
+            }
+            Err(DiscoveryError::Mistakes(mistakes)) => return Err(Trouble::Mistakes(mistakes)),
+            Err(DiscoveryError::Api(error)) => return Err(Trouble::Api(error)),
+        };
+        let id = claim.as_ref().map(|claim| claim.cluster_id.clone()).or(cluster_id);
+        let env = env.for_cluster(id);
+        let blueprint = Blueprint::new(spec, &surroundings, &env.scope);
+        let inventory = Inventory::observe(&env, &blueprint).await?;
+        let roles = Roles::observed(spec, &inventory);
+        Ok(Self { env, spec: spec.clone(), claim, surroundings, blueprint, inventory, roles })
+    }
+
+    /// The same for other arguments, without looking again: for a plan right after a read. `None` if the
+    /// other arguments look at other places.
+    pub(super) fn with_spec(&self, spec: &Spec) -> Option<Self> {
+        let same = Site::ALL.iter().all(|site| {
+            let (one, other) = (self.spec.site(*site), spec.site(*site));
+            one.region == other.region
+                && one.vpc_id == other.vpc_id
+                && one.subnet_ids == other.subnet_ids
+                && one.route_table_ids == other.route_table_ids
+        });
+        let known = self.surroundings
+            != Surroundings::unknown(&self.env.scope.account, &self.env.scope.partition);
+        if !same || !known || self.spec.suffix != spec.suffix {
+            return None;
+        }
+        // Rules are found as wanted or unwanted by their sources, and a restart that parameters wait for
+        // counts or not: where such arguments differ, the look has to be another one.
+        let rules = Site::ALL.iter().all(|site| {
+            let (one, other) = (self.spec.site(*site), spec.site(*site));
+            one.allowed_cidr_blocks == other.allowed_cidr_blocks
+                && one.allowed_security_group_ids == other.allowed_security_group_ids
+        });
+        let alike = rules
+            && self.spec.database.apply_immediately == spec.database.apply_immediately
+            && self.spec.database.port == spec.database.port
+            && self.spec.deletion == spec.deletion;
+        if !alike {
+            return None;
+        }
+        let blueprint = Blueprint::new(spec, &self.surroundings, &self.env.scope);
+        Some(Self { spec: spec.clone(), blueprint, ..self.clone() })
+    }
+
+    /// What has to change.
+    pub(super) fn changes(&self) -> Changes {
+        Changes::new(&self.spec, &self.blueprint, &self.inventory, self.roles)
+    }
+
+    /// A setting as AWS would have it.
+    pub(super) fn resolve(&self, text: &Text) -> Option<String> {
+        self.inventory.resolve(text)
+    }
+}

@@ -1,0 +1,191 @@
+//! Reading what exists, and finding by its suffix what is not in the state.
+
+use super::{
+    connect::Configured,
+    draft::{Draft, diagnose},
+    explain,
+    flow::{Look, Opened, environment, session},
+    state::{Kept, observed},
+};
+use crate::{
+    cluster::{
+        Spec,
+        names::{Suffix, parameter_path},
+    },
+    components::{Env, Owner, Readiness},
+    executor::Claim,
+    plugin::{Context, Diagnostics, Outcome, Path, Private, Schema, Value, from_json},
+};
+
+/// The spec in a state. Everything in it was checked when it was applied.
+pub(super) fn spec_of(
+    configured: &Configured,
+    schema: &Schema,
+    state: &Value,
+) -> Result<Spec, Diagnostics> {
+    match Draft::decode(&schema.with_defaults(state), &configured.default_tags) {
+        Ok(Draft::Decided(spec)) => Ok(*spec),
+        Ok(Draft::Undecided(argument)) => Err(Diagnostics::from_error(
+            "The state is incomplete",
+            format!("It holds no usable {argument}. Import the cluster again."),
+        )),
+        Err(mistakes) => Err(diagnose(&mistakes)),
+    }
+}
+
+pub(super) async fn read(
+    configured: &Configured,
+    schema: &Schema,
+    context: &Context,
+    state: Value,
+    private: Private,
+) -> Outcome {
+    let failed = |state: Value, diagnostics: Diagnostics| Outcome {
+        state: Some(state),
+        private: private.clone(),
+        diagnostics,
+    };
+    let spec = match spec_of(configured, schema, &state) {
+        Ok(spec) => spec,
+        Err(found) => return failed(state, found),
+    };
+    configured.memory().in_state.insert(spec.suffix.to_string());
+    let kept = Kept::parse(&private);
+    let env = match environment(configured, context, &spec, spec.timeouts.read).await {
+        Ok(env) => env,
+        Err(error) => {
+            let found = explain::trouble(&error.into(), "reading the cluster");
+            return failed(state, found);
+        }
+    };
+    let opened = match Opened::look(&env, &spec, kept.cluster_id.clone(), Look::Lenient).await {
+        Ok(opened) => opened,
+        Err(trouble) => return failed(state, explain::trouble(&trouble, "reading the cluster")),
+    };
+    if opened.claim.is_none() && opened.inventory.all().all(|one| one.owner != Owner::Ours) {
+        return Outcome::default();
+    }
+    let new = observed(&state, &opened);
+    let kept = Kept { cluster_id: opened.env.scope.cluster_id.clone(), ..kept };
+    let diagnostics = warnings(&opened);
+    configured.memory().looked = Some(opened);
+    Outcome { state: Some(new), private: kept.to_private(), diagnostics }
+}
+
+/// What somebody should know who looks at the cluster.
+pub(super) fn warnings(opened: &Opened) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    if opened.roles.failed_over() {
+        let (primary, dr) = (&opened.spec.primary.region, &opened.spec.dr.region);
+        found.warning(
+            format!("The cluster has failed over: {dr} writes"),
+            format!(
+                "The instance in {dr} was promoted and holds the data. Nothing is planned for the \
+                 instances and their backups until it is decided how to go on. Protection is one-way: \
+                 nothing in {primary} follows it any more."
+            ),
+        );
+    }
+    for one in opened.inventory.all() {
+        if let Readiness::Broken(state) = &one.readiness {
+            found.warning(
+                format!("{} is {state}", one.address),
+                "This does not pass by itself, and nothing is removed or made anew because of it. See RDS's \
+                 events for the instance.",
+            );
+        }
+    }
+    found
+}
+
+/// Where a cluster is looked for when nothing else is said.
+const REGIONS: (&str, &str) = ("us-east-1", "us-west-2");
+
+/// An id for an import: the suffix, with the regions where they are not the usual ones.
+fn parse_id(id: &str) -> Option<(Suffix, &str, &str)> {
+    let parts: Vec<_> = id.split('/').collect();
+    match parts[..] {
+        [suffix] => Some((Suffix::parse(suffix).ok()?, REGIONS.0, REGIONS.1)),
+        [suffix, primary, dr] => Some((Suffix::parse(suffix).ok()?, primary, dr)),
+        _ => None,
+    }
+}
+
+/// Finds a cluster by its suffix. The arguments are those of its last apply, which the cluster keeps.
+pub(super) async fn import(
+    configured: &Configured,
+    schema: &Schema,
+    context: &Context,
+    id: &str,
+) -> Outcome {
+    let failed = |diagnostics: Diagnostics| Outcome { diagnostics, ..Default::default() };
+    let Some((suffix, primary, dr)) = parse_id(id) else {
+        return failed(Diagnostics::from_error(
+            format!("{id:?} is no id of a cluster"),
+            "Import by the environment suffix, as in `prod`, or with regions that are not us-east-1 and \
+             us-west-2, as in `prod/eu-west-1/eu-central-1`.",
+        ));
+    };
+    let limit = super::cluster_schema::TIMEOUTS[1].1;
+    let session = session(configured, context.cancel.clone(), limit);
+    let scope = match configured.scope(&session, suffix.as_str(), dr).await {
+        Ok(scope) => scope,
+        Err(error) => return failed(explain::trouble(&error.into(), "looking for the cluster")),
+    };
+    let env = Env::new(configured.aws.clone(), session, scope);
+    let claim = match Claim::find(&env, dr, &parameter_path(&suffix)).await {
+        Ok(Some(claim)) => claim,
+        Ok(None) => {
+            return failed(Diagnostics::from_error(
+                format!("There is no cluster {suffix} in {dr}"),
+                format!(
+                    "Account {} has no record of it in {dr}. For other regions, import \
+                     `{suffix}/<primary region>/<dr region>`.",
+                    env.scope.account
+                ),
+            ));
+        }
+        Err(error) => return failed(explain::trouble(&error.into(), "looking for the cluster")),
+    };
+    let Some(arguments) = &claim.arguments else {
+        return failed(Diagnostics::from_error(
+            format!("The cluster {suffix} does not know its arguments"),
+            "They were too long to keep (8 KB), or it was interrupted before it kept any. In the latter \
+             case, apply its configuration: that continues.",
+        ));
+    };
+    let state = match from_json(arguments, &schema.object_type()) {
+        Ok(state) => schema.with_defaults(&state),
+        Err(error) => {
+            return failed(Diagnostics::from_error(
+                format!("The arguments of the cluster {suffix} cannot be read"),
+                error.to_string(),
+            ));
+        }
+    };
+    let region = |site: &str| state.get(site).get("region").as_str().unwrap_or_default().to_owned();
+    if region("primary") != primary || region("dr") != dr {
+        let mut found = Diagnostics::new();
+        found.error_at(
+            Path::root(),
+            format!("The cluster {suffix} is in other regions"),
+            format!("Import `{suffix}/{}/{}`.", region("primary"), region("dr")),
+        );
+        return failed(found);
+    }
+    let kept = Kept { cluster_id: Some(claim.cluster_id), ..Kept::default() };
+    read(configured, schema, context, state, kept.to_private()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_id;
+
+    #[test]
+    fn ids_name_regions_where_they_are_not_the_usual_ones() {
+        let parts = |id| parse_id(id).map(|(suffix, one, other)| (suffix.to_string(), one, other));
+        assert_eq!(parts("prod"), Some(("prod".into(), "us-east-1", "us-west-2")));
+        assert_eq!(parts("a/x/y"), Some(("a".into(), "x", "y")));
+        assert!(parts("Prod").is_none() && parts("a/x").is_none() && parts("").is_none());
+    }
+}

@@ -1,0 +1,208 @@
+//! The state: the arguments as they were applied, and what AWS holds.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use super::flow::Opened;
+use crate::{
+    cluster::{Changes, Site, Verb, blueprint::MASTER, roles::status},
+    components::{
+        ARN, Address, ENDPOINT, Observation, Owner, db_backup::DbBackup, db_instance::DbInstance,
+        secret::Secret,
+    },
+    plugin::{Private, Value},
+};
+
+/// Attributes that the provider computes.
+pub(super) const COMPUTED: [&str; 10] = [
+    "id",
+    "components",
+    "arns",
+    "tags_all",
+    "primary_endpoint",
+    "replica_endpoint",
+    "writer_region",
+    "status",
+    "pending_changes",
+    "master_secret_arn",
+];
+
+/// What is kept beside the state, and beside a plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kept {
+    /// The cluster's id.
+    pub(super) cluster_id: Option<String>,
+    /// What the instances were when the plan was made.
+    pub(super) roles: Option<String>,
+    /// Removals, replacements and refusals of the plan.
+    pub(super) grave: BTreeSet<String>,
+}
+
+impl Kept {
+    pub(super) fn parse(private: &[u8]) -> Self {
+        let json: serde_json::Value = serde_json::from_slice(private).unwrap_or_default();
+        let text = |name: &str| json[name].as_str().map(str::to_owned);
+        let grave = json["grave"].as_array().into_iter().flatten();
+        Self {
+            cluster_id: text("cluster_id"),
+            roles: text("roles"),
+            grave: grave.filter_map(|one| one.as_str().map(str::to_owned)).collect(),
+        }
+    }
+
+    pub(super) fn to_private(&self) -> Private {
+        let json = json!({
+            "schema_version": super::cluster_schema::VERSION, "cluster_id": self.cluster_id,
+            "roles": self.roles, "grave": self.grave,
+        });
+        json.to_string().into_bytes()
+    }
+}
+
+fn strings(all: BTreeMap<String, String>) -> Value {
+    Value::string_map(all)
+}
+
+fn maybe(text: Option<String>) -> Value {
+    text.map_or(Value::Null, Value::String)
+}
+
+fn arn(found: &Observation) -> String {
+    found.outputs.get(ARN).cloned().unwrap_or_else(|| found.id.clone())
+}
+
+/// Components that are held as they are after a failover.
+fn is_held(opened: &Opened, address: &Address) -> bool {
+    opened.roles.failed_over() && [DbInstance::KIND, DbBackup::KIND].contains(&address.kind())
+}
+
+fn ours(opened: &Opened) -> impl Iterator<Item = &Observation> {
+    opened.inventory.all().filter(|one| one.owner == Owner::Ours)
+}
+
+fn endpoint(opened: &Opened, site: Site) -> Option<String> {
+    let address = DbInstance::address(&opened.spec.site(site).region);
+    opened.inventory.get(&address)?.outputs.get(ENDPOINT).cloned()
+}
+
+fn secret(opened: &Opened) -> Address {
+    Secret::address(&opened.spec.primary.region, MASTER)
+}
+
+fn pending(opened: &Opened) -> Vec<String> {
+    let each = opened.inventory.all().flat_map(|found| {
+        found.pending.iter().map(move |text| format!("{} {text}", found.address))
+    });
+    each.collect()
+}
+
+/// One line for what AWS holds at an address.
+fn line(opened: &Opened, found: &Observation) -> String {
+    match opened.blueprint.get(&found.address) {
+        Some(component) => component.summary_of(found, &|text| opened.resolve(text)),
+        None => format!("{} · unwanted", found.id),
+    }
+}
+
+/// The state of what AWS holds, with these arguments.
+pub(super) fn observed(arguments: &Value, opened: &Opened) -> Value {
+    let components = ours(opened).map(|one| (one.address.to_string(), line(opened, one))).collect();
+    let arns = ours(opened).map(|one| (one.address.to_string(), arn(one))).collect();
+    let missing =
+        opened.blueprint.all().filter(|one| opened.inventory.get(&one.address).is_none()).count();
+    let writer = opened.roles.writer().map(|site| opened.spec.site(site).region.clone());
+    let secret = opened.inventory.get(&secret(opened)).map(arn);
+    arguments
+        .clone()
+        .with("id", Value::string(opened.spec.suffix.as_str()))
+        .with("components", strings(components))
+        .with("arns", strings(arns))
+        .with("tags_all", strings(opened.spec.tags.clone()))
+        .with("primary_endpoint", maybe(endpoint(opened, Site::Primary)))
+        .with("replica_endpoint", maybe(endpoint(opened, Site::Dr)))
+        .with("writer_region", maybe(writer))
+        .with("status", Value::string(status(opened.roles, &opened.inventory, missing)))
+        .with("pending_changes", Value::strings(pending(opened)))
+        .with("master_secret_arn", maybe(secret))
+}
+
+/// A state of which nothing but the arguments is known yet.
+pub(super) fn undecided(arguments: Value) -> Value {
+    COMPUTED.iter().fold(arguments, |value, name| value.with(name, Value::Unknown))
+}
+
+/// Whether something about a component depends on an argument that is not known yet.
+fn is_unknown(opened: &Opened, address: &Address) -> bool {
+    let Some(component) = opened.blueprint.get(address) else { return false };
+    let unknown = &opened.spec.unknown;
+    component
+        .fields
+        .iter()
+        .any(|field| !field.argument.is_empty() && unknown.contains(field.argument))
+}
+
+/// The state that changes will lead to.
+pub(super) fn planned(
+    arguments: &Value,
+    prior: Option<&Value>,
+    opened: &Opened,
+    changes: &Changes,
+) -> Value {
+    let mut components = BTreeMap::new();
+    let mut arns = BTreeMap::new();
+    for component in opened.blueprint.all() {
+        let (address, found) = (&component.address, opened.inventory.get(&component.address));
+        let held = is_held(opened, address);
+        if held && found.is_none() {
+            continue;
+        }
+        let line = match found {
+            Some(found) if held => Value::String(line(opened, found)),
+            _ if is_unknown(opened, address) => Value::Unknown,
+            _ => Value::String(component.summary()),
+        };
+        components.insert(address.to_string(), line);
+        let anew = changes
+            .get(address)
+            .is_some_and(|one| matches!(one.verb, Verb::Replace(_) | Verb::Create));
+        let known = found.filter(|_| !anew).map(arn);
+        arns.insert(address.to_string(), known.map_or(Value::Unknown, Value::String));
+    }
+    let settles = changes.is_empty() && opened.spec.unknown.is_empty();
+    let prior = prior.filter(|_| settles);
+    let later = |name: &str, now: Value| prior.map_or(now, |prior| prior.get(name).clone());
+    let touched = |address: &Address| {
+        changes.get(address).is_some_and(|one| matches!(one.verb, Verb::Create | Verb::Replace(_)))
+    };
+    let instance = |site: Site| {
+        let address = DbInstance::address(&opened.spec.site(site).region);
+        if touched(&address) { Value::Unknown } else { maybe(endpoint(opened, site)) }
+    };
+    let writer = match opened.roles.writer() {
+        Some(site) => Value::string(opened.spec.site(site).region.as_str()),
+        None => Value::Unknown,
+    };
+    let tags = if opened.spec.unknown.contains("tags") {
+        Value::Unknown
+    } else {
+        strings(opened.spec.tags.clone())
+    };
+    let secret = if touched(&secret(opened)) {
+        Value::Unknown
+    } else {
+        maybe(opened.inventory.get(&secret(opened)).map(arn))
+    };
+    arguments
+        .clone()
+        .with("id", Value::string(opened.spec.suffix.as_str()))
+        .with("components", Value::Mapping(components))
+        .with("arns", Value::Mapping(arns))
+        .with("tags_all", tags)
+        .with("primary_endpoint", later("primary_endpoint", instance(Site::Primary)))
+        .with("replica_endpoint", later("replica_endpoint", instance(Site::Dr)))
+        .with("writer_region", later("writer_region", writer))
+        .with("status", later("status", Value::Unknown))
+        .with("pending_changes", later("pending_changes", Value::Unknown))
+        .with("master_secret_arn", later("master_secret_arn", secret))
+}
