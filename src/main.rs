@@ -29,8 +29,24 @@ To try a build of your own without a registry, name its folder in ~/.terraformrc
 `--version` prints the version.
 ";
 
-#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> ExitCode {
+/// What a development build's unoptimised futures need on a thread's stack; only what is used is memory.
+const STACK: usize = 8 << 20;
+
+fn main() -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_stack_size(STACK)
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run()),
+        Err(error) => {
+            say(&mut std::io::stderr(), &format!("no runtime: {error}\n"), ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn run() -> ExitCode {
     if std::env::args().nth(1).is_some_and(|argument| argument == "--version" || argument == "-V") {
         return say(
             &mut std::io::stdout(),

@@ -129,7 +129,8 @@ impl Session {
             if let Some(reason) = self.stopped() {
                 return Err(stopped(api, reason));
             }
-            let Some(result) = self.in_flight(attempt()).await else {
+            // The SDK's futures are tens of kilobytes each; on the heap, they do not add up on the stack.
+            let Some(result) = self.in_flight(Box::pin(attempt())).await else {
                 return Err(stopped(api, "interrupted while AWS had not answered yet"));
             };
             let error = match result {

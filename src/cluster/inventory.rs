@@ -21,7 +21,6 @@ impl Inventory {
     /// # Errors
     /// A look failed.
     pub async fn observe(env: &Env, blueprint: &Blueprint) -> Result<Self, ApiError> {
-        env.look_again();
         let looks = kinds().iter().flat_map(|kind| {
             let of_kind: Vec<&Component> =
                 blueprint.all().filter(|one| one.kind().name() == kind.name()).collect();

@@ -116,6 +116,12 @@ const OPERATIONS: &[Operation] = &[
         parameters::describe,
     ),
     op(
+        "DescribeEngineDefaultParameters",
+        "DBParameterGroupFamily MaxRecords Marker",
+        any,
+        parameters::describe_defaults,
+    ),
+    op(
         "ModifyDBParameterGroup",
         "DBParameterGroupName Parameters",
         |world, request| on(world, request, "DBParameterGroupName", "pg", PARAMETER_GROUP),

@@ -62,30 +62,52 @@ pub(super) fn describe_groups(world: &mut World, request: &Request) -> Reply {
     Ok(json!({"DBParameterGroups": {"DBParameterGroup": items}, "Marker": next}))
 }
 
+/// A parameter as AWS describes it, with the value that a group was given, if any.
+fn described(one: &catalog::Parameter, set: Option<&str>) -> Value {
+    let source = match set {
+        Some(_) => "user",
+        None if one.default.contains('{') => "system",
+        None => "engine-default",
+    };
+    json!({
+        "ParameterName": one.name,
+        "ParameterValue": set.or(Some(one.default).filter(|text| !text.is_empty())),
+        "Source": source, "ApplyType": if one.is_static { "static" } else { "dynamic" },
+        "IsModifiable": true, "AllowedValues": one.allowed,
+        // AWS reports a method of its own, whatever was asked for.
+        "ApplyMethod": if one.is_static { "pending-reboot" } else { "immediate" },
+    })
+}
+
+fn page_of(all: &[Value], request: &Request) -> (Vec<Value>, Option<String>) {
+    let size = usize::try_from(request.number("MaxRecords").unwrap_or(100)).unwrap_or(100);
+    page(all, request.text("Marker"), size)
+}
+
 pub(super) fn describe(world: &mut World, request: &Request) -> Reply {
     let (_, group) = found(world, request)?;
     let source = request.text("Source");
-    let described: Vec<Value> = catalog::PARAMETERS
-        .iter()
-        .filter_map(|one| {
-            let set = group["_values"][one.name].as_str();
-            let its_source = if set.is_some() { "user" } else if one.default.contains('{') { "system" } else { "engine-default" };
-            if source.is_some_and(|wanted| wanted != its_source) {
-                return None;
-            }
-            Some(json!({
-                "ParameterName": one.name,
-                "ParameterValue": set.map_or_else(|| Some(one.default).filter(|text| !text.is_empty()), Some),
-                "Source": its_source, "ApplyType": if one.is_static { "static" } else { "dynamic" },
-                "IsModifiable": true, "AllowedValues": one.allowed,
-                // AWS reports a method of its own, whatever was asked for.
-                "ApplyMethod": if one.is_static { "pending-reboot" } else { "immediate" },
-            }))
-        })
-        .collect();
-    let size = usize::try_from(request.number("MaxRecords").unwrap_or(100)).unwrap_or(100);
-    let (items, next) = page(&described, request.text("Marker"), size);
+    let all = catalog::PARAMETERS.iter();
+    let mut all: Vec<Value> =
+        all.map(|one| described(one, group["_values"][one.name].as_str())).collect();
+    all.retain(|one| source.is_none_or(|wanted| one["Source"] == wanted));
+    let (items, next) = page_of(&all, request);
     Ok(json!({"Parameters": {"Parameter": items}, "Marker": next}))
+}
+
+/// What a family's parameters are, before any group says otherwise.
+pub(super) fn describe_defaults(_: &mut World, request: &Request) -> Reply {
+    let family = request.required("DBParameterGroupFamily")?;
+    if family != "postgres15" {
+        return Err(Failure::new(
+            "InvalidParameterValue",
+            format!("Could not find engine default parameters for {family}"),
+        ));
+    }
+    let all: Vec<Value> = catalog::PARAMETERS.iter().map(|one| described(one, None)).collect();
+    let (items, next) = page_of(&all, request);
+    let defaults = json!({"DBParameterGroupFamily": family, "Parameters": {"Parameter": items}, "Marker": next});
+    Ok(json!({"EngineDefaults": defaults}))
 }
 
 fn users(world: &World, region: &str, group: &str) -> Vec<String> {
