@@ -3,4 +3,5 @@
 #![allow(missing_docs, unreachable_pub, clippy::needless_pass_by_value)]
 
 mod conformance;
+mod simulation;
 mod support;

@@ -157,6 +157,9 @@ const MEANINGS: &[Row] = &[
     // Another change of the same thing is under way.
     (&["InvalidDBInstanceState"], "your request later", ErrorClass::Busy),
     (&["InvalidDBInstanceState"], "is not currently in the available state", ErrorClass::Busy),
+    (&["InvalidDBInstanceState"], "not in available state", ErrorClass::Busy),
+    (&["InvalidDBInstanceState"], "must be in the available state", ErrorClass::Busy),
+    (&["InvalidRequestException"], "already scheduled for deletion", ErrorClass::Busy),
     (
         &["InvalidParameterCombination"],
         "previous storage change is being optimized",

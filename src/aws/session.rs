@@ -48,6 +48,9 @@ const TRANSIENT_ATTEMPTS: u32 = 8;
 const THROTTLED_ATTEMPTS: u32 = 30;
 /// How long something that exists may stay invisible: twice what AWS's own tools allow (aws-facts 1.5).
 const CONSISTENCY_LIMIT: Duration = Duration::from_secs(300);
+/// How long a thing may be busy with something else: the longest modification, and the time that network
+/// interfaces linger (aws-facts 1.4, 8).
+const BUSY_LIMIT: Duration = Duration::from_secs(1500);
 /// How long a call that is in flight may take after an interrupt, so that its result is not lost.
 const IN_FLIGHT_LIMIT: Duration = Duration::from_secs(8);
 
@@ -149,9 +152,8 @@ impl Session {
             let again = match error.class {
                 ErrorClass::Throttled => tries < THROTTLED_ATTEMPTS,
                 ErrorClass::Transient => repeat_ambiguous && tries < TRANSIENT_ATTEMPTS,
-                ErrorClass::NotYetConsistent | ErrorClass::Busy => {
-                    self.clock.since(begun) < CONSISTENCY_LIMIT
-                }
+                ErrorClass::NotYetConsistent => self.clock.since(begun) < CONSISTENCY_LIMIT,
+                ErrorClass::Busy => self.clock.since(begun) < BUSY_LIMIT,
                 _ => false,
             };
             if !again || self.pause(self.backoff(tries)).await.is_err() {

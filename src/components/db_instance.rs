@@ -7,7 +7,9 @@ use aws_sdk_rds::types::DbInstance as Described;
 use super::{
     ARN, Address, ENDPOINT, Effect, Env, Failure, Field, Observation, Output, Outputs, Primitive,
     Readiness, SECRET_TAG, SOURCE, STATUS, Text, Wanted,
-    db_instance_calls::{converge, create_replica, create_writer, delete, describe},
+    db_instance_calls::{
+        await_pending_restart, converge, create_replica, create_writer, delete, describe,
+    },
     db_parameter_group::{parameters_text, values},
     db_subnet_group::from_rds,
 };
@@ -227,9 +229,14 @@ impl Primitive for DbInstance {
         env: &Env,
         wanted: &Wanted<Self>,
         _: &Observation,
-        _: &[&'static str],
+        differing: &[&'static str],
     ) -> Result<Outputs, Failure> {
-        converge(env, wanted, wanted.settings.apply_immediately).await
+        let restarts = wanted.settings.apply_immediately;
+        if !differing.contains(&"static_parameters") {
+            return converge(env, wanted, restarts).await;
+        }
+        await_pending_restart(env, wanted).await?;
+        converge(env, wanted, restarts).await
     }
 
     async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! What is done with database instances: making, changing, restarting and deleting them, and waiting.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use aws_sdk_rds::{
     operation::modify_db_instance::builders::ModifyDBInstanceFluentBuilder,
@@ -447,6 +447,30 @@ async fn note_secret(
         call.tags(tag.clone()).send()
     };
     env.session.call(api, call).await?;
+    Ok(())
+}
+
+/// How long AWS may take to notice that an instance's parameter group was changed.
+const NOTICED: Duration = Duration::from_secs(120);
+
+/// Waits until AWS says that parameters of the instance wait for a restart: for a while after its group was
+/// changed, it still says that all are in force. An instance that is not to wait for anything, because it
+/// was restarted meanwhile, is noticed by the time that passes.
+pub(super) async fn await_pending_restart(
+    env: &Env,
+    wanted: &Wanted<DbInstance>,
+) -> Result<(), Failure> {
+    let begun = env.session.clock.now();
+    until(env, &wanted.region, &wanted.name, |instance| {
+        let (group, in_force) = group_of(instance);
+        let late = env.session.clock.since(begun) >= NOTICED;
+        if group != wanted.settings.parameter_group || in_force == "pending-reboot" || late {
+            Progress::Done(())
+        } else {
+            Progress::Pending(format!("parameters {in_force}"))
+        }
+    })
+    .await?;
     Ok(())
 }
 

@@ -48,16 +48,21 @@ pub(super) async fn values(
     region: &str,
     group: &str,
 ) -> Result<BTreeMap<String, String>, ApiError> {
-    env.shared(format!("parameters {region} {group}"), || find_values(env, region, group)).await
+    let key = format!("parameters {region} {group}");
+    env.shared(key, || async { Ok(texts(&find(env, region, group).await?)) }).await
 }
 
-async fn find_values(
-    env: &Env,
-    region: &str,
-    group: &str,
-) -> Result<BTreeMap<String, String>, ApiError> {
+fn texts(all: &[Parameter]) -> BTreeMap<String, String> {
+    let pair = |one: &Parameter| {
+        let value = one.parameter_value().unwrap_or_default().to_owned();
+        Some((one.parameter_name()?.to_owned(), value))
+    };
+    all.iter().filter_map(pair).collect()
+}
+
+async fn find(env: &Env, region: &str, group: &str) -> Result<Vec<Parameter>, ApiError> {
     let regional = env.region(region);
-    let mut found = BTreeMap::new();
+    let mut found = Vec::new();
     let mut page: Option<String> = None;
     loop {
         let api = regional.api("rds", "DescribeDBParameters");
@@ -70,11 +75,8 @@ async fn find_values(
             Err(error) if error.is_not_found() => return Ok(found),
             Err(error) => return Err(error),
         };
-        for one in answer.parameters() {
-            let value = one.parameter_value().unwrap_or_default().to_owned();
-            found.insert(one.parameter_name().unwrap_or_default().to_owned(), value);
-        }
         page = answer.marker().map(str::to_owned);
+        found.extend(answer.parameters.unwrap_or_default());
         if page.is_none() {
             return Ok(found);
         }
@@ -150,11 +152,15 @@ impl Primitive for DbParameterGroup {
     ) -> Result<Outputs, Failure> {
         if differing.contains(&"parameters") {
             let wants = &wanted.settings.parameters;
-            let has = find_values(env, &wanted.region, &wanted.name).await?;
+            let all = find(env, &wanted.region, &wanted.name).await?;
+            let has = texts(&all);
             let mut new = wants.clone();
             new.retain(|name, value| has.get(name) != Some(value));
             set(env, wanted, &new).await?;
-            let gone: Vec<_> = has.into_keys().filter(|name| !wants.contains_key(name)).collect();
+            let is_wanted = |one: &&Parameter| {
+                one.parameter_name().is_some_and(|name| wants.contains_key(name))
+            };
+            let gone: Vec<_> = all.iter().filter(|one| !is_wanted(one)).collect();
             reset(env, wanted, &gone).await?;
             env.look_again();
         }
@@ -214,15 +220,18 @@ async fn set(
 async fn reset(
     env: &Env,
     wanted: &Wanted<DbParameterGroup>,
-    names: &[String],
+    gone: &[&Parameter],
 ) -> Result<(), ApiError> {
     let regional = env.region(&wanted.region);
-    // `pending-reboot` fits both sorts, and of a parameter that nobody wants the sort is not known.
-    let all: Vec<Parameter> = names
+    let all: Vec<Parameter> = gone
         .iter()
-        .map(|name| {
-            let one = Parameter::builder().parameter_name(name);
-            one.apply_method(ApplyMethod::PendingReboot).build()
+        .map(|one| {
+            // A dynamic one that waits for a restart would make the instance wait for it.
+            let is_static = one.apply_type() == Some("static");
+            let method =
+                if is_static { ApplyMethod::PendingReboot } else { ApplyMethod::Immediate };
+            let name = one.parameter_name().unwrap_or_default();
+            Parameter::builder().parameter_name(name).apply_method(method).build()
         })
         .collect();
     for batch in all.chunks(BATCH) {

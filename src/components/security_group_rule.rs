@@ -194,7 +194,8 @@ impl Primitive for SecurityGroupRule {
 
 fn observation(address: Address, region: &str, rule: &Seen, group: &str) -> Observation {
     let id = format!("{group} {} {}", rule.source, rule.ports());
-    Observation::new(address, region, id).with("port", rule.ports())
+    let seen = Observation::new(address, region, id).with("port", rule.ports());
+    seen.output(ID, format!("{group} {}", rule.source))
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use super::flow::Opened;
 use crate::{
     cluster::{Changes, Site, Verb, blueprint::MASTER, roles::status},
     components::{
-        ARN, Address, ENDPOINT, Observation, Owner, db_backup::DbBackup, db_instance::DbInstance,
-        secret::Secret,
+        ARN, Address, ENDPOINT, ID, Observation, Owner, db_backup::DbBackup,
+        db_instance::DbInstance, secret::Secret,
     },
     plugin::{Private, Value},
 };
@@ -69,7 +69,8 @@ fn maybe(text: Option<String>) -> Value {
 }
 
 fn arn(found: &Observation) -> String {
-    found.outputs.get(ARN).cloned().unwrap_or_else(|| found.id.clone())
+    let known = [ARN, ID].iter().find_map(|name| found.outputs.get(name));
+    known.cloned().unwrap_or_else(|| found.id.clone())
 }
 
 /// Components that are held as they are after a failover.

@@ -1,3 +1,6 @@
 //! What the tests share.
 
+pub mod aws;
 pub mod core;
+pub mod rules;
+pub mod user;

@@ -51,6 +51,12 @@ impl World {
         all
     }
 
+    /// The master password that an instance takes by now.
+    pub fn master_password(&self, region: &str, instance: &str) -> Option<String> {
+        let record = self.get(region, "db-instance", instance)?;
+        record["_password"].as_str().map(str::to_owned)
+    }
+
     /// Changes or removes a record behind everybody's back.
     ///
     /// # Errors

@@ -1,0 +1,109 @@
+//! AWS in the test's own process: the SDK's requests go to a sandbox, in virtual time.
+
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::{Credentials as Keys, provider::SharedCredentialsProvider};
+use aws_sandbox::{ACCESS_KEY, Answer, SECRET_KEY, Sandbox};
+use aws_smithy_runtime_api::{
+    client::{
+        http::{
+            HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings,
+            SharedHttpClient, SharedHttpConnector,
+        },
+        orchestrator::{HttpRequest, HttpResponse},
+        result::ConnectorError,
+        runtime_components::RuntimeComponents,
+    },
+    shared::IntoShared,
+};
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use trading::aws::{Aws, Clock, Connection, Credentials};
+
+/// Hands requests to a sandbox instead of the network.
+#[derive(Clone)]
+struct InProcess(Sandbox);
+
+impl std::fmt::Debug for InProcess {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("InProcess")
+    }
+}
+
+impl HttpClient for InProcess {
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        self.clone().into_shared()
+    }
+}
+
+impl HttpConnector for InProcess {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let sandbox = self.0.clone();
+        HttpConnectorFuture::new(async move {
+            let request =
+                request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            let request =
+                request.map(|body| Bytes::copy_from_slice(body.bytes().unwrap_or_default()));
+            match sandbox.answer(request).await {
+                Answer::Response(response) => {
+                    HttpResponse::try_from(response.map(|body| SdkBody::from(body.to_vec())))
+                        .map_err(|error| ConnectorError::other(error.into(), None))
+                }
+                Answer::Never => std::future::pending().await,
+                Answer::Dropped => {
+                    let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+                    Err(ConnectorError::io(reset.into()))
+                }
+            }
+        })
+    }
+}
+
+/// The provider's view of a sandbox, with an access key of its account.
+pub async fn connect_as(sandbox: &Sandbox, access_key: &str) -> Aws {
+    let base = SystemTime::UNIX_EPOCH + Duration::from_millis(sandbox.now().0);
+    let keys = Keys::new(access_key, SECRET_KEY, None, None, "test");
+    let connection = Connection {
+        clock: Clock::starting_at(base),
+        http: Some(SharedHttpClient::new(InProcess(sandbox.clone()))),
+        credentials: Some(SharedCredentialsProvider::new(keys)),
+        ..Connection::aws()
+    };
+    Aws::connect(connection, &Credentials::default()).await.unwrap()
+}
+
+/// The same as the account's administrator.
+pub async fn connect(sandbox: &Sandbox) -> Aws {
+    connect_as(sandbox, ACCESS_KEY).await
+}
+
+/// What an unoptimised build's futures need on the stack.
+const STACK: usize = 64 << 20;
+
+/// Runs a test in virtual time, on a thread with room for unoptimised futures. Waits take no time; a test
+/// that hangs ends after a month of virtual time.
+pub fn simulate<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
+    std::thread::scope(|scope| {
+        let run = || {
+            fastrand::seed(7);
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let limit = Duration::from_secs(30 * 24 * 3600);
+                tokio::time::timeout(limit, test()).await.expect("the test hangs");
+            });
+        };
+        let thread =
+            std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, run).unwrap();
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}

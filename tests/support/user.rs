@@ -1,0 +1,292 @@
+//! A user of Terraform with one cluster, in virtual time: plans and applies, and minds what core would mind.
+
+use std::sync::Arc;
+
+use aws_sandbox::Sandbox;
+use serde_json::{Value as Json, json};
+use trading::{
+    aws::Aws,
+    plugin::{
+        ApplyInput, CancellationToken, Context, Diagnostics, Outcome, PlanInput, Planned, Private,
+        Provider as _, Resource, Severity, Value, from_json,
+    },
+    provider::TradingProvider,
+};
+
+use super::{aws, rules};
+
+/// What Terraform keeps.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub value: Option<Value>,
+    pub private: Private,
+    pub tainted: bool,
+}
+
+pub struct User {
+    pub sandbox: Sandbox,
+    pub resource: Arc<dyn Resource>,
+    pub state: State,
+    /// Interrupts what is running.
+    pub cancel: CancellationToken,
+}
+
+/// The lines of diagnostics, each as `path: summary — detail`.
+pub fn lines(diagnostics: &Diagnostics) -> Vec<String> {
+    let each = diagnostics.iter().map(|one| {
+        let path = one.path.as_ref().map(ToString::to_string).unwrap_or_default();
+        format!("{path}: {} — {}", one.summary, one.detail)
+    });
+    each.collect()
+}
+
+pub fn errors(diagnostics: &Diagnostics) -> Vec<String> {
+    let mut found = Diagnostics::new();
+    for one in diagnostics.iter().filter(|one| one.severity == Severity::Error) {
+        match &one.path {
+            Some(path) => found.error_at(path.clone(), one.summary.clone(), one.detail.clone()),
+            None => found.error(one.summary.clone(), one.detail.clone()),
+        }
+    }
+    lines(&found)
+}
+
+/// The configuration that the tests begin with, as JSON.
+pub fn configuration(sandbox: &Sandbox) -> Json {
+    let network = sandbox.with(|world| world.network());
+    json!({
+        "environment_suffix": "prod",
+        "primary": {
+            "vpc_id": network["us-east-1"]["vpc_id"],
+            "allowed_security_group_ids": [network["us-east-1"]["application_security_group_id"]],
+        },
+        "dr": {
+            "vpc_id": network["us-west-2"]["vpc_id"],
+            "allowed_security_group_ids": [network["us-west-2"]["application_security_group_id"]],
+        },
+        "tags": {"team": "trading"},
+    })
+}
+
+/// Sets a member at a dotted path.
+pub fn set(config: &mut Json, path: &str, value: Json) {
+    let place = path.split('.').fold(config, |place, name| &mut place[name]);
+    *place = value;
+}
+
+impl User {
+    pub async fn new() -> Self {
+        Self::of(Sandbox::new(1.0)).await
+    }
+
+    pub async fn of(sandbox: Sandbox) -> Self {
+        let aws = aws::connect(&sandbox).await;
+        Self::with(sandbox, aws)
+    }
+
+    pub fn with(sandbox: Sandbox, aws: Aws) -> Self {
+        let resource = Self::resource(aws);
+        Self { sandbox, resource, state: State::default(), cancel: CancellationToken::new() }
+    }
+
+    fn resource(aws: Aws) -> Arc<dyn Resource> {
+        let provider = TradingProvider::connected(aws);
+        provider.resources().into_iter().next().unwrap()
+    }
+
+    /// As a new process: nothing but the state is remembered.
+    pub async fn restart(&mut self) {
+        self.resource = Self::resource(aws::connect(&self.sandbox).await);
+        self.cancel = CancellationToken::new();
+    }
+
+    fn context(&self) -> Context {
+        Context { cancel: self.cancel.clone() }
+    }
+
+    pub fn value(&self, config: &Json) -> Value {
+        from_json(config, &self.resource.schema().object_type()).unwrap()
+    }
+
+    /// Validates, refreshes and plans, as `terraform plan` does.
+    pub async fn plan(&mut self, config: &Json) -> Planned {
+        let config = self.value(config);
+        self.plan_value(config).await
+    }
+
+    pub async fn plan_value(&mut self, config: Value) -> Planned {
+        let resource = Arc::clone(&self.resource);
+        let schema = resource.schema();
+        let mut found = schema.validate(&config);
+        if !found.has_errors() {
+            found.extend(self.resource.validate(&config));
+        }
+        if found.has_errors() {
+            return Planned { diagnostics: found, ..Default::default() };
+        }
+        self.refresh().await;
+        let prior = self.state.value.clone().filter(|_| !self.state.tainted);
+        let private = if prior.is_some() { self.state.private.clone() } else { Vec::new() };
+        let input = PlanInput { prior, config: Some(config.clone()), private };
+        let planned = self.resource.plan(self.context(), input).await;
+        if !planned.diagnostics.has_errors() {
+            rules::check_plan(schema, Some(&config), planned.state.as_ref());
+        }
+        planned
+    }
+
+    /// Plans as somebody would who has no state.
+    pub async fn plan_without_state(&mut self, config: &Json) -> Planned {
+        let kept = std::mem::take(&mut self.state);
+        let planned = self.plan(config).await;
+        self.state = kept;
+        planned
+    }
+
+    /// Imports into an empty state.
+    pub async fn import(&mut self, id: &str) -> Diagnostics {
+        let outcome = self.resource.import(self.context(), id).await;
+        if outcome.state.is_some() {
+            self.keep(&outcome, false);
+        }
+        outcome.diagnostics
+    }
+
+    /// Reads what exists into the state.
+    pub async fn refresh(&mut self) -> Diagnostics {
+        let Some(value) = self.state.value.clone() else { return Diagnostics::new() };
+        let outcome = self.resource.read(self.context(), value, self.state.private.clone()).await;
+        if let Some(state) = &outcome.state {
+            assert!(state.is_wholly_known());
+        }
+        self.state.value = outcome.state;
+        self.state.private = outcome.private;
+        outcome.diagnostics
+    }
+
+    /// Plans and applies; the process is a new one in between, as it is for a saved plan.
+    pub async fn apply(&mut self, config: &Json) -> Diagnostics {
+        if self.state.tainted {
+            let found = self.destroy().await;
+            if found.has_errors() {
+                return found;
+            }
+        }
+        let planned = self.plan(config).await;
+        if planned.diagnostics.has_errors() {
+            return planned.diagnostics;
+        }
+        let replaces = !planned.requires_replace.is_empty();
+        if replaces {
+            let found = self.destroy().await;
+            if found.has_errors() {
+                return found;
+            }
+            let planned = self.plan(config).await;
+            assert!(!planned.diagnostics.has_errors(), "{:?}", errors(&planned.diagnostics));
+            return self.apply_planned(config, planned).await;
+        }
+        self.apply_planned(config, planned).await
+    }
+
+    /// Applies a plan that was made before.
+    pub async fn apply_planned(&mut self, config: &Json, planned: Planned) -> Diagnostics {
+        let prior = self.state.value.clone();
+        let input = ApplyInput {
+            prior: prior.clone(),
+            planned: planned.state.clone(),
+            config: Some(self.value(config)),
+            private: planned.private,
+        };
+        let outcome = self.resource.apply(self.context(), input).await;
+        let failed = outcome.diagnostics.has_errors();
+        if !failed {
+            let (planned, new) = (planned.state.unwrap(), outcome.state.clone().unwrap());
+            rules::check_applied(self.resource.schema(), &planned, &new);
+        }
+        self.keep(&outcome, failed && prior.is_none());
+        outcome.diagnostics
+    }
+
+    fn keep(&mut self, outcome: &Outcome, tainted: bool) {
+        let tainted = tainted && outcome.state.is_some();
+        self.state =
+            State { value: outcome.state.clone(), private: outcome.private.clone(), tainted };
+    }
+
+    pub async fn destroy(&mut self) -> Diagnostics {
+        let prior = self.state.value.clone();
+        let input =
+            PlanInput { prior: prior.clone(), config: None, private: self.state.private.clone() };
+        let planned = self.resource.plan(self.context(), input).await;
+        if planned.diagnostics.has_errors() {
+            return planned.diagnostics;
+        }
+        rules::check_plan(self.resource.schema(), None, planned.state.as_ref());
+        let input = ApplyInput { prior, planned: None, config: None, private: planned.private };
+        let outcome = self.resource.apply(self.context(), input).await;
+        self.keep(&outcome, false);
+        outcome.diagnostics
+    }
+
+    /// Applies and expects success.
+    pub async fn must_apply(&mut self, config: &Json) {
+        let found = self.apply(config).await;
+        assert!(!found.has_errors(), "{:#?}", errors(&found));
+    }
+
+    /// Plans and expects success.
+    pub async fn must_plan(&mut self, config: &Json) -> Value {
+        let planned = self.plan(config).await;
+        assert!(!planned.diagnostics.has_errors(), "{:#?}", errors(&planned.diagnostics));
+        planned.state.unwrap()
+    }
+
+    /// Whether a plan of this configuration would show nothing.
+    pub async fn must_be_unchanged(&mut self, config: &Json) {
+        let planned = self.must_plan(config).await;
+        assert_eq!(differences(self.state.value.as_ref().unwrap(), &planned), Vec::<String>::new());
+    }
+
+    pub async fn must_destroy(&mut self) {
+        let found = self.destroy().await;
+        assert!(!found.has_errors(), "{:#?}", errors(&found));
+        assert!(self.state.value.is_none());
+    }
+
+    pub fn leftovers(&self) -> Vec<String> {
+        self.sandbox.with(|world| world.leftovers())
+    }
+}
+
+/// Where two values differ: `path: old → new`.
+pub fn differences(one: &Value, other: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    walk("", one, other, &mut found);
+    found
+}
+
+fn walk(path: &str, one: &Value, other: &Value, found: &mut Vec<String>) {
+    match (one, other) {
+        (Value::Mapping(one), Value::Mapping(other)) => {
+            let keys: std::collections::BTreeSet<_> = one.keys().chain(other.keys()).collect();
+            for key in keys {
+                let path = if path.is_empty() { key.clone() } else { format!("{path} {key}") };
+                let get = |all: &std::collections::BTreeMap<String, Value>| {
+                    all.get(key).cloned().unwrap_or(Value::Null)
+                };
+                walk(&path, &get(one), &get(other), found);
+            }
+        }
+        (one, other) if one == other => {}
+        (one, other) => found.push(format!("{path}: {} → {}", shown(one), shown(other))),
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Unknown => "(known after apply)".into(),
+        other => other.to_json().to_string(),
+    }
+}
