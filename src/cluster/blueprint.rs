@@ -47,7 +47,9 @@ impl Blueprint {
     /// What a spec means in its surroundings. Pure: the same input gives the same blueprint.
     pub fn new(spec: &Spec, surroundings: &Surroundings, scope: &Scope) -> Self {
         let mut plan = Plan { spec, surroundings, scope, all: BTreeMap::new() };
-        plan.network();
+        if spec.peering_connection_id.is_none() {
+            plan.network();
+        }
         for site in Site::ALL {
             plan.keys(site);
             plan.groups(site);

@@ -154,6 +154,27 @@ impl Changes {
             .collect()
     }
 
+    /// Each change in a few words, for messages and logs.
+    pub fn describe(&self) -> Vec<String> {
+        let settings = |all: &[Difference]| {
+            let each: Vec<_> = all
+                .iter()
+                .map(|one| format!("{} {} instead of {}", one.field, one.found, one.wanted))
+                .collect();
+            each.join(", ")
+        };
+        let text = |change: &Change| match &change.verb {
+            Verb::Create => format!("{} is missing", change.address),
+            Verb::Update(all) | Verb::Replace(all) => {
+                format!("{} has {}", change.address, settings(all))
+            }
+            Verb::Wait(state) => format!("{} is {state}", change.address),
+            Verb::Delete => format!("{} is there", change.address),
+            Verb::Refuse(why) => format!("{}: {why}", change.address),
+        };
+        self.iter().map(text).collect()
+    }
+
     /// An instance that is gone while the other one holds the data is not made anew, empty.
     fn protect_data(&mut self, spec: &Spec, roles: Roles) {
         let address = DbInstance::address(&spec.primary.region);

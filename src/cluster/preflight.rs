@@ -5,17 +5,29 @@ use std::collections::BTreeSet;
 use aws_sdk_ec2::types::VpcAttributeName;
 
 use super::spec::{InstanceClass, Mistake, Site, Spec};
-use crate::{aws::ApiError, components::Env};
+use super::surroundings::Surroundings;
+use crate::{
+    aws::ApiError,
+    components::{
+        Env,
+        route::tables_of,
+        vpc_peering::{describe, is_active, joins},
+    },
+};
 
 /// Looks for everything that does not fit: DNS in the VPCs, versions and classes on sale, parameters, and
 /// the security groups that are named.
 ///
 /// # Errors
 /// A look failed.
-pub async fn preflight(env: &Env, spec: &Spec) -> Result<Vec<Mistake>, ApiError> {
+pub async fn preflight(
+    env: &Env,
+    spec: &Spec,
+    surroundings: &Surroundings,
+) -> Result<Vec<Mistake>, ApiError> {
     let known = |argument: &str| !spec.unknown.contains(argument);
     let [primary, dr] = Site::ALL;
-    let (names, sources, versions, parameters) = futures::join!(
+    let (names, sources, versions, parameters, peering) = futures::join!(
         async { futures::try_join!(dns(env, spec, primary), dns(env, spec, dr)) },
         async { futures::try_join!(groups(env, spec, primary), groups(env, spec, dr)) },
         offers(env, spec),
@@ -25,13 +37,68 @@ pub async fn preflight(env: &Env, spec: &Spec) -> Result<Vec<Mistake>, ApiError>
             }
             parameters(env, spec).await
         },
+        peering(env, spec, surroundings),
     );
     let (names, sources) = (names?, sources?);
     let mut found = names.0;
-    for more in [names.1, sources.0, sources.1, versions?, parameters?] {
+    for more in [names.1, sources.0, sources.1, versions?, parameters?, peering?] {
         found.extend(more);
     }
     Ok(found)
+}
+
+/// A peering that is somebody else's must carry traffic between the two VPCs already.
+async fn peering(
+    env: &Env,
+    spec: &Spec,
+    surroundings: &Surroundings,
+) -> Result<Vec<Mistake>, ApiError> {
+    let Some(id) = &spec.peering_connection_id else { return Ok(Vec::new()) };
+    let argument = "peering_connection_id";
+    let wrong = |summary: String, detail: &str| Ok(vec![Mistake::new(argument, summary, detail)]);
+    let Some(one) = describe(env, &spec.primary.region, id).await? else {
+        let summary = format!("There is no peering {id} in {}", spec.primary.region);
+        return wrong(summary, "Leave it out, and the cluster makes a peering of its own.");
+    };
+    if !joins(&one, &spec.primary.vpc_id, &spec.dr.vpc_id) {
+        let summary = format!("{id} does not join {} and {}", spec.primary.vpc_id, spec.dr.vpc_id);
+        return wrong(summary, "Name the peering of these two VPCs, or leave it out.");
+    }
+    if !is_active(&one) {
+        return wrong(
+            format!("{id} is not active"),
+            "Accept it in the region of its accepter first.",
+        );
+    }
+    let mut missing = Vec::new();
+    for site in Site::ALL {
+        let own = spec.site(site);
+        let tables = tables_of(env, &own.region, &own.vpc_id).await?;
+        let network = surroundings.network(site);
+        for table in tables {
+            let name = table.route_table_id().unwrap_or_default();
+            if !network.route_tables.contains(name) {
+                continue;
+            }
+            for cidr in &surroundings.network(site.other()).cidrs {
+                let leads = table.routes().iter().any(|route| {
+                    let block = route.destination_cidr_block().and_then(|text| text.parse().ok());
+                    let covers = block.is_some_and(|block: ipnet::Ipv4Net| block.contains(cidr));
+                    covers && route.vpc_peering_connection_id() == Some(id)
+                });
+                if !leads {
+                    missing.push(format!("{name} in {} to {cidr}", own.region));
+                }
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    wrong(
+        format!("Routes over {id} are missing"),
+        &format!("Add them where the peering is managed: {}.", missing.join(", ")),
+    )
 }
 
 /// A private zone is seen only from VPCs with both (aws-facts 12b).

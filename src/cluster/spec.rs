@@ -346,6 +346,8 @@ pub struct Spec {
     pub primary: SiteSpec,
     /// Where it stands by at first.
     pub dr: SiteSpec,
+    /// A peering of the two VPCs that exists and is somebody else's; our own is made if `None`.
+    pub peering_connection_id: Option<String>,
     /// The databases.
     pub database: DatabaseSpec,
     /// Their backups.

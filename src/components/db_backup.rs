@@ -4,7 +4,7 @@ use aws_sdk_rds::types::DbInstanceAutomatedBackup as Described;
 
 use super::{
     ARN, Address, Effect, Env, Failure, Field, Observation, Outputs, Owner, Primitive, Readiness,
-    Text, Wanted,
+    STATUS, Text, Wanted,
     db_instance_calls::{describe as describe_instance, ready_source},
     db_subnet_group::{rds_tags, rds_tags_of, retag_rds},
 };
@@ -104,6 +104,7 @@ impl Primitive for DbBackup {
                     .with("key", one.kms_key_id().unwrap_or_default())
                     .with("retention_days", days.to_string())
                     .output(ARN, arn)
+                    .output(STATUS, state(&one))
                     .output(SOURCE_ARN, one.db_instance_arn().unwrap_or_default())
                     .readiness(readiness)
                     .tagged(tags, &env.scope);
@@ -147,16 +148,9 @@ impl Primitive for DbBackup {
     async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
         let regional = env.region(&found.region);
         let (arn, source) = (&found.id, found.outputs.get(SOURCE_ARN).cloned().unwrap_or_default());
-        let api = regional.api("rds", "StopDBInstanceAutomatedBackupsReplication");
-        let call = || {
-            let call = regional.rds.stop_db_instance_automated_backups_replication();
-            call.source_db_instance_arn(&source).send()
-        };
-        match env.session.call(api, call).await {
-            Ok(_) => {}
-            Err(error) if error.is_not_found() => {}
-            Err(error) if error.message.contains("not replicating") => {}
-            Err(error) => return Err(error.into()),
+        // Stopping names the source alone: of retained ones, it would stop their successor.
+        if found.outputs.get(STATUS).is_none_or(|state| state != "retained") {
+            stop(env, &found.region, &source).await?;
         }
         let api = regional.api("rds", "DeleteDBInstanceAutomatedBackup");
         let call = || {
@@ -180,6 +174,21 @@ impl Primitive for DbBackup {
 
 /// The ARN of the instance that backups are of.
 const SOURCE_ARN: super::Output = "source_arn";
+
+async fn stop(env: &Env, region: &str, source: &str) -> Result<(), ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("rds", "StopDBInstanceAutomatedBackupsReplication");
+    let call = || {
+        let call = regional.rds.stop_db_instance_automated_backups_replication();
+        call.source_db_instance_arn(source).send()
+    };
+    match env.session.call(api, call).await {
+        Err(error) if !error.is_not_found() && !error.message.contains("not replicating") => {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
 
 async fn replicating(env: &Env, wanted: &Wanted<DbBackup>) -> Result<Outputs, Failure> {
     let settings = &wanted.settings;

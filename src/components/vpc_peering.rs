@@ -106,7 +106,7 @@ async fn find_peerings(env: &Env, region: &str) -> Result<Vec<VpcPeeringConnecti
 }
 
 /// Whether a connection joins these VPCs, whoever asked.
-pub(super) fn joins(one: &VpcPeeringConnection, vpc: &str, peer: &str) -> bool {
+pub fn joins(one: &VpcPeeringConnection, vpc: &str, peer: &str) -> bool {
     let sides = [one.requester_vpc_info(), one.accepter_vpc_info()];
     let ids = sides.map(|side| side.and_then(|side| side.vpc_id()).unwrap_or_default());
     ids == [vpc, peer] || ids == [peer, vpc]
@@ -117,8 +117,16 @@ pub(super) fn code(one: &VpcPeeringConnection) -> Option<VpcPeeringConnectionSta
     one.status().and_then(|status| status.code()).cloned()
 }
 
+/// Whether a connection carries traffic.
+pub fn is_active(one: &VpcPeeringConnection) -> bool {
+    code(one) == Some(VpcPeeringConnectionStateReasonCode::Active)
+}
+
 /// A connection by its id, now; `None` if it is gone.
-pub(super) async fn describe(
+///
+/// # Errors
+/// The call failed.
+pub async fn describe(
     env: &Env,
     region: &str,
     id: &str,

@@ -132,6 +132,7 @@ impl Run<'_> {
                 return self.untouched(explain::trouble(&error.into(), "keeping the arguments"));
             }
         }
+        let mut again = Vec::new();
         for pass in 0..PASSES {
             let look = Opened::look(&self.env, &self.spec, kept.cluster_id.clone(), Look::Strict);
             let opened = match look.await {
@@ -159,11 +160,14 @@ impl Run<'_> {
                 found.extend(explain::report(&report, self.doing, opened.env.session.stopped()));
                 return self.partial(found).await;
             }
+            again = changes.describe();
         }
         found.error(
             "AWS does not keep what was set",
-            "Everything was changed several times, and each time something was different again. Somebody \
-             else may be changing it; the next plan shows what it is.",
+            format!(
+                "Each time, something was different again: {}. Somebody else may be changing it.",
+                again.join("; ")
+            ),
         );
         self.partial(found).await
     }

@@ -43,6 +43,12 @@ pub(super) fn vpc_id(value: &Value, path: &Path, found: &mut Diagnostics) {
     }
 }
 
+pub(super) fn peering_id(value: &Value, path: &Path, found: &mut Diagnostics) {
+    if !value.as_str().unwrap_or_default().starts_with("pcx-") {
+        wrong(value, path, found, "a peering's id begins with pcx-");
+    }
+}
+
 pub(super) fn region(value: &Value, path: &Path, found: &mut Diagnostics) {
     let text = value.as_str().unwrap_or_default();
     let parts: Vec<_> = text.split('-').collect();

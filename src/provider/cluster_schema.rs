@@ -59,6 +59,14 @@ pub(super) fn cluster() -> Schema {
             .on_change(OnChange::Replace),
             site("primary", "us-east-1", "The site that writes at first."),
             site("dr", "us-west-2", "The site that stands by at first."),
+            Attribute::optional(
+                "peering_connection_id",
+                Type::String,
+                "An active peering of the two VPCs that exists already, with routes over it: AWS allows one \
+                 between two VPCs. Default: the cluster makes its own, with routes in the tables of its \
+                 subnets.",
+            )
+            .validate(checks::peering_id),
             optional_object("database", database(), "The two database instances."),
             optional_object(
                 "backup",

@@ -85,7 +85,8 @@ impl Reader<'_> {
 }
 
 /// Arguments that decide which components there are.
-const DECIDING: [&str; 12] = [
+const DECIDING: [&str; 13] = [
+    "peering_connection_id",
     "primary.vpc_id",
     "primary.region",
     "primary.subnet_ids",
@@ -137,8 +138,19 @@ impl Draft {
         {
             unknown.insert("database.dr_instance_class".into());
         }
-        let spec =
-            Spec { suffix, primary, dr, database, backup, deletion, tags, timeouts, unknown };
+        let peering_connection_id = config.get("peering_connection_id").as_str().map(str::to_owned);
+        let spec = Spec {
+            suffix,
+            primary,
+            dr,
+            peering_connection_id,
+            database,
+            backup,
+            deletion,
+            tags,
+            timeouts,
+            unknown,
+        };
         let mistakes = spec.mistakes();
         if mistakes.is_empty() { Ok(Self::Decided(Box::new(spec))) } else { Err(mistakes) }
     }

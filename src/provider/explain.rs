@@ -4,7 +4,7 @@ use super::{draft::diagnose, flow::Trouble};
 use crate::{
     aws::{ApiError, ErrorClass},
     cluster::{Change, Changes, Verb},
-    components::Failure,
+    components::{Failure, Owner},
     executor::{ClaimError, LeaseError, Report},
     plugin::{Diagnostics, Path},
 };
@@ -106,7 +106,8 @@ pub(super) fn refusals(changes: &Changes) -> Diagnostics {
     let mut found = Diagnostics::new();
     for change in changes.iter() {
         let Verb::Refuse(why) = &change.verb else { continue };
-        let argument = argument(change);
+        let foreign = change.found.as_ref().is_some_and(|found| found.owner != Owner::Ours);
+        let argument = if foreign { Some("environment_suffix") } else { argument(change) };
         let summary = format!("{} cannot be brought to what is wanted", change.address);
         match argument {
             Some(argument) => {

@@ -132,6 +132,7 @@ impl Opened {
                 && one.allowed_security_group_ids == other.allowed_security_group_ids
         });
         let alike = rules
+            && self.spec.peering_connection_id == spec.peering_connection_id
             && self.spec.database.apply_immediately == spec.database.apply_immediately
             && self.spec.database.port == spec.database.port
             && self.spec.deletion == spec.deletion;

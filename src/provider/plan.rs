@@ -155,7 +155,7 @@ async fn look(
         }
     };
     if asks_first {
-        let mistakes = preflight(&env, spec).await?;
+        let mistakes = preflight(&env, spec, &opened.surroundings).await?;
         if !mistakes.is_empty() {
             return Err(Trouble::Mistakes(mistakes));
         }

@@ -143,8 +143,25 @@ fn is_unknown(opened: &Opened, address: &Address) -> bool {
         .any(|field| !field.argument.is_empty() && unknown.contains(field.argument))
 }
 
-/// The state that changes will lead to.
+/// The state that changes will lead to. Where nothing changes at all, not even an argument, it is the prior
+/// one; otherwise there will be an apply, and what it observes in the end is not known yet.
 pub(super) fn planned(
+    arguments: &Value,
+    prior: Option<&Value>,
+    opened: &Opened,
+    changes: &Changes,
+) -> Value {
+    let settled = prior.filter(|_| changes.is_empty() && opened.spec.unknown.is_empty());
+    match settled {
+        Some(prior) => {
+            let same = assembled(arguments, Some(prior), opened, changes);
+            if same == *prior { same } else { assembled(arguments, None, opened, changes) }
+        }
+        None => assembled(arguments, None, opened, changes),
+    }
+}
+
+fn assembled(
     arguments: &Value,
     prior: Option<&Value>,
     opened: &Opened,
@@ -170,15 +187,15 @@ pub(super) fn planned(
         let known = found.filter(|_| !anew).map(arn);
         arns.insert(address.to_string(), known.map_or(Value::Unknown, Value::String));
     }
-    let settles = changes.is_empty() && opened.spec.unknown.is_empty();
-    let prior = prior.filter(|_| settles);
     let later = |name: &str, now: Value| prior.map_or(now, |prior| prior.get(name).clone());
     let touched = |address: &Address| {
         changes.get(address).is_some_and(|one| matches!(one.verb, Verb::Create | Verb::Replace(_)))
     };
     let instance = |site: Site| {
         let address = DbInstance::address(&opened.spec.site(site).region);
-        if touched(&address) { Value::Unknown } else { maybe(endpoint(opened, site)) }
+        // One that is still being made has none yet.
+        let known = endpoint(opened, site).filter(|_| !touched(&address));
+        known.map_or(Value::Unknown, Value::String)
     };
     let writer = match opened.roles.writer() {
         Some(site) => Value::string(opened.spec.site(site).region.as_str()),

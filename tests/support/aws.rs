@@ -1,6 +1,9 @@
 //! AWS in the test's own process: the SDK's requests go to a sandbox, in virtual time.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use aws_credential_types::{Credentials as Keys, provider::SharedCredentialsProvider};
 use aws_sandbox::{ACCESS_KEY, Answer, SECRET_KEY, Sandbox};
@@ -20,9 +23,12 @@ use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use trading::aws::{Aws, Clock, Connection, Credentials};
 
+/// Called after each answer of a sandbox, before the SDK gets it.
+pub type Witness = Arc<dyn Fn(&Sandbox) + Send + Sync>;
+
 /// Hands requests to a sandbox instead of the network.
 #[derive(Clone)]
-struct InProcess(Sandbox);
+struct InProcess(Sandbox, Option<Witness>);
 
 impl std::fmt::Debug for InProcess {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -42,13 +48,17 @@ impl HttpClient for InProcess {
 
 impl HttpConnector for InProcess {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let sandbox = self.0.clone();
+        let Self(sandbox, witness) = self.clone();
         HttpConnectorFuture::new(async move {
             let request =
                 request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let request =
                 request.map(|body| Bytes::copy_from_slice(body.bytes().unwrap_or_default()));
-            match sandbox.answer(request).await {
+            let answer = sandbox.answer(request).await;
+            if let Some(witness) = &witness {
+                witness(&sandbox);
+            }
+            match answer {
                 Answer::Response(response) => {
                     HttpResponse::try_from(response.map(|body| SdkBody::from(body.to_vec())))
                         .map_err(|error| ConnectorError::other(error.into(), None))
@@ -65,11 +75,20 @@ impl HttpConnector for InProcess {
 
 /// The provider's view of a sandbox, with an access key of its account.
 pub async fn connect_as(sandbox: &Sandbox, access_key: &str) -> Aws {
+    connected(sandbox, access_key, None).await
+}
+
+/// The same as the account's administrator, with somebody who sees every answer.
+pub async fn connect_watched(sandbox: &Sandbox, witness: Witness) -> Aws {
+    connected(sandbox, ACCESS_KEY, Some(witness)).await
+}
+
+async fn connected(sandbox: &Sandbox, access_key: &str, witness: Option<Witness>) -> Aws {
     let base = SystemTime::UNIX_EPOCH + Duration::from_millis(sandbox.now().0);
     let keys = Keys::new(access_key, SECRET_KEY, None, None, "test");
     let connection = Connection {
         clock: Clock::starting_at(base),
-        http: Some(SharedHttpClient::new(InProcess(sandbox.clone()))),
+        http: Some(SharedHttpClient::new(InProcess(sandbox.clone(), witness))),
         credentials: Some(SharedCredentialsProvider::new(keys)),
         ..Connection::aws()
     };

@@ -51,6 +51,16 @@ impl World {
         all
     }
 
+    /// The last call that was made.
+    pub fn last_call(&self) -> Option<&crate::CallRecord> {
+        self.calls.last()
+    }
+
+    /// Forgets the calls so far.
+    pub fn forget_calls(&mut self) {
+        self.calls.clear();
+    }
+
     /// The master password that an instance takes by now.
     pub fn master_password(&self, region: &str, instance: &str) -> Option<String> {
         let record = self.get(region, "db-instance", instance)?;

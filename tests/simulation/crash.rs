@@ -1,0 +1,181 @@
+//! The provider dies right after a call that changed something: the next run brings the same cluster about,
+//! makes nothing twice, and a destroy leaves nothing.
+//!
+//! A run is recorded once, with a copy of the world after each such call; each copy is then lived on in.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use aws_sandbox::{CallRecord, Sandbox, World};
+use serde_json::{Value as Json, json};
+use trading::plugin::Value;
+
+use crate::support::{
+    aws::{connect_watched, simulate},
+    user::{State, User, configuration, errors},
+};
+
+/// A world as it was when the provider died, and the call that it died after.
+type Death = (String, World);
+
+fn changes_something(call: &CallRecord) -> bool {
+    let reads = ["Describe", "Get", "List"].iter().any(|verb| call.operation.starts_with(verb));
+    // Heartbeats all look alike.
+    let beats = call.parameters["Name"].as_str().is_some_and(|name| name.contains("/lease/"));
+    !reads && call.error.is_none() && !(beats && call.parameters["Overwrite"] == true)
+}
+
+type Deaths = Arc<Mutex<Vec<Death>>>;
+
+/// A user whose provider's deaths are collected.
+async fn watched(sandbox: Sandbox) -> (User, Deaths) {
+    let deaths = Deaths::default();
+    let into = Arc::clone(&deaths);
+    let witness = move |sandbox: &Sandbox| {
+        sandbox.with(|world| {
+            let Some(call) = world.last_call().filter(|call| changes_something(call)) else {
+                return;
+            };
+            let name = format!("{}:{} in {}", call.service, call.operation, call.region);
+            let mut copy = world.clone();
+            copy.forget_calls();
+            into.lock().unwrap().push((name, copy));
+            world.forget_calls();
+        });
+    };
+    let aws = connect_watched(&sandbox, Arc::new(witness)).await;
+    (User::with(sandbox, aws), deaths)
+}
+
+/// How many things there are of each kind: the same however often the making was interrupted.
+fn census(sandbox: &Sandbox) -> BTreeMap<String, usize> {
+    let inventory = sandbox.with(|world| world.inventory());
+    let mut all = BTreeMap::new();
+    for (region, kinds) in inventory.as_object().unwrap() {
+        for (kind, records) in kinds.as_object().unwrap() {
+            if kind != "ssm-parameter" {
+                let living = records.as_object().unwrap().values();
+                let living = living.filter(|one| one["KeyState"] != "PendingDeletion");
+                all.insert(format!("{region}/{kind}"), living.count());
+            }
+        }
+    }
+    all
+}
+
+struct Expected {
+    components: Value,
+    census: BTreeMap<String, usize>,
+}
+
+fn expected(user: &User) -> Expected {
+    let state = user.state.value.as_ref().unwrap();
+    Expected { components: state.get("components").clone(), census: census(&user.sandbox) }
+}
+
+/// Lives on in the copies on two threads, as many as the machine has cores.
+fn live_on(deaths: &[Death], each: impl Fn(&str, Sandbox) + Sync) {
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let each = &each;
+            scope.spawn(move || {
+                for (name, world) in deaths.iter().skip(half).step_by(2) {
+                    let mut world = Some(world.clone());
+                    each(name, Sandbox::with_world(world.take().unwrap(), 1.0));
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_create_that_died_after_any_call_is_finished_by_the_next() {
+    let (mut deaths, mut wanted, mut config) = (Vec::new(), None, Json::Null);
+    simulate(async || {
+        let (mut user, found) = watched(Sandbox::new(1.0)).await;
+        config = configuration(&user.sandbox);
+        user.must_apply(&config).await;
+        deaths = found.lock().unwrap().clone();
+        wanted = Some(expected(&user));
+    });
+    let wanted = wanted.unwrap();
+    assert!(deaths.len() > 50, "only {} calls changed something", deaths.len());
+    live_on(&deaths, |name, sandbox| {
+        simulate(async || {
+            // Terraform was killed as well: it has no state.
+            let mut user = User::of(sandbox).await;
+            let found = user.apply(&config).await;
+            let complete = name.contains("ssm:PutParameter")
+                && errors(&found).iter().any(|one| one.contains("import"));
+            if complete {
+                assert!(!user.import("prod").await.has_errors());
+            } else {
+                assert!(!found.has_errors(), "after {name}: {:#?}", errors(&found));
+            }
+            let state = user.state.value.clone().unwrap();
+            assert_eq!(state.get("components"), &wanted.components, "after {name}");
+            assert_eq!(census(&user.sandbox), wanted.census, "after {name}");
+            user.must_destroy().await;
+            assert_eq!(user.leftovers(), Vec::<String>::new(), "after {name}");
+        });
+    });
+}
+
+#[test]
+fn an_update_that_died_after_any_call_is_finished_by_the_next() {
+    let (mut deaths, mut wanted, mut config) = (Vec::new(), None, Json::Null);
+    let mut before = State::default();
+    simulate(async || {
+        let (mut user, found) = watched(Sandbox::new(1.0)).await;
+        config = configuration(&user.sandbox);
+        user.must_apply(&config).await;
+        before = user.state.clone();
+        found.lock().unwrap().clear();
+        config["database"] = json!({"instance_class": "db.r6g.large", "port": 6000, "parameters": {"max_connections": "500"}});
+        config["backup"] = json!({"retention_days": 10});
+        config["tags"] = json!({"team": "risk"});
+        config["dr"]["allowed_cidr_blocks"] = json!(["192.168.0.0/24"]);
+        user.must_apply(&config).await;
+        deaths = found.lock().unwrap().clone();
+        wanted = Some(expected(&user));
+    });
+    let wanted = wanted.unwrap();
+    assert!(deaths.len() > 25, "only {} calls changed something", deaths.len());
+    live_on(&deaths, |name, sandbox| {
+        simulate(async || {
+            let mut user = User::of(sandbox).await;
+            user.state = before.clone();
+            user.must_apply(&config).await;
+            let state = user.state.value.clone().unwrap();
+            assert_eq!(state.get("components"), &wanted.components, "after {name}");
+            assert_eq!(census(&user.sandbox), wanted.census, "after {name}");
+        });
+    });
+}
+
+#[test]
+fn a_destroy_that_died_after_any_call_is_finished_by_the_next() {
+    let mut deaths = Vec::new();
+    let mut before = State::default();
+    simulate(async || {
+        let (mut user, found) = watched(Sandbox::new(1.0)).await;
+        let config = configuration(&user.sandbox);
+        user.must_apply(&config).await;
+        before = user.state.clone();
+        found.lock().unwrap().clear();
+        user.must_destroy().await;
+        deaths = found.lock().unwrap().clone();
+    });
+    assert!(deaths.len() > 30, "only {} calls changed something", deaths.len());
+    live_on(&deaths, |name, sandbox| {
+        simulate(async || {
+            let mut user = User::of(sandbox).await;
+            user.state = before.clone();
+            let found = user.destroy().await;
+            assert!(!found.has_errors(), "after {name}: {:#?}", errors(&found));
+            assert_eq!(user.leftovers(), Vec::<String>::new(), "after {name}");
+        });
+    });
+}

@@ -1,0 +1,293 @@
+//! Runs that meet trouble or each other: interruption, timeouts, throttling, a second apply.
+
+use std::time::Duration;
+
+use aws_sandbox::{Effect, Fault, Rule};
+use serde_json::{Value as Json, json};
+
+use crate::support::{
+    aws::{connect, simulate},
+    user::{User, configuration, errors, lines},
+};
+
+fn rule(operation: &str) -> Rule {
+    Rule { operation: Some(operation.into()), ..Rule::default() }
+}
+
+#[test]
+fn an_interrupt_ends_soon_keeps_what_was_made_and_the_next_run_goes_on() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        let cancel = user.cancel.clone();
+        tokio::spawn(async move {
+            // In the middle of the primary's creation.
+            tokio::time::sleep(Duration::from_secs(300)).await;
+            cancel.cancel();
+        });
+        let begun = tokio::time::Instant::now();
+        let found = errors(&user.apply(&config).await);
+        assert!(begun.elapsed() < Duration::from_secs(315), "{:?}", begun.elapsed());
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].contains("The create was not finished: interrupted"), "{found:#?}");
+        assert!(found[0].contains("us-east-1/db-instance"), "{found:#?}");
+        assert!(found[0].contains("terraform untaint"), "{found:#?}");
+        assert!(user.state.tainted);
+        let state = user.state.value.clone().unwrap();
+        assert_eq!(state.get("status").as_str(), Some("incomplete"));
+        assert!(!state.get("components").get("us-east-1/db-instance").is_null());
+        user.state.tainted = false;
+        user.restart().await;
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+    });
+}
+
+#[test]
+fn a_tainted_cluster_that_is_not_untainted_is_rebuilt_cleanly() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        user.sandbox.add_fault(Fault::new(
+            Rule { times: Some(1), ..rule("CreateDBInstance") },
+            Effect::Fail {
+                code: "InsufficientDBInstanceCapacity".into(),
+                message: "none left".into(),
+                status: 400,
+            },
+        ));
+        let found = errors(&user.apply(&config).await);
+        assert!(found[0].contains("Creating us-east-1/db-instance failed"), "{found:#?}");
+        assert!(found[0].contains("InsufficientDBInstanceCapacity: none left"), "{found:#?}");
+        assert!(user.state.tainted);
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_timeout_ends_as_an_interrupt_does() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let mut config = configuration(&user.sandbox);
+        config["timeouts"] = json!({"create": "10m"});
+        let found = errors(&user.apply(&config).await);
+        assert!(
+            found[0].contains("The create was not finished: the timeout has passed"),
+            "{found:#?}"
+        );
+        user.state.tainted = false;
+        config["timeouts"] = Json::Null;
+        user.must_apply(&config).await;
+    });
+}
+
+#[test]
+fn throttling_errors_and_latency_are_lived_through() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        user.sandbox
+            .add_fault(Fault::new(Rule { percent: Some(30), ..Rule::default() }, Effect::Throttle));
+        let unavailable = Effect::Fail {
+            code: "ServiceUnavailable".into(),
+            message: "try later".into(),
+            status: 503,
+        };
+        user.sandbox
+            .add_fault(Fault::new(Rule { percent: Some(5), ..Rule::default() }, unavailable));
+        user.sandbox.add_fault(Fault::new(
+            Rule { percent: Some(10), ..Rule::default() },
+            Effect::Delay { milliseconds: 2000 },
+        ));
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_answer_that_is_lost_makes_nothing_twice() {
+    simulate(async || {
+        let creations = [
+            "CreateKey",
+            "CreateAlias",
+            "CreateVpcPeeringConnection",
+            "CreateRoute",
+            "CreateSecurityGroup",
+            "AuthorizeSecurityGroupIngress",
+            "CreateDBSubnetGroup",
+            "CreateDBParameterGroup",
+            "CreateRole",
+            "CreateSecret",
+            "CreateLogGroup",
+            "CreateDBInstance",
+            "CreateDBInstanceReadReplica",
+            "StartDBInstanceAutomatedBackupsReplication",
+            "PutParameter",
+        ];
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        for operation in creations {
+            let once = Rule { times: Some(1), ..rule(operation) };
+            user.sandbox.add_fault(Fault::new(once, Effect::DropAfter));
+        }
+        user.must_apply(&config).await;
+        user.sandbox.clear_faults();
+        user.must_be_unchanged(&config).await;
+        let inventory = user.sandbox.with(|world| world.inventory());
+        for (region, kind, count) in [
+            ("us-east-1", "kms-key", 1),
+            ("us-west-2", "kms-key", 1),
+            ("us-east-1", "vpc-peering-connection", 1),
+            ("us-east-1", "security-group", 1),
+        ] {
+            assert_eq!(
+                inventory[region][kind].as_object().unwrap().len(),
+                count,
+                "{region} {kind}"
+            );
+        }
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn of_two_creates_of_one_suffix_one_wins_and_the_other_is_told_why() {
+    simulate(async || {
+        let mut one = User::new().await;
+        let mut other = User::of(one.sandbox.clone()).await;
+        let config = configuration(&one.sandbox);
+        let (first, second) = tokio::join!(one.apply(&config), other.apply(&config));
+        let failed: Vec<_> =
+            [errors(&first), errors(&second)].into_iter().filter(|all| !all.is_empty()).collect();
+        assert_eq!(failed.len(), 1, "{failed:#?}");
+        assert!(failed[0][0].contains("Somebody else is changing the cluster prod"), "{failed:#?}");
+        assert!(failed[0][0].contains("another create is running since 2026-"), "{failed:#?}");
+        let mut winner = if first.has_errors() { other } else { one };
+        winner.must_be_unchanged(&config).await;
+    });
+}
+
+#[test]
+fn an_update_and_a_destroy_do_not_meet() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let mut config = configuration(&user.sandbox);
+        user.must_apply(&config).await;
+        let mut other = User::of(user.sandbox.clone()).await;
+        other.state = user.state.clone();
+        config["database"] = json!({"instance_class": "db.r6g.large"});
+        let update = user.apply(&config);
+        let destroy = async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            other.destroy().await
+        };
+        let (update, destroy) = tokio::join!(update, destroy);
+        assert!(!update.has_errors(), "{:#?}", errors(&update));
+        assert!(
+            errors(&destroy)[0].contains("another update is running"),
+            "{:#?}",
+            errors(&destroy)
+        );
+        assert!(other.state.value.is_some());
+        user.must_be_unchanged(&config).await;
+    });
+}
+
+#[test]
+fn a_region_that_is_down_is_named_and_nothing_is_lost() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let mut config = configuration(&user.sandbox);
+        user.must_apply(&config).await;
+        let before = user.state.clone();
+        user.sandbox.set_down("us-east-1", true);
+        config["tags"] = json!({"team": "risk"});
+        let found = lines(&user.plan(&config).await.diagnostics);
+        assert!(
+            found.iter().any(|one| one.contains("in us-east-1 did not answer while")),
+            "{found:#?}"
+        );
+        assert_eq!(user.state.value, before.value);
+        let found = errors(&user.destroy().await);
+        assert!(
+            found[0].contains("in us-east-1 did not answer while looking at what is there"),
+            "{found:#?}"
+        );
+        assert_eq!(user.state.value, before.value);
+        user.sandbox.set_down("us-east-1", false);
+        user.restart().await;
+        user.must_apply(&config).await;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_plan_that_became_stale_is_not_applied() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let mut config = configuration(&user.sandbox);
+        user.must_apply(&config).await;
+        config["tags"] = json!({"team": "risk"});
+        let planned = user.plan(&config).await;
+        let rds = connect(&user.sandbox).await.region("us-west-2").rds.clone();
+        let promote = rds.promote_read_replica().db_instance_identifier("trading-db-replica-prod");
+        promote.send().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        user.sandbox.forget_calls();
+        let found = errors(&user.apply_planned(&config, planned).await);
+        assert!(found[0].contains("The plan is stale"), "{found:#?}");
+        assert!(found[0].contains("other roles"), "{found:#?}");
+        let changing = user.sandbox.calls().into_iter().filter(|call| call.service != "ssm");
+        let changing: Vec<_> = changing
+            .filter(|call| {
+                !["Describe", "Get", "List"].iter().any(|verb| call.operation.starts_with(verb))
+            })
+            .collect();
+        assert!(changing.is_empty(), "{changing:#?}");
+    });
+}
+
+#[test]
+fn two_clusters_whose_names_begin_alike_do_not_touch_each_other() {
+    simulate(async || {
+        let mut one = User::new().await;
+        let first = configuration(&one.sandbox);
+        one.must_apply(&first).await;
+        let mut other = User::of(one.sandbox.clone()).await;
+        let mut second = first.clone();
+        second["environment_suffix"] = json!("prod-2");
+        // AWS allows one peering between two VPCs: the second cluster is told, and uses the first one's.
+        let found = errors(&other.plan(&second).await.diagnostics);
+        assert!(
+            found.iter().any(|one| one.contains("us-east-1/vpc-peering cannot be brought")),
+            "{found:#?}"
+        );
+        let arns = one.state.value.as_ref().unwrap().get("arns").clone();
+        let peering = arns
+            .get("us-east-1/vpc-peering")
+            .as_str()
+            .unwrap()
+            .rsplit('/')
+            .next()
+            .unwrap()
+            .to_owned();
+        second["peering_connection_id"] = json!(peering);
+        other.must_apply(&second).await;
+        other.must_be_unchanged(&second).await;
+        one.must_be_unchanged(&first).await;
+        other.must_destroy().await;
+        one.must_be_unchanged(&first).await;
+        second["peering_connection_id"] = json!("pcx-0nowhere");
+        let found = errors(&other.plan(&second).await.diagnostics);
+        assert!(found[0].contains("There is no peering pcx-0nowhere in us-east-1"), "{found:#?}");
+        one.must_destroy().await;
+        assert_eq!(one.leftovers(), Vec::<String>::new());
+    });
+}
