@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::needless_pass_by_value)]
 
+mod acceptance;
 mod conformance;
 mod simulation;
 mod support;

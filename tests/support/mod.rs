@@ -3,4 +3,5 @@
 pub mod aws;
 pub mod core;
 pub mod rules;
+pub mod terraform;
 pub mod user;

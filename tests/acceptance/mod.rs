@@ -1,0 +1,5 @@
+//! The whole way: the real `terraform`, the provider's own process, HTTP to the sandbox.
+
+mod lifecycle;
+mod provider;
+mod trouble;

@@ -1,0 +1,101 @@
+//! The provider's own configuration, each argument by its effect.
+
+use serde_json::json;
+
+use crate::support::terraform::{Served, Workspace, cluster};
+
+#[test]
+fn default_tags_are_on_everything_and_the_resource_wins() {
+    let served = Served::new();
+    let body = cluster(&served, "prod", "  tags = { team = \"trading\" }");
+    let provider = "provider \"trading\" {\n  default_tags = { tags = { team = \"platform\", owner = \"sre\" } }\n}\n";
+    let workspace = Workspace::new(&served, &format!("{provider}{body}"));
+    workspace.apply().must_succeed();
+    assert_eq!(
+        workspace.state()["attributes"]["tags_all"],
+        json!({"team": "trading", "owner": "sre"})
+    );
+    let inventory = served.sandbox.with(|world| world.inventory());
+    let tags = &inventory["us-east-1"]["db-instance"]["trading-db-primary-prod"]["Tags"];
+    assert_eq!((&tags["team"], &tags["owner"]), (&json!("trading"), &json!("sre")));
+    workspace.must_be_unchanged();
+}
+
+#[test]
+fn endpoints_can_be_given_in_the_configuration() {
+    let served = Served::new();
+    let services =
+        ["ec2", "iam", "kms", "logs", "rds", "route53", "secretsmanager", "ssm", "sts", "tagging"];
+    let lines: String =
+        services.iter().map(|one| format!("    {one} = \"{}\"\n", served.url)).collect();
+    let provider = format!("provider \"trading\" {{\n  endpoints = {{\n{lines}  }}\n}}\n");
+    let body = cluster(&served, "prod", "");
+    let mut workspace = Workspace::new(&served, &format!("{provider}{body}"));
+    workspace.variable("AWS_ENDPOINT_URL", "");
+    assert_eq!(workspace.plan().code, 2);
+    workspace.variable("TRADING_CLOCK_SCALE", "");
+    workspace.write(&format!(
+        "provider \"trading\" {{\n  endpoints = {{ s4 = \"{}\" }}\n}}\n{body}",
+        workspace.endpoint()
+    ));
+    let ran = workspace.plan();
+    assert_eq!(ran.code, 1);
+    assert!(ran.message().contains("there is no service \"s4\""), "{}", ran.err);
+}
+
+#[test]
+fn roles_are_assumed_before_anything_is_called() {
+    let served = Served::new();
+    let trust = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}, "Action": "sts:AssumeRole"}]});
+    let policy = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
+    let role = json!({
+        "RoleName": "deployer", "Arn": "arn:aws:iam::123456789012:role/deployer", "RoleId": "AROADEPLOYER",
+        "_trust": trust, "_policies": {"all": policy}, "_account": true,
+    });
+    served.sandbox.with(|world| world.place("global", "role", "deployer", role));
+    let provider = "provider \"trading\" {\n  assume_role = [{ role_arn = \"arn:aws:iam::123456789012:role/deployer\", session_name = \"ci\" }]\n}\n";
+    let workspace = Workspace::new(&served, &format!("{provider}{}", cluster(&served, "prod", "")));
+    let ran = workspace.plan();
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    let calls = served.sandbox.calls();
+    let assumed =
+        calls.iter().find(|call| call.operation == "AssumeRole").expect("a role was assumed");
+    assert_eq!(assumed.parameters["RoleSessionName"], "ci");
+}
+
+#[test]
+fn without_credentials_the_plan_says_where_they_are_looked_for() {
+    let served = Served::new();
+    let mut workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
+    workspace.variable("AWS_ACCESS_KEY_ID", "");
+    workspace.variable("AWS_SECRET_ACCESS_KEY", "");
+    let ran = workspace.plan();
+    assert_eq!(ran.code, 1);
+    assert!(ran.message().contains("There are no credentials that AWS takes"), "{}", ran.err);
+    assert!(ran.message().contains("aws sts get-caller-identity"), "{}", ran.err);
+}
+
+#[test]
+fn an_endpoint_that_is_down_is_named() {
+    let served = Served::new();
+    let mut workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
+    workspace.variable("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+    let ran = workspace.plan();
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.message().contains("sts in us-west-2 did not answer while planning"),
+        "{}",
+        ran.err
+    );
+    assert!(ran.message().contains("check that it is reachable"), "{}", ran.err);
+}
+
+#[test]
+fn the_clock_runs_fast_for_the_sandbox_only() {
+    let served = Served::new();
+    let mut workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
+    workspace.variable("AWS_ENDPOINT_URL", "https://aws.example");
+    let ran = workspace.plan();
+    assert_eq!(ran.code, 1);
+    assert!(ran.message().contains("TRADING_CLOCK_SCALE is for the sandbox"), "{}", ran.err);
+}

@@ -1,0 +1,84 @@
+//! Killed, interrupted, run twice: what happens at 3 a.m.
+
+use std::time::{Duration, Instant};
+
+use crate::support::terraform::{Served, Workspace, cluster};
+
+/// Waits, for a while, until the sandbox has seen a call.
+fn until_called(served: &Served, operation: &str) {
+    let begun = Instant::now();
+    while !served
+        .sandbox
+        .calls()
+        .iter()
+        .any(|call| call.operation == operation && call.error.is_none())
+    {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{operation} was never called");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn killed_at_any_stage_the_next_apply_continues_and_destroy_leaves_nothing() {
+    for stage in [
+        "CreateKey",
+        "AcceptVpcPeeringConnection",
+        "CreateDBInstance",
+        "CreateDBInstanceReadReplica",
+        "RebootDBInstance",
+    ] {
+        let served = Served::new();
+        let workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
+        let running = workspace.start(&["apply", "-auto-approve", "-no-color"]);
+        until_called(&served, stage);
+        running.signal("KILL");
+        running.wait();
+        // Terraform had no chance to save anything, nor to unlock its state.
+        let _ = std::fs::remove_file(workspace.path(".terraform.tfstate.lock.info"));
+        workspace.apply().must_succeed();
+        workspace.must_be_unchanged();
+        workspace.destroy().must_succeed();
+        assert_eq!(served.leftovers(), Vec::<String>::new(), "killed at {stage}");
+    }
+}
+
+#[test]
+fn an_interrupt_keeps_the_state_and_untaint_goes_on() {
+    let served = Served::new();
+    let workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
+    // Time passes as usual from here on, so that the database is still being made.
+    let running = workspace.start(&["apply", "-auto-approve", "-no-color"]);
+    until_called(&served, "CreateDBInstance");
+    let begun = Instant::now();
+    running.signal("INT");
+    let ran = running.wait();
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_ne!(ran.code, 0);
+    assert!(ran.message().contains("The create was not finished: interrupted"), "{}", ran.err);
+    assert_eq!(workspace.state()["status"], "tainted");
+    workspace.run(&["untaint", "-no-color", "trading_dr_cluster.prod"]).must_succeed();
+    let made =
+        served.sandbox.calls().iter().filter(|call| call.operation == "CreateDBInstance").count();
+    workspace.apply().must_succeed();
+    let again =
+        served.sandbox.calls().iter().filter(|call| call.operation == "CreateDBInstance").count();
+    assert_eq!(made, again, "the database was made twice");
+    workspace.must_be_unchanged();
+    workspace.destroy().must_succeed();
+    assert_eq!(served.leftovers(), Vec::<String>::new());
+}
+
+#[test]
+fn a_second_apply_is_told_who_is_at_work() {
+    let served = Served::new();
+    let body = cluster(&served, "prod", "");
+    let first = Workspace::new(&served, &body);
+    let second = Workspace::new(&served, &body);
+    let running = first.start(&["apply", "-auto-approve", "-no-color"]);
+    until_called(&served, "CreateDBInstance");
+    let ran = second.apply();
+    assert_eq!(ran.code, 1, "{}\n{}", ran.out, ran.err);
+    assert!(ran.message().contains("Somebody else is changing the cluster prod"), "{}", ran.err);
+    running.wait().must_succeed();
+    first.must_be_unchanged();
+}

@@ -1,0 +1,225 @@
+//! The real `terraform`, the provider as a process of its own, and a sandbox on a loopback port.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use aws_sandbox::{ACCESS_KEY, SECRET_KEY, Sandbox};
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+/// How many times as fast as real time the account's time passes.
+pub const SCALE: f64 = 600.0;
+
+/// A sandbox that listens until it is dropped.
+pub struct Served {
+    pub sandbox: Sandbox,
+    pub url: String,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Served {
+    pub fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let (sandbox, url) = runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}", listener.local_addr().unwrap());
+            let sandbox = Sandbox::new(SCALE);
+            tokio::spawn(sandbox.clone().serve(listener));
+            (sandbox, url)
+        });
+        Self { sandbox, url, _runtime: runtime }
+    }
+
+    pub fn leftovers(&self) -> Vec<String> {
+        self.sandbox.with(|world| world.leftovers())
+    }
+}
+
+/// A folder with a configuration.
+pub struct Workspace {
+    folder: TempDir,
+    url: String,
+    variables: Vec<(String, String)>,
+}
+
+/// What a run of `terraform` printed.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The message without the frame and the line breaks that Terraform puts around it.
+    pub fn message(&self) -> String {
+        let frame = |one: char| "│╷╵ ".contains(one);
+        let lines = self.err.lines().map(|line| line.trim_matches(frame));
+        lines.collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    pub fn must_succeed(self) -> Self {
+        assert_eq!(self.code, 0, "{}\n{}", self.out, self.err);
+        self
+    }
+}
+
+impl Workspace {
+    /// A folder whose configuration is `body`, behind the block that names the provider.
+    pub fn new(served: &Served, body: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let binary = Path::new(env!("CARGO_BIN_EXE_terraform-provider-trading"));
+        let settings = format!(
+            "provider_installation {{\n  dev_overrides {{\n    \"tradingdr/trading\" = {:?}\n  }}\n  direct {{}}\n}}\n",
+            binary.parent().unwrap()
+        );
+        std::fs::write(folder.path().join("terraform.rc"), settings).unwrap();
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
+            ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
+            ("AWS_ENDPOINT_URL", &served.url),
+            ("TRADING_CLOCK_SCALE", &SCALE.to_string()),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let this = Self { folder, url: served.url.clone(), variables };
+        this.write(body);
+        this
+    }
+
+    /// Another configuration in the same folder.
+    pub fn write(&self, body: &str) {
+        let provider = "terraform {\n  required_providers {\n    trading = {\n      source = \"tradingdr/trading\"\n    }\n  }\n}\n\n";
+        std::fs::write(self.path("main.tf"), format!("{provider}{body}")).unwrap();
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Sets an environment variable of the runs; an empty value unsets it.
+    pub fn variable(&mut self, name: &str, value: &str) {
+        self.variables.retain(|(known, _)| known != name);
+        if !value.is_empty() {
+            self.variables.push((name.to_owned(), value.to_owned()));
+        }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("terraform");
+        command.args(arguments).current_dir(self.folder.path()).env_clear();
+        for name in ["PATH", "TMPDIR"] {
+            if let Ok(value) = std::env::var(name) {
+                command.env(name, value);
+            }
+        }
+        command
+            .env("HOME", self.folder.path())
+            .env("TF_CLI_CONFIG_FILE", self.path("terraform.rc"))
+            .env("TF_IN_AUTOMATION", "1")
+            .env("CHECKPOINT_DISABLE", "1")
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .envs(self.variables.clone())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs `terraform` to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        let output = self.command(arguments).output();
+        Ran::of(output.expect("terraform is a prerequisite of the tests: it must be on the PATH"))
+    }
+
+    /// Starts `terraform` in a process group of its own, as a shell does.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        use std::os::unix::process::CommandExt as _;
+        Running(self.command(arguments).process_group(0).spawn().unwrap())
+    }
+
+    pub fn apply(&self) -> Ran {
+        self.run(&["apply", "-auto-approve", "-no-color"])
+    }
+
+    pub fn destroy(&self) -> Ran {
+        self.run(&["destroy", "-auto-approve", "-no-color"])
+    }
+
+    pub fn plan(&self) -> Ran {
+        self.run(&["plan", "-detailed-exitcode", "-no-color"])
+    }
+
+    /// A plan must show nothing.
+    pub fn must_be_unchanged(&self) {
+        let ran = self.plan();
+        assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+    }
+
+    /// The attributes of the only resource in the state.
+    pub fn state(&self) -> Json {
+        let text = std::fs::read_to_string(self.path("terraform.tfstate")).unwrap_or_default();
+        let state: Json = serde_json::from_str(&text).unwrap_or_default();
+        state["resources"][0]["instances"][0].clone()
+    }
+
+    pub fn endpoint(&self) -> &str {
+        &self.url
+    }
+}
+
+/// A run of `terraform` under way.
+pub struct Running(Child);
+
+impl Running {
+    /// Sends a signal to Terraform and its plugins, as a terminal does.
+    pub fn signal(&self, name: &str) {
+        let group = format!("-{}", self.0.id());
+        let sent = Command::new("kill").args(["-s", name, "--", &group]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    pub fn wait(self) -> Ran {
+        Ran::of(self.0.wait_with_output().unwrap())
+    }
+}
+
+/// A cluster in the seeded network, with more arguments in it.
+pub fn cluster(served: &Served, name: &str, more: &str) -> String {
+    let network = served.sandbox.with(|world| world.network());
+    let (east, west) = (&network["us-east-1"], &network["us-west-2"]);
+    format!(
+        r#"resource "trading_dr_cluster" "{name}" {{
+  environment_suffix = "{name}"
+
+  primary = {{
+    vpc_id                     = {vpc}
+    allowed_security_group_ids = [{group}]
+  }}
+
+  dr = {{
+    vpc_id                     = {dr_vpc}
+    allowed_security_group_ids = [{dr_group}]
+  }}
+{more}
+}}
+"#,
+        vpc = east["vpc_id"],
+        group = east["application_security_group_id"],
+        dr_vpc = west["vpc_id"],
+        dr_group = west["application_security_group_id"],
+    )
+}
