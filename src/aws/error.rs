@@ -44,11 +44,11 @@ pub struct ApiError {
     /// What it means.
     pub class: ErrorClass,
     /// AWS's code, where an answer arrived.
-    pub code: Option<String>,
+    pub code: Option<Box<str>>,
     /// AWS's message, or what happened to the request.
     pub message: String,
     /// AWS's id of the request, for a support case.
-    pub request_id: Option<String>,
+    pub request_id: Option<Box<str>>,
 }
 
 impl ApiError {

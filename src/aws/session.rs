@@ -216,14 +216,14 @@ where
     let headers = error.raw_response().map(HttpResponse::headers);
     let request_id = |headers: &Headers| {
         let names = ["x-amzn-requestid", "x-amz-request-id", "x-amzn-request-id"];
-        names.iter().find_map(|name| headers.get(*name)).map(str::to_owned)
+        names.iter().find_map(|name| headers.get(*name)).map(Box::from)
     };
     let request_id = headers.and_then(request_id);
     let (class, code, message) = match error {
         SdkError::ServiceError(service) => {
             let (code, message) = (service.err().code(), service.err().message());
             let message = message.unwrap_or("no message").to_owned();
-            (classify(code, &message, status), code.map(str::to_owned), message)
+            (classify(code, &message, status), code.map(Box::from), message)
         }
         SdkError::TimeoutError(_) => (ErrorClass::Transient, None, "no answer in time".to_owned()),
         SdkError::DispatchFailure(failure) => {

@@ -223,7 +223,8 @@ impl Plan<'_> {
             };
             let address = SecurityGroupRule::address(&region, &source);
             let name = format!("from {source}");
-            self.add(address, &region, name, Tags::new(), settings, &[group.clone()]);
+            let after = std::slice::from_ref(&group);
+            self.add(address, &region, name, Tags::new(), settings, after);
         }
         let subnets = &self.surroundings.network(site).subnets;
         let settings = DbSubnetGroup {

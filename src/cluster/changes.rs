@@ -178,15 +178,16 @@ impl Changes {
     /// An instance that is gone while the other one holds the data is not made anew, empty.
     fn protect_data(&mut self, spec: &Spec, roles: Roles) {
         let address = DbInstance::address(&spec.primary.region);
-        if roles.primary == Role::Absent && roles.dr == Role::Replica {
-            if let Some(change) = self.all.get_mut(&address) {
-                change.verb = Verb::Refuse(format!(
-                    "the writer in {} is gone, and the replica in {} holds the only copy of the data. A \
+        if roles.primary == Role::Absent
+            && roles.dr == Role::Replica
+            && let Some(change) = self.all.get_mut(&address)
+        {
+            change.verb = Verb::Refuse(format!(
+                "the writer in {} is gone, and the replica in {} holds the only copy of the data. A \
                      new, empty writer would not be what you want. Promote the replica (in the RDS console \
                      or with `aws rds promote-read-replica`), then plan again",
-                    spec.primary.region, spec.dr.region
-                ));
-            }
+                spec.primary.region, spec.dr.region
+            ));
         }
     }
 

@@ -460,18 +460,18 @@ impl Spec {
                  recovery. Choose the primary's class or a larger one.",
             ));
         }
-        if let Some(most) = database.max_allocated_storage {
-            if known("database.allocated_storage") && most * 100 < database.allocated_storage * 110
-            {
-                found.push(Mistake::new(
-                    "database.max_allocated_storage",
-                    "It leaves no room to grow",
-                    format!(
-                        "AWS wants at least 10 % above allocated_storage, which is {} GiB.",
-                        database.allocated_storage
-                    ),
-                ));
-            }
+        if let Some(most) = database.max_allocated_storage
+            && known("database.allocated_storage")
+            && most * 100 < database.allocated_storage * 110
+        {
+            found.push(Mistake::new(
+                "database.max_allocated_storage",
+                "It leaves no room to grow",
+                format!(
+                    "AWS wants at least 10 % above allocated_storage, which is {} GiB.",
+                    database.allocated_storage
+                ),
+            ));
         }
         let provisioned = database.storage_type.starts_with("io");
         if known("database.storage_type") && known("database.iops") {

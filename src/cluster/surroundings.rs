@@ -246,7 +246,7 @@ fn choose_subnets(
     };
     let zones: BTreeSet<_> = chosen.iter().filter_map(|one| one.availability_zone()).collect();
     if zones.len() < 2 {
-        let found = if chosen.is_empty() { "none".to_owned() } else { listed(chosen.into_iter()) };
+        let found = if chosen.is_empty() { "none".to_owned() } else { listed(chosen) };
         let how = if wanted.subnet_ids.is_some() {
             "Named were"
         } else {

@@ -163,10 +163,10 @@ impl Primitive for DbBackup {
         }
         // The source is busy for a while now, and refuses a final snapshot meanwhile.
         let mut parts = source.split(':').skip(3);
-        if let (Some(region), Some(id)) = (parts.next(), parts.nth(2)) {
-            if describe_instance(env, region, id).await?.is_some() {
-                ready_source(env, region, id).await?;
-            }
+        if let (Some(region), Some(id)) = (parts.next(), parts.nth(2))
+            && describe_instance(env, region, id).await?.is_some()
+        {
+            ready_source(env, region, id).await?;
         }
         Ok(())
     }

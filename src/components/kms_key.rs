@@ -198,10 +198,10 @@ fn is_alive(key: &KeyMetadata) -> bool {
 
 /// The key that the alias leads to, or one of ours that has no alias yet.
 async fn find(env: &Env, wanted: &Wanted<KmsKey>) -> Result<Option<KeyMetadata>, ApiError> {
-    if let Some(id) = env.output(&wanted.address, ID) {
-        if let Some(key) = describe(env, &wanted.region, &id).await?.filter(is_alive) {
-            return Ok(Some(key));
-        }
+    if let Some(id) = env.output(&wanted.address, ID)
+        && let Some(key) = describe(env, &wanted.region, &id).await?.filter(is_alive)
+    {
+        return Ok(Some(key));
     }
     let named = by_alias(env, &wanted.region, &wanted.settings.alias).await?.filter(is_alive);
     if named.is_some() {

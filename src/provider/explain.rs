@@ -111,7 +111,7 @@ pub(super) fn refusals(changes: &Changes) -> Diagnostics {
         let summary = format!("{} cannot be brought to what is wanted", change.address);
         match argument {
             Some(argument) => {
-                found.error_at(Path::attributes(argument), summary, format!("{why}."))
+                found.error_at(Path::attributes(argument), summary, format!("{why}."));
             }
             None => found.error(summary, format!("{why}.")),
         }

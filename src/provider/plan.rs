@@ -47,11 +47,11 @@ pub(super) async fn plan(
             OnChange::InPlace | OnChange::Reboot => {}
         }
     }
-    if let Some(prior) = &input.prior {
-        if requires_replace.is_empty() {
-            for mistake in shrinking(prior, &arguments) {
-                found.extend(diagnose(&[mistake]));
-            }
+    if let Some(prior) = &input.prior
+        && requires_replace.is_empty()
+    {
+        for mistake in shrinking(prior, &arguments) {
+            found.extend(diagnose(&[mistake]));
         }
     }
     let spec = match draft {
@@ -167,29 +167,29 @@ async fn look(
 fn shrinking(prior: &Value, arguments: &Value) -> Vec<Mistake> {
     let mut found = Vec::new();
     let number = |value: &Value| value.get("database").get("allocated_storage").as_i64();
-    if let (Some(old), Some(new)) = (number(prior), number(arguments)) {
-        if new < old {
-            found.push(Mistake::new(
-                "database.allocated_storage",
-                format!("Storage cannot shrink from {old} to {new} GiB"),
-                "AWS only ever grows it. To get to less, move the data into a new cluster with another \
+    if let (Some(old), Some(new)) = (number(prior), number(arguments))
+        && new < old
+    {
+        found.push(Mistake::new(
+            "database.allocated_storage",
+            format!("Storage cannot shrink from {old} to {new} GiB"),
+            "AWS only ever grows it. To get to less, move the data into a new cluster with another \
                  environment_suffix.",
-            ));
-        }
+        ));
     }
     let version = |value: &Value| {
         let text = value.get("database").get("engine_version").as_str()?.to_owned();
         text.strip_prefix("15.")?.parse::<u32>().ok()
     };
-    if let (Some(old), Some(new)) = (version(prior), version(arguments)) {
-        if new < old {
-            found.push(Mistake::new(
-                "database.engine_version",
-                format!("PostgreSQL cannot go back from 15.{old} to 15.{new}"),
-                "RDS upgrades, and never the other way. To get back, restore a snapshot that was taken \
+    if let (Some(old), Some(new)) = (version(prior), version(arguments))
+        && new < old
+    {
+        found.push(Mistake::new(
+            "database.engine_version",
+            format!("PostgreSQL cannot go back from 15.{old} to 15.{new}"),
+            "RDS upgrades, and never the other way. To get back, restore a snapshot that was taken \
                  before the upgrade into a new cluster.",
-            ));
-        }
+        ));
     }
     found
 }

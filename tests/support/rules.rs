@@ -9,7 +9,7 @@ pub fn check_plan(schema: &Schema, config: Option<&Value>, planned: Option<&Valu
         (None, Some(_)) => panic!("planned for existence, but the configuration wants absence"),
         (Some(_), None) => panic!("planned for absence, but the configuration wants existence"),
         (Some(config), Some(planned)) => {
-            plan_object(&schema.attributes, config, planned, &Path::root())
+            plan_object(&schema.attributes, config, planned, &Path::root());
         }
     }
 }
