@@ -68,7 +68,7 @@ impl Changes {
                     continue;
                 }
                 let found = inventory.get(&component.address);
-                if let Some(verb) = verb(component, found, &resolve) {
+                if let Some(verb) = verb(component, found, &resolve, &spec.unknown) {
                     let change = Change {
                         address: component.address.clone(),
                         verb,
@@ -239,6 +239,7 @@ fn verb(
     component: &Component,
     found: Option<&Observation>,
     resolve: &dyn Fn(&Text) -> Option<String>,
+    unknown: &BTreeSet<String>,
 ) -> Option<Verb> {
     let Some(found) = found else { return Some(Verb::Create) };
     if let Owner::Foreign(why) = &found.owner {
@@ -248,7 +249,9 @@ fn verb(
             component.name
         )));
     }
-    let differing = component.differing(found, resolve);
+    let mut differing = component.differing(found, resolve);
+    // What comes from an argument that is not known yet says nothing.
+    differing.retain(|one| !unknown.contains(one.argument));
     let refusal = differing.iter().find_map(|one| match one.effect {
         Effect::Refuse(why) => Some(Verb::Refuse(format!(
             "{} has {} {}, and {} is wanted: {why}",

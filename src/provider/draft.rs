@@ -138,6 +138,10 @@ impl Draft {
         {
             unknown.insert("database.dr_instance_class".into());
         }
+        // How much WAL a slot may hold back is a share of the storage.
+        if unknown.contains("database.allocated_storage") {
+            unknown.insert("database.parameters".into());
+        }
         let peering_connection_id = config.get("peering_connection_id").as_str().map(str::to_owned);
         let spec = Spec {
             suffix,

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     cluster::{Mistake, Spec, Verb, preflight::preflight},
-    plugin::{Context, Diagnostics, OnChange, Path, PlanInput, Planned, Schema, Value},
+    plugin::{Context, Diagnostics, OnChange, Path, PlanInput, Planned, Schema, Step, Value},
 };
 
 pub(super) async fn plan(
@@ -40,6 +40,8 @@ pub(super) async fn plan(
     for (path, attribute) in &changed {
         match attribute.on_change {
             OnChange::Replace => requires_replace.push(path.clone()),
+            // Whether an unknown value will be another one, only the plan within the apply can tell.
+            OnChange::Refuse(_) if at(&arguments, path).is_unknown() => {}
             OnChange::Refuse(why) => {
                 let summary = format!("{path} cannot be changed");
                 found.error_at(path.clone(), summary, why);
@@ -161,6 +163,14 @@ async fn look(
         }
     }
     Ok(opened)
+}
+
+/// The value at a path of attributes.
+fn at<'a>(value: &'a Value, path: &Path) -> &'a Value {
+    path.steps().iter().fold(value, |value, step| match step {
+        Step::Attribute(name) | Step::Key(name) => value.get(name),
+        Step::Index(index) => value.items().get(*index).unwrap_or(value),
+    })
 }
 
 /// Changes of arguments that AWS makes in one direction only.

@@ -3,5 +3,6 @@
 mod crash;
 mod drift;
 mod lifecycle;
+mod looking;
 mod refusals;
 mod running;

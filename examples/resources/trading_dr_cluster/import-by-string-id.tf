@@ -1,0 +1,4 @@
+import {
+  to = trading_dr_cluster.orders
+  id = "prod"
+}
