@@ -117,6 +117,38 @@ impl Session {
         self.repeat(api, false, attempt).await
     }
 
+    /// Like [`Session::call`], for looking at something that may not exist: `None` then.
+    ///
+    /// # Errors
+    /// Any other error than that it does not exist.
+    pub async fn find<T, E, F>(
+        &self,
+        api: Api,
+        attempt: impl Fn() -> F,
+    ) -> Result<Option<T>, ApiError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + fmt::Debug,
+    {
+        match self.call(api, attempt).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Like [`Session::call`], for removing something: what is gone already counts as removed.
+    ///
+    /// # Errors
+    /// Any other error than that it does not exist.
+    pub async fn remove<T, E, F>(&self, api: Api, attempt: impl Fn() -> F) -> Result<(), ApiError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + fmt::Debug,
+    {
+        self.find(api, attempt).await.map(|_| ())
+    }
+
     async fn repeat<T, E, F>(
         &self,
         api: Api,

@@ -52,11 +52,7 @@ async fn sent(
         let call = regional.rds.describe_db_instance_automated_backups();
         call.db_instance_identifier(source_name).send()
     };
-    let answer = match env.session.call(api, call).await {
-        Ok(answer) => answer,
-        Err(error) if error.is_not_found() => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
+    let Some(answer) = env.session.find(api, call).await? else { return Ok(Vec::new()) };
     let mut all = answer.db_instance_automated_backups.unwrap_or_default();
     all.retain(|one| one.region() == Some(source_region));
     Ok(all)
@@ -157,10 +153,7 @@ impl Primitive for DbBackup {
             let call = regional.rds.delete_db_instance_automated_backup();
             call.db_instance_automated_backups_arn(arn).send()
         };
-        match env.session.call(api, call).await {
-            Err(error) if !error.is_not_found() => return Err(error.into()),
-            _ => {}
-        }
+        env.session.remove(api, call).await?;
         // The source is busy for a while now, and refuses a final snapshot meanwhile.
         let mut parts = source.split(':').skip(3);
         if let (Some(region), Some(id)) = (parts.next(), parts.nth(2))

@@ -27,11 +27,8 @@ pub(super) async fn describe(
     let regional = env.region(region);
     let api = regional.api("rds", "DescribeDBInstances");
     let call = || regional.rds.describe_db_instances().db_instance_identifier(id).send();
-    match env.session.call(api, call).await {
-        Ok(answer) => Ok(answer.db_instances.unwrap_or_default().pop()),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
+    let found = env.session.find(api, call).await?;
+    Ok(found.and_then(|answer| answer.db_instances.unwrap_or_default().pop()))
 }
 
 fn status(instance: &Described) -> &str {

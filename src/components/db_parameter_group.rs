@@ -70,11 +70,7 @@ async fn find(env: &Env, region: &str, group: &str) -> Result<Vec<Parameter>, Ap
             let call = regional.rds.describe_db_parameters().db_parameter_group_name(group);
             call.source("user").set_marker(page.clone()).send()
         };
-        let answer = match env.session.call(api, call).await {
-            Ok(answer) => answer,
-            Err(error) if error.is_not_found() => return Ok(found),
-            Err(error) => return Err(error),
-        };
+        let Some(answer) = env.session.find(api, call).await? else { return Ok(found) };
         page = answer.marker().map(str::to_owned);
         found.extend(answer.parameters.unwrap_or_default());
         if page.is_none() {
@@ -106,13 +102,9 @@ impl Primitive for DbParameterGroup {
                 let call = regional.rds.describe_db_parameter_groups();
                 call.db_parameter_group_name(&wanted.name).send()
             };
-            let group = env.session.call(api, call);
+            let group = env.session.find(api, call);
             let (group, values) = futures::join!(group, values(env, region, &wanted.name));
-            let answer = match group {
-                Ok(answer) => answer,
-                Err(error) if error.is_not_found() => continue,
-                Err(error) => return Err(error),
-            };
+            let Some(answer) = group? else { continue };
             let Some(one) = answer.db_parameter_groups().first() else { continue };
             let arn = one.db_parameter_group_arn().unwrap_or_default();
             let tags = rds_tags_of(env, region, arn, Some(&wanted.tags)).await?;
@@ -176,10 +168,7 @@ impl Primitive for DbParameterGroup {
         let api = regional.api("rds", "DeleteDBParameterGroup");
         let call =
             || regional.rds.delete_db_parameter_group().db_parameter_group_name(&found.id).send();
-        match env.session.call(api, call).await {
-            Err(error) if !error.is_not_found() => Err(error.into()),
-            _ => Ok(()),
-        }
+        Ok(env.session.remove(api, call).await?)
     }
 }
 

@@ -110,11 +110,7 @@ impl Primitive for DbSubnetGroup {
             let call = || {
                 regional.rds.describe_db_subnet_groups().db_subnet_group_name(&wanted.name).send()
             };
-            let answer = match env.session.call(api, call).await {
-                Ok(answer) => answer,
-                Err(error) if error.is_not_found() => continue,
-                Err(error) => return Err(error),
-            };
+            let Some(answer) = env.session.find(api, call).await? else { continue };
             let Some(one) = answer.db_subnet_groups().first() else { continue };
             let arn = one.db_subnet_group_arn().unwrap_or_default();
             let mut subnets: Vec<_> =
@@ -172,9 +168,6 @@ impl Primitive for DbSubnetGroup {
         let regional = env.region(&found.region);
         let api = regional.api("rds", "DeleteDBSubnetGroup");
         let call = || regional.rds.delete_db_subnet_group().db_subnet_group_name(&found.id).send();
-        match env.session.call(api, call).await {
-            Err(error) if !error.is_not_found() => Err(error.into()),
-            _ => Ok(()),
-        }
+        Ok(env.session.remove(api, call).await?)
     }
 }

@@ -59,11 +59,11 @@ fn decoded(text: &str) -> String {
 async fn get(env: &Env, region: &str, name: &str) -> Result<Option<Role>, ApiError> {
     let regional = env.region(region);
     let api = regional.api("iam", "GetRole");
-    match env.session.call(api, || regional.iam.get_role().role_name(name).send()).await {
-        Ok(answer) => Ok(answer.role),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(env
+        .session
+        .find(api, || regional.iam.get_role().role_name(name).send())
+        .await?
+        .and_then(|answer| answer.role))
 }
 
 /// The ARNs of the managed policies that a role carries.
@@ -71,14 +71,9 @@ async fn attached(env: &Env, region: &str, name: &str) -> Result<BTreeSet<String
     let regional = env.region(region);
     let api = regional.api("iam", "ListAttachedRolePolicies");
     let call = || regional.iam.list_attached_role_policies().role_name(name).send();
-    match env.session.call(api, call).await {
-        Ok(answer) => {
-            let arns = answer.attached_policies().iter().filter_map(|one| one.policy_arn());
-            Ok(arns.map(str::to_owned).collect())
-        }
-        Err(error) if error.is_not_found() => Ok(BTreeSet::new()),
-        Err(error) => Err(error),
-    }
+    let Some(answer) = env.session.find(api, call).await? else { return Ok(BTreeSet::new()) };
+    let arns = answer.attached_policies().iter().filter_map(|one| one.policy_arn());
+    Ok(arns.map(str::to_owned).collect())
 }
 
 /// The names of the policies written into a role: none of ours has any.
@@ -86,11 +81,8 @@ async fn inline(env: &Env, region: &str, name: &str) -> Result<Vec<String>, ApiE
     let regional = env.region(region);
     let api = regional.api("iam", "ListRolePolicies");
     let call = || regional.iam.list_role_policies().role_name(name).send();
-    match env.session.call(api, call).await {
-        Ok(answer) => Ok(answer.policy_names().to_vec()),
-        Err(error) if error.is_not_found() => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
+    let found = env.session.find(api, call).await?;
+    Ok(found.map(|answer| answer.policy_names).unwrap_or_default())
 }
 
 impl Primitive for IamRole {
@@ -205,10 +197,7 @@ impl Primitive for IamRole {
         remove_inline(env, region, name).await?;
         let regional = env.region(region);
         let api = regional.api("iam", "DeleteRole");
-        match env.session.call(api, || regional.iam.delete_role().role_name(name).send()).await {
-            Err(error) if !error.is_not_found() => Err(error.into()),
-            _ => Ok(()),
-        }
+        Ok(env.session.remove(api, || regional.iam.delete_role().role_name(name).send()).await?)
     }
 }
 
@@ -224,10 +213,7 @@ async fn detach(env: &Env, region: &str, name: &str, policy: &str) -> Result<(),
     let regional = env.region(region);
     let api = regional.api("iam", "DetachRolePolicy");
     let call = || regional.iam.detach_role_policy().role_name(name).policy_arn(policy).send();
-    match env.session.call(api, call).await {
-        Err(error) if !error.is_not_found() => Err(error),
-        _ => Ok(()),
-    }
+    env.session.remove(api, call).await
 }
 
 async fn remove_inline(env: &Env, region: &str, name: &str) -> Result<(), ApiError> {

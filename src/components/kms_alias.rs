@@ -95,14 +95,10 @@ impl Primitive for KmsAlias {
     async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
         let regional = env.region(&found.region);
         let api = regional.api("kms", "DeleteAlias");
-        match env
+        Ok(env
             .session
-            .call(api, || regional.kms.delete_alias().alias_name(&found.id).send())
-            .await
-        {
-            Err(error) if !error.is_not_found() => Err(error.into()),
-            _ => Ok(()),
-        }
+            .remove(api, || regional.kms.delete_alias().alias_name(&found.id).send())
+            .await?)
     }
 }
 

@@ -176,11 +176,11 @@ async fn enable_rotation(env: &Env, region: &str, id: &str) -> Result<(), Failur
 async fn describe(env: &Env, region: &str, id: &str) -> Result<Option<KeyMetadata>, ApiError> {
     let regional = env.region(region);
     let api = regional.api("kms", "DescribeKey");
-    match env.session.call(api, || regional.kms.describe_key().key_id(id).send()).await {
-        Ok(answer) => Ok(answer.key_metadata),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
+    Ok(env
+        .session
+        .find(api, || regional.kms.describe_key().key_id(id).send())
+        .await?
+        .and_then(|answer| answer.key_metadata))
 }
 
 /// The key that an alias leads to, from a call that is shared with whoever looks at the alias.

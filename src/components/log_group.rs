@@ -168,10 +168,7 @@ impl Primitive for LogGroup {
         let regional = env.region(&found.region);
         let api = regional.api("logs", "DeleteLogGroup");
         let call = || regional.logs.delete_log_group().log_group_name(&found.id).send();
-        match env.session.call(api, call).await {
-            Err(error) if !error.is_not_found() => Err(error.into()),
-            _ => Ok(()),
-        }
+        Ok(env.session.remove(api, call).await?)
     }
 }
 

@@ -167,9 +167,6 @@ impl Primitive for Route {
         let call = || {
             regional.ec2.delete_route().route_table_id(table).destination_cidr_block(cidr).send()
         };
-        match env.session.call(api, call).await {
-            Err(error) if !error.is_not_found() => Err(error.into()),
-            _ => Ok(()),
-        }
+        Ok(env.session.remove(api, call).await?)
     }
 }

@@ -93,15 +93,8 @@ struct Described {
 async fn describe(env: &Env, region: &str, name: &str) -> Result<Option<Described>, ApiError> {
     let regional = env.region(region);
     let api = regional.api("secretsmanager", "DescribeSecret");
-    let answer = match env
-        .session
-        .call(api, || regional.secrets.describe_secret().secret_id(name).send())
-        .await
-    {
-        Ok(answer) => answer,
-        Err(error) if error.is_not_found() => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let call = || regional.secrets.describe_secret().secret_id(name).send();
+    let Some(answer) = env.session.find(api, call).await? else { return Ok(None) };
     let replicas = answer.replication_status().iter().map(|one| {
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let status = one.status().map(|status| status.as_str());
@@ -235,10 +228,7 @@ impl Primitive for Secret {
             let call = regional.secrets.delete_secret().secret_id(name);
             call.force_delete_without_recovery(true).send()
         };
-        match env.session.call(api, call).await {
-            Err(error) if !error.is_not_found() => return Err(error.into()),
-            _ => {}
-        }
+        env.session.remove(api, call).await?;
         let gone = env.session.wait(|| async {
             let left = describe(env, region, name).await?;
             Ok(left.map_or(Progress::Done(()), |_| Progress::Pending("being deleted".into())))

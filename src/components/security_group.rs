@@ -114,10 +114,7 @@ impl Primitive for SecurityGroup {
         let regional = env.region(&found.region);
         let api = regional.api("ec2", "DeleteSecurityGroup");
         let call = || regional.ec2.delete_security_group().group_id(&found.id).send();
-        match env.session.call(api, call).await {
-            Err(error) if !error.is_not_found() => Err(error.into()),
-            _ => Ok(()),
-        }
+        Ok(env.session.remove(api, call).await?)
     }
 }
 

@@ -185,10 +185,7 @@ impl Primitive for SecurityGroupRule {
             let call = regional.ec2.revoke_security_group_ingress().group_id(group);
             call.ip_permissions(permission.clone()).send()
         };
-        match env.session.call(api, call).await {
-            Err(error) if !error.is_not_found() => Err(error.into()),
-            _ => Ok(()),
-        }
+        Ok(env.session.remove(api, call).await?)
     }
 }
 

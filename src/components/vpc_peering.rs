@@ -135,11 +135,8 @@ pub async fn describe(
     let api = regional.api("ec2", "DescribeVpcPeeringConnections");
     let call =
         || regional.ec2.describe_vpc_peering_connections().vpc_peering_connection_ids(id).send();
-    match env.session.call(api, call).await {
-        Ok(answer) => Ok(answer.vpc_peering_connections.unwrap_or_default().pop()),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(error),
-    }
+    let found = env.session.find(api, call).await?;
+    Ok(found.and_then(|answer| answer.vpc_peering_connections.unwrap_or_default().pop()))
 }
 
 impl Primitive for VpcPeering {

@@ -195,6 +195,28 @@ fn throttled(service: &Service) -> Failure {
     }
 }
 
+/// Runs one operation as a caller with this key would, with parameters as they are decoded.
+#[cfg(test)]
+pub(crate) fn call(
+    world: &mut World,
+    access_key: &str,
+    region: &str,
+    service: &str,
+    operation: &str,
+    params: &Value,
+) -> Reply {
+    let now = world.now;
+    world.advance_to(now);
+    services::tagging::refresh(world);
+    let scope = Scope {
+        access_key: access_key.to_owned(),
+        region: region.to_owned(),
+        service: service.to_owned(),
+    };
+    let service = services::find(&scope.service).unwrap();
+    run(world, service, &scope, operation, params)
+}
+
 fn run(world: &mut World, service: &Service, scope: &Scope, name: &str, params: &Value) -> Reply {
     let Some(operation) = service.operations.iter().find(|one| one.name == name) else {
         let message = format!("the sandbox does not implement {}:{name}", service.name);

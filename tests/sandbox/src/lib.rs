@@ -29,6 +29,8 @@ mod faults;
 mod iam;
 mod inventory;
 mod request;
+#[cfg(test)]
+mod rules;
 mod seed;
 mod server;
 mod services;
