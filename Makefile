@@ -1,8 +1,9 @@
 # `make help` lists the targets.
 
 CARGO ?= cargo
+PYTHON ?= python3
 
-.PHONY: help demo test bench
+.PHONY: help demo test contract bench
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -12,6 +13,10 @@ demo: ## The provider at work against a simulated AWS: plan, apply, change, dest
 
 test: ## Every test
 	$(CARGO) test --workspace --locked
+
+contract: ## The sandbox against AWS's own service models (needs boto3)
+	$(CARGO) build --locked --package aws-sandbox
+	$(PYTHON) tests/contract/contract.py $(or $(CARGO_TARGET_DIR),target)/debug/aws-sandbox
 
 bench: ## Figures: start-up, memory, calls, time against the critical path (builds a release, 20 minutes)
 	@tools/bench

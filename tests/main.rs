@@ -3,6 +3,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::needless_pass_by_value)]
 
 mod acceptance;
+mod bench;
 mod conformance;
 mod simulation;
 mod support;

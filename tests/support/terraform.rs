@@ -81,8 +81,13 @@ impl Ran {
 impl Workspace {
     /// A folder whose configuration is `body`, behind the block that names the provider.
     pub fn new(served: &Served, body: &str) -> Self {
-        let folder = TempDir::new().unwrap();
         let binary = Path::new(env!("CARGO_BIN_EXE_terraform-provider-trading"));
+        Self::with_provider(served, binary, body)
+    }
+
+    /// The same with another build of the provider.
+    pub fn with_provider(served: &Served, binary: &Path, body: &str) -> Self {
+        let folder = TempDir::new().unwrap();
         let settings = format!(
             "provider_installation {{\n  dev_overrides {{\n    \"tradingdr/trading\" = {:?}\n  }}\n  direct {{}}\n}}\n",
             binary.parent().unwrap()

@@ -5,7 +5,7 @@ use http::{Method, Request, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{faults::Fault, server::Sandbox, world::World};
+use crate::{faults::Fault, server::Sandbox, services, world::World};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +57,7 @@ fn answer(
     let mut inner = sandbox.lock();
     Ok(Some(match (method, path) {
         (&Method::GET, "network") => inner.world.network(),
+        (&Method::GET, "operations") => services::operations(),
         (&Method::GET, "inventory") => inner.present().inventory(),
         (&Method::GET, "leftovers") => json!(inner.present().leftovers()),
         (&Method::GET, "calls") => json!(inner.world.calls),

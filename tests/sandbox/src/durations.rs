@@ -2,46 +2,46 @@
 //! the rest; where AWS publishes nothing, what its own acceptance tests and users see.
 
 /// From CreateDBInstance to `available`, Multi-AZ.
-pub(crate) const DB_CREATE_MULTI_AZ: u64 = 720;
+pub const DB_CREATE_MULTI_AZ: u64 = 720;
 /// The same in a single zone.
-pub(crate) const DB_CREATE: u64 = 420;
+pub const DB_CREATE: u64 = 420;
 /// From CreateDBInstanceReadReplica in another region to `available`.
-pub(crate) const REPLICA_CREATE: u64 = 1200;
+pub const REPLICA_CREATE: u64 = 1200;
 /// How long its source is `modifying` for the snapshot that it starts from.
-pub(crate) const REPLICA_SOURCE_BUSY: u64 = 240;
+pub const REPLICA_SOURCE_BUSY: u64 = 240;
 /// From the call until the status says anything else than `available`.
-pub(crate) const DB_STATUS_LAG: u64 = 5;
+pub const DB_STATUS_LAG: u64 = 5;
 /// A modification, once it began.
-pub(crate) const DB_MODIFY: u64 = 180;
+pub const DB_MODIFY: u64 = 180;
 /// A change of the instance class: both sides of a Multi-AZ pair, one after the other.
-pub(crate) const DB_MODIFY_CLASS: u64 = 600;
+pub const DB_MODIFY_CLASS: u64 = 600;
 /// Between attaching a parameter group and its status `pending-reboot`.
-pub(crate) const PARAMETER_GROUP_APPLYING: u64 = 30;
+pub const PARAMETER_GROUP_APPLYING: u64 = 30;
 /// Until a dynamic parameter took effect.
-pub(crate) const PARAMETER_DYNAMIC: u64 = 15;
+pub const PARAMETER_DYNAMIC: u64 = 15;
 /// RebootDBInstance to `available`.
-pub(crate) const DB_REBOOT: u64 = 60;
+pub const DB_REBOOT: u64 = 60;
 /// DeleteDBInstance to gone.
-pub(crate) const DB_DELETE: u64 = 300;
+pub const DB_DELETE: u64 = 300;
 /// A final snapshot, before that.
-pub(crate) const DB_FINAL_SNAPSHOT: u64 = 180;
+pub const DB_FINAL_SNAPSHOT: u64 = 180;
 /// PromoteReadReplica to `available`.
-pub(crate) const DB_PROMOTE: u64 = 120;
+pub const DB_PROMOTE: u64 = 120;
 /// Until a replicated backup is `replicating`.
-pub(crate) const BACKUP_REPLICATION_START: u64 = 300;
+pub const BACKUP_REPLICATION_START: u64 = 300;
 /// How long the source is busy after its backup replication was stopped.
-pub(crate) const BACKUP_REPLICATION_STOP: u64 = 60;
+pub const BACKUP_REPLICATION_STOP: u64 = 60;
 /// Until a new role, user or policy is known everywhere.
-pub(crate) const IAM_PROPAGATION: u64 = 10;
+pub const IAM_PROPAGATION: u64 = 10;
 /// Until the tagging API knows of a change.
-pub(crate) const TAGGING_LAG: u64 = 20;
+pub const TAGGING_LAG: u64 = 20;
 /// Between CreateVpcPeeringConnection and `pending-acceptance`.
-pub(crate) const PEERING_PENDING: u64 = 3;
+pub const PEERING_PENDING: u64 = 3;
 /// Between its acceptance and `active`.
-pub(crate) const PEERING_ACTIVE: u64 = 5;
+pub const PEERING_ACTIVE: u64 = 5;
 /// How long a deleted or failed peering is still described.
-pub(crate) const PEERING_GONE: u64 = 3600;
+pub const PEERING_GONE: u64 = 3600;
 /// Until a secret's replica is in sync.
-pub(crate) const SECRET_REPLICATION: u64 = 5;
+pub const SECRET_REPLICATION: u64 = 5;
 /// Until a deleted secret's name is free again, without a recovery window.
-pub(crate) const SECRET_DELETE: u64 = 5;
+pub const SECRET_DELETE: u64 = 5;

@@ -10,6 +10,7 @@
 //!
 //! # Its own endpoints
 //! - `GET /_sandbox/network`: the ids of the seeded network, by region, and the hosted zone.
+//! - `GET /_sandbox/operations`: the operations that are implemented, with their parameters, by service.
 //! - `GET /_sandbox/inventory`: everything that was made, by region, kind and id.
 //! - `GET /_sandbox/leftovers`: the ids of the same, without what AWS keeps for a while by itself.
 //! - `GET`, `DELETE /_sandbox/calls`: the calls so far.
@@ -24,7 +25,7 @@
 mod clock;
 mod control;
 mod dispatch;
-mod durations;
+pub mod durations;
 mod faults;
 mod iam;
 mod inventory;

@@ -24,7 +24,7 @@ const ALIAS: &str = "kms-alias";
 const OPERATIONS: &[Operation] = &[
     op(
         "CreateKey",
-        "Policy Description Tags KeyUsage KeySpec Origin MultiRegion BypassPolicyLockoutSafetyCheck",
+        "Policy Description Tags KeyUsage KeySpec CustomerMasterKeySpec Origin MultiRegion BypassPolicyLockoutSafetyCheck",
         any,
         create_key,
     ),
@@ -214,9 +214,12 @@ fn checked_policy(world: &World, request: &Request, arn: &str) -> Result<Value, 
 }
 
 fn create_key(world: &mut World, request: &Request) -> Reply {
-    for (member, only) in
-        [("KeyUsage", "ENCRYPT_DECRYPT"), ("KeySpec", "SYMMETRIC_DEFAULT"), ("Origin", "AWS_KMS")]
-    {
+    for (member, only) in [
+        ("KeyUsage", "ENCRYPT_DECRYPT"),
+        ("KeySpec", "SYMMETRIC_DEFAULT"),
+        ("CustomerMasterKeySpec", "SYMMETRIC_DEFAULT"),
+        ("Origin", "AWS_KMS"),
+    ] {
         if request.text(member).is_some_and(|given| given != only) {
             return Err(Failure::new(
                 "UnsupportedOperationException",

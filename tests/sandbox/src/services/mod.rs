@@ -67,6 +67,20 @@ pub(crate) fn find(name: &str) -> Option<&'static Service> {
     SERVICES.iter().copied().find(|service| service.name == name)
 }
 
+/// What is implemented: the parameters of each operation, by service.
+pub(crate) fn operations() -> Value {
+    let mut all = Map::new();
+    for service in SERVICES {
+        let of = service.operations.iter().map(|one| {
+            let members: Vec<_> =
+                one.members.split(' ').filter(|one| !one.is_empty()).map(Value::from).collect();
+            (one.name.to_owned(), Value::from(members))
+        });
+        all.insert(service.name.to_owned(), Value::Object(of.collect()));
+    }
+    Value::Object(all)
+}
+
 /// Needs the action on `*`: what AWS does not let policies narrow.
 pub(crate) fn any(_: &World, _: &Request) -> Vec<Need> {
     vec![Need::new("", "*")]

@@ -36,6 +36,12 @@ const OPERATIONS: &[Operation] = &[
         let name = find(world, request)?;
         Ok(described(&world.table(&request.region, KIND)[&name]))
     }),
+    // No secret here has a policy of its own: none can be put.
+    op("GetResourcePolicy", "SecretId", on_secret, |world, request| {
+        let name = find(world, request)?;
+        let secret = &world.table(&request.region, KIND)[&name];
+        Ok(json!({"ARN": secret["ARN"], "Name": name}))
+    }),
     op("GetSecretValue", "SecretId VersionId VersionStage", on_secret, get_value),
     op("PutSecretValue", "SecretId ClientRequestToken SecretString", on_secret, put_value),
     op("UpdateSecret", "SecretId ClientRequestToken Description KmsKeyId", on_secret, update),

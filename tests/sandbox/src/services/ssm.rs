@@ -25,13 +25,14 @@ const LONGEST_VALUE: usize = 4096;
 const OPERATIONS: &[Operation] = &[
     op(
         "PutParameter",
-        "Name Value Type Description Overwrite Tags Tier",
+        "Name Value Type Description Overwrite AllowedPattern DataType Tags Tier",
         |_, request| needs(request, &[request.text("Name").unwrap_or_default()]),
         put_parameter,
     ),
     op(
         "GetParameter",
-        "Name",
+        // Nothing here is a SecureString, so that there is nothing to decrypt.
+        "Name WithDecryption",
         |_, request| needs(request, &[request.text("Name").unwrap_or_default()]),
         get_parameter,
     ),
@@ -104,6 +105,11 @@ fn put_parameter(world: &mut World, request: &Request) -> Reply {
     let (name, value) =
         (request.required("Name")?.to_owned(), request.required("Value")?.to_owned());
     let invalid = |message: &str| Err(Failure::new("ValidationException", message));
+    let plain = request.text("DataType").is_none_or(|kind| kind == "text" || kind.is_empty());
+    if request.text("AllowedPattern").is_some_and(|pattern| !pattern.is_empty()) || !plain {
+        let message = "the sandbox has parameters of plain text without a pattern only";
+        return Err(Failure { status: 501, ..Failure::new("NotImplemented", message) });
+    }
     if !name.chars().all(|one| one.is_ascii_alphanumeric() || "-_./".contains(one)) {
         return invalid(
             "Parameter name: can't be prefixed with \"ssm\" (case-insensitive). If formed as a path, it can consist of sub-paths divided by slash symbol; each sub-path can be formed as a mix of letters, numbers and the following 3 symbols .-_",

@@ -75,7 +75,7 @@ const OPERATIONS: &[Operation] = &[
     ),
     op(
         "DescribeSecurityGroups",
-        "GroupId GroupName Filter MaxResults NextToken",
+        "GroupId Filter MaxResults NextToken",
         any,
         security_groups::describe,
     ),

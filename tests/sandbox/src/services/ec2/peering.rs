@@ -80,6 +80,10 @@ fn set_status(world: &mut World, region: &str, id: &str, code: &str, message: &s
 pub(super) fn create(world: &mut World, request: &Request) -> Reply {
     let (vpc, peer) = (request.required("VpcId")?, request.required("PeerVpcId")?);
     let peer_region = request.text("PeerRegion").unwrap_or(&request.region).to_owned();
+    if request.text("PeerOwnerId").is_some_and(|owner| owner != ACCOUNT) {
+        let message = "the sandbox has one account";
+        return Err(Failure { status: 501, ..Failure::new("NotImplemented", message) });
+    }
     let requester = side(world, &request.region, vpc)?;
     // AWS does not look into the other account or region: what is not there shows as `failed`.
     let accepter = side(world, &peer_region, peer)

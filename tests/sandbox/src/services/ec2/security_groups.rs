@@ -64,7 +64,7 @@ pub(super) fn create(world: &mut World, request: &Request) -> Reply {
         "_rules": [{"id": rule, "egress": true, "protocol": "-1", "cidr": "0.0.0.0/0"}],
     });
     world.put(&request.region, GROUP, &id, record);
-    Ok(json!({"groupId": id, "return": true}))
+    Ok(json!({"groupId": id}))
 }
 
 /// One rule in the shape of `IpPermissions`.
@@ -120,14 +120,22 @@ pub(super) fn describe_rules(world: &mut World, request: &Request) -> Reply {
         ("group-id", |one| text_at(one, "/groupId")),
         ("security-group-rule-id", |one| text_at(one, "/securityGroupRuleId")),
     ];
-    let mut found = Vec::new();
+    let ids = request.texts("SecurityGroupRuleId");
+    let mut found: Vec<Value> = Vec::new();
     for (id, group) in world.table(&request.region, GROUP) {
         for rule in group["_rules"].as_array().into_iter().flatten() {
             let shown = described_rule(id, rule);
-            if fits(&shown, request.items("Filter"), rows)? {
+            let named = ids.is_empty() || ids.iter().any(|one| rule["id"] == one.as_str());
+            if named && fits(&shown, request.items("Filter"), rows)? {
                 found.push(shown);
             }
         }
+    }
+    let missing =
+        ids.iter().find(|id| !found.iter().any(|rule| rule["securityGroupRuleId"] == id.as_str()));
+    if let Some(id) = missing {
+        let message = format!("The security group rule ID '{id}' does not exist");
+        return Err(Failure::new("InvalidSecurityGroupRuleId.NotFound", message));
     }
     Ok(json!({"securityGroupRuleSet": {"item": found}}))
 }
@@ -143,6 +151,8 @@ fn asked(world: &World, request: &Request, egress: bool) -> Result<Vec<Value>, F
                 "Invalid value for portRange. Must specify both from and to ports with TCP/UDP.";
             return Err(Failure::new("InvalidParameterValue", message));
         }
+        // For all protocols, ports say nothing, whatever a client sends.
+        let (from, to) = if protocol == "-1" { (None, None) } else { (from, to) };
         let base = json!({"egress": egress, "protocol": protocol, "from": from, "to": to});
         for range in one["IpRanges"].as_array().into_iter().flatten() {
             let mut rule = base.clone();

@@ -392,9 +392,7 @@ pub(super) fn create_replica(world: &mut World, request: &Request) -> Reply {
             "A parameter group can't be specified during Read Replica creation for the following DB engine: postgres",
         ));
     }
-    if request.has("PreSignedUrl") {
-        return Err(invalid("PreSignedUrl could not be authenticated"));
-    }
+    // A presigned URL is for GovCloud and China; other regions ignore it (aws-facts 1.1).
     if source["BackupRetentionPeriod"].as_i64().unwrap_or(0) == 0 {
         return Err(Failure::new(
             "InvalidDBInstanceState",

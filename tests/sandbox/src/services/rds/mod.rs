@@ -56,7 +56,7 @@ const OPERATIONS: &[Operation] = &[
     ),
     op(
         "ModifyDBInstance",
-        "DBInstanceIdentifier AllocatedStorage MaxAllocatedStorage DBInstanceClass VpcSecurityGroupIds ApplyImmediately MasterUserPassword ManageMasterUserPassword DBParameterGroupName BackupRetentionPeriod PreferredBackupWindow PreferredMaintenanceWindow MultiAZ EngineVersion AutoMinorVersionUpgrade Iops StorageThroughput StorageType CopyTagsToSnapshot MonitoringInterval MonitoringRoleArn DBPortNumber PubliclyAccessible EnablePerformanceInsights PerformanceInsightsKMSKeyId PerformanceInsightsRetentionPeriod CloudwatchLogsExportConfiguration DeletionProtection CACertificateIdentifier CertificateRotationRestart",
+        "DBInstanceIdentifier AllocatedStorage MaxAllocatedStorage DBInstanceClass VpcSecurityGroupIds ApplyImmediately MasterUserPassword ManageMasterUserPassword DBParameterGroupName BackupRetentionPeriod PreferredBackupWindow PreferredMaintenanceWindow MultiAZ EngineVersion AutoMinorVersionUpgrade Iops StorageThroughput StorageType CopyTagsToSnapshot MonitoringInterval MonitoringRoleArn DBPortNumber PubliclyAccessible EnablePerformanceInsights PerformanceInsightsKMSKeyId PerformanceInsightsRetentionPeriod CloudwatchLogsExportConfiguration DeletionProtection CACertificateIdentifier",
         on_instance_and_groups,
         modify::modify,
     ),

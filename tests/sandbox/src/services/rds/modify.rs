@@ -416,6 +416,10 @@ pub(super) fn delete(world: &mut World, request: &Request) -> Reply {
             "Cannot delete protected DB Instance, please disable deletion protection and try again.",
         ));
     }
+    if request.flag("DeleteAutomatedBackups") == Some(false) {
+        let message = "the sandbox keeps no automated backups of deleted instances";
+        return Err(Failure { status: 501, ..Failure::new("NotImplemented", message) });
+    }
     let skip = request.flag("SkipFinalSnapshot").unwrap_or(false);
     let snapshot = request.text("FinalDBSnapshotIdentifier").map(str::to_owned);
     let replica = !instance["ReadReplicaSourceDBInstanceIdentifier"].is_null();

@@ -1,0 +1,162 @@
+//! Figures, printed by `make bench` and judged by nobody: a timed test would fail on a busy machine.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use aws_sandbox::{Effect, Fault, Rule, durations};
+
+use crate::support::{
+    aws::simulate,
+    core::Caller,
+    terraform::{Served, Workspace, cluster},
+    user::{User, configuration},
+};
+
+/// The provider that is measured: a release, if there is one to be measured.
+fn provider() -> PathBuf {
+    let given = std::env::var_os("BENCH_PROVIDER").map(PathBuf::from);
+    given.unwrap_or_else(|| env!("CARGO_BIN_EXE_terraform-provider-trading").into())
+}
+
+fn row(what: &str, figure: String, aim: &str) {
+    println!("| {what:<52} | {figure:>22} | {aim:<28} |");
+}
+
+fn median(mut all: Vec<f64>) -> String {
+    all.sort_by(f64::total_cmp);
+    format!("{:.1} ({:.1}–{:.1})", all[all.len() / 2], all[0], all[all.len() - 1])
+}
+
+fn handshake(binary: &Path, caller: &Caller) -> f64 {
+    let begun = Instant::now();
+    let mut child = Command::new(binary)
+        .envs(caller.environment())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let took = begun.elapsed().as_secs_f64() * 1000.0;
+    assert!(line.starts_with("1|6|tcp|"), "{line}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    took
+}
+
+/// The largest peak of resident memory, in MB, of all processes of a program until `stop` is set.
+fn watch_memory(binary: &Path, stop: &AtomicBool) -> u64 {
+    let peak = AtomicU64::new(0);
+    while !stop.load(Ordering::Relaxed) {
+        for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            let process = entry.path();
+            if std::fs::read_link(process.join("exe")).ok().as_deref() != Some(binary) {
+                continue;
+            }
+            let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
+            let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+            let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+            peak.fetch_max(kilobytes.unwrap_or(0), Ordering::Relaxed);
+        }
+        std::thread::yield_now();
+    }
+    peak.into_inner() / 1024
+}
+
+#[test]
+#[ignore = "prints figures; run by make bench"]
+fn figures() {
+    println!("| {:<52} | {:>22} | {:<28} |", "what", "median (range)", "aim");
+    println!("|{:-<54}|{:->24}|{:-<30}|", "", ":", "");
+    start();
+    no_op_plan();
+    virtual_time();
+}
+
+fn start() {
+    let (binary, caller) = (provider(), Caller::new());
+    handshake(&binary, &caller);
+    let all = (0..20).map(|_| handshake(&binary, &caller)).collect();
+    row("exec to handshake, ms", median(all), "≤ 35 with jitter entropy");
+}
+
+fn no_op_plan() {
+    let served = Served::new();
+    let body = cluster(&served, "prod", "");
+    let workspace = Workspace::with_provider(&served, &provider(), &body);
+    workspace.apply().must_succeed();
+    let (binary, stop) = (provider().canonicalize().unwrap(), AtomicBool::new(false));
+    let mut seconds = Vec::new();
+    let peak = std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| watch_memory(&binary, &stop));
+        for _ in 0..5 {
+            let begun = Instant::now();
+            workspace.must_be_unchanged();
+            seconds.push(begun.elapsed().as_secs_f64());
+        }
+        stop.store(true, Ordering::Relaxed);
+        watcher.join().unwrap()
+    });
+    row("no-op plan with the real terraform, s", median(seconds), "");
+    row("peak memory of the provider in it, MB", peak.to_string(), "≤ 50");
+}
+
+/// What AWS itself needs for a create, one after the other: role known, primary, replica, its backups and
+/// parameters, its restart.
+fn critical_path() -> u64 {
+    durations::IAM_PROPAGATION
+        + durations::DB_CREATE_MULTI_AZ
+        + durations::REPLICA_CREATE
+        + durations::DB_STATUS_LAG
+        + durations::DB_MODIFY
+        + durations::DB_REBOOT
+}
+
+fn virtual_time() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        let begun = tokio::time::Instant::now();
+        user.must_apply(&config).await;
+        let took = begun.elapsed();
+        let ratio = took.as_secs_f64() / Duration::from_secs(critical_path()).as_secs_f64();
+        row("create: time of the account, min", format!("{:.1}", took.as_secs_f64() / 60.0), "");
+        row("create ÷ critical path of AWS's durations", format!("{ratio:.3}"), "≤ 1.05");
+        row("create: API calls", user.sandbox.calls().len().to_string(), "");
+        user.restart().await;
+        user.sandbox.with(|_| ());
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        user.sandbox.forget_calls();
+        user.sandbox.add_fault(Fault::new(Rule::default(), Effect::Delay { milliseconds: 1000 }));
+        let begun = tokio::time::Instant::now();
+        user.must_be_unchanged(&config).await;
+        let calls = user.sandbox.calls();
+        let changing = calls.iter().filter(|call| {
+            !["Describe", "Get", "List"].iter().any(|verb| call.operation.starts_with(verb))
+        });
+        row("refresh and no-op plan: API calls", calls.len().to_string(), "≤ 35");
+        row(
+            "refresh and no-op plan: dependent rounds",
+            begun.elapsed().as_secs().to_string(),
+            "≤ 4",
+        );
+        row(
+            "refresh and no-op plan: calls that change something",
+            changing.count().to_string(),
+            "0",
+        );
+        user.sandbox.clear_faults();
+        let begun = tokio::time::Instant::now();
+        user.must_destroy().await;
+        row(
+            "destroy: time of the account, min",
+            format!("{:.1}", begun.elapsed().as_secs_f64() / 60.0),
+            "",
+        );
+    });
+}

@@ -1,0 +1,404 @@
+"""Holds the sandbox against AWS's own service models, as botocore carries them.
+
+Every operation and parameter that it implements must be one of AWS's; every answer may hold only members
+that AWS's model has. boto3, which nobody here wrote, drives all of its operations.
+
+Usage: contract.py <path of the aws-sandbox program>
+"""
+
+import json
+import re
+import subprocess
+import sys
+import urllib.request
+import xml.etree.ElementTree as ElementTree
+
+import boto3
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+NAMES = {"tagging": "resourcegroupstaggingapi"}
+EAST, WEST = "us-east-1", "us-west-2"
+# Sent outside of the body: in the path or the query of the request.
+ROUTE53_QUERY = {"maxitems": "MaxItems", "marker": "Marker"}
+problems = []
+
+
+def local(tag):
+    return tag.split("}")[-1]
+
+
+def wire_names(shape, protocol):
+    """The names that the members of a structure have in a request."""
+    names = set()
+    for name, member in shape.members.items():
+        serialized = member.serialization
+        if protocol == "ec2":
+            given = serialized.get("queryName") or serialized.get("name", name)
+            names.add(given[0].upper() + given[1:])
+        else:
+            names.add(serialized.get("name", name))
+            names.add(name)
+    return names
+
+
+def check_operations(operations):
+    session = botocore.session.get_session()
+    for service, table in operations.items():
+        model = session.get_service_model(NAMES.get(service, service))
+        for operation, members in table.items():
+            if operation not in model.operation_names:
+                problems.append(f"{service} has no operation {operation}")
+                continue
+            shape = model.operation_model(operation).input_shape
+            known = wire_names(shape, model.metadata["protocol"]) if shape else set()
+            for member in members:
+                if ROUTE53_QUERY.get(member, member) not in known and member not in known:
+                    problems.append(f"{service}:{operation} has no parameter {member}")
+
+
+def check_xml(element, shape, place):
+    if shape.type_name == "structure":
+        members = {}
+        for name, member in shape.members.items():
+            members[member.serialization.get("name", name)] = member
+            if member.type_name == "list" and member.serialization.get("flattened"):
+                members[member.member.serialization.get("name", name)] = member
+        for child in element:
+            name = local(child.tag)
+            if name in ("requestId", "ResponseMetadata"):
+                continue
+            if name not in members:
+                problems.append(f"{place} answers with {name}, which AWS does not")
+            else:
+                check_xml(child, members[name], f"{place}.{name}")
+    elif shape.type_name == "list" and not shape.serialization.get("flattened"):
+        wanted = shape.member.serialization.get("name", "member")
+        for child in element:
+            if local(child.tag) != wanted:
+                problems.append(f"{place} lists {local(child.tag)}, AWS lists {wanted}")
+            check_xml(child, shape.member, f"{place}[]")
+    elif shape.type_name in ("integer", "long"):
+        int(element.text)
+    elif shape.type_name == "boolean" and element.text not in ("true", "false"):
+        problems.append(f"{place} is {element.text}, which is no boolean")
+
+
+def check_json(value, shape, place):
+    if value is None:
+        return
+    if shape.type_name == "structure":
+        for name, item in value.items():
+            if name not in shape.members:
+                problems.append(f"{place} answers with {name}, which AWS does not")
+            else:
+                check_json(item, shape.members[name], f"{place}.{name}")
+    elif shape.type_name == "list":
+        for item in value:
+            check_json(item, shape.member, f"{place}[]")
+    elif shape.type_name in ("integer", "long") and not isinstance(value, int):
+        problems.append(f"{place} is {value!r}, which is no integer")
+    elif shape.type_name == "string" and not isinstance(value, str):
+        problems.append(f"{place} is {value!r}, which is no string")
+    enum = getattr(shape, "enum", None)
+    if enum and isinstance(value, str) and value not in enum:
+        problems.append(f"{place} is {value!r}, none of {enum}")
+
+
+def check_answer(operation_model, response_dict, **_):
+    service = operation_model.service_model
+    place = f"{service.service_name}:{operation_model.name}"
+    called.add((service.service_name, operation_model.name))
+    if response_dict["status_code"] >= 300:
+        return
+    shape = operation_model.output_shape
+    if shape is None:
+        return
+    protocol, body = service.metadata["protocol"], response_dict["body"]
+    if protocol == "json":
+        check_json(json.loads(body or "{}"), shape, place)
+        return
+    root = ElementTree.fromstring(body)
+    if protocol == "query":
+        wrapper = shape.serialization.get("resultWrapper")
+        for child in root:
+            if local(child.tag) == wrapper:
+                check_xml(child, shape, place)
+    else:
+        check_xml(root, shape, place)
+
+
+called = set()
+
+
+class Account:
+    def __init__(self, url):
+        self.url = url
+        self.config = Config(retries={"max_attempts": 1}, connect_timeout=5, read_timeout=10)
+        self.session = boto3.Session("AKIASANDBOX000000001", "sandbox")
+
+    def client(self, service, region=EAST):
+        client = self.session.client(service, region, endpoint_url=self.url, config=self.config)
+        client.meta.events.register("before-parse", check_answer)
+        return client
+
+    def get(self, name):
+        with urllib.request.urlopen(f"{self.url}/_sandbox/{name}") as answer:
+            return json.load(answer)
+
+    def advance(self, seconds):
+        body = json.dumps({"advance_seconds": seconds}).encode()
+        request = urllib.request.Request(f"{self.url}/_sandbox/clock", body, method="POST")
+        urllib.request.urlopen(request).read()
+
+
+def refused(code, call, **arguments):
+    try:
+        call(**arguments)
+    except ClientError as error:
+        got = error.response["Error"]["Code"]
+        if got != code:
+            problems.append(f"{call.__name__}: {got} instead of {code}")
+        return
+    problems.append(f"{call.__name__} was taken instead of {code}")
+
+
+def drive_identity(account):
+    account.client("sts").get_caller_identity()
+    iam = account.client("iam")
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "monitoring.rds.amazonaws.com"}, "Action": "sts:AssumeRole"},
+        {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}, "Action": "sts:AssumeRole"}]})
+    policy = "arn:aws:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole"
+    role = iam.create_role(RoleName="monitor", AssumeRolePolicyDocument=trust, Tags=[{"Key": "a", "Value": "b"}])
+    iam.get_role(RoleName="monitor")
+    iam.attach_role_policy(RoleName="monitor", PolicyArn=policy)
+    iam.list_attached_role_policies(RoleName="monitor")
+    document = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "rds:*", "Resource": "*"}]})
+    iam.put_role_policy(RoleName="monitor", PolicyName="more", PolicyDocument=document)
+    iam.get_role_policy(RoleName="monitor", PolicyName="more")
+    iam.list_role_policies(RoleName="monitor")
+    iam.delete_role_policy(RoleName="monitor", PolicyName="more")
+    iam.update_assume_role_policy(RoleName="monitor", PolicyDocument=trust)
+    iam.update_role(RoleName="monitor", Description="x")
+    iam.tag_role(RoleName="monitor", Tags=[{"Key": "c", "Value": "d"}])
+    iam.list_role_tags(RoleName="monitor")
+    iam.untag_role(RoleName="monitor", TagKeys=["c"])
+    iam.list_instance_profiles_for_role(RoleName="monitor")
+    account.advance(20)
+    account.client("sts").assume_role(RoleArn=role["Role"]["Arn"], RoleSessionName="contract")
+    refused("NoSuchEntity", iam.get_role, RoleName="nobody")
+    refused("InvalidInput", iam.create_service_linked_role, AWSServiceName="rds.amazonaws.com")
+    return iam, role["Role"]["Arn"], policy
+
+
+def drive_keys(account, region):
+    kms = account.client("kms", region)
+    key = kms.create_key(Description="x", Tags=[{"TagKey": "a", "TagValue": "b"}])["KeyMetadata"]
+    kms.create_alias(AliasName="alias/contract", TargetKeyId=key["KeyId"])
+    kms.update_alias(AliasName="alias/contract", TargetKeyId=key["KeyId"])
+    kms.describe_key(KeyId="alias/contract")
+    kms.list_keys()
+    kms.list_aliases()
+    policy = json.loads(kms.get_key_policy(KeyId=key["KeyId"])["Policy"])
+    policy["Statement"].append({
+        "Effect": "Allow", "Principal": {"Service": f"logs.{region}.amazonaws.com"},
+        "Action": ["kms:Encrypt*", "kms:Decrypt*", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:Describe*"],
+        "Resource": "*"})
+    kms.put_key_policy(KeyId=key["KeyId"], Policy=json.dumps(policy))
+    kms.enable_key_rotation(KeyId=key["KeyId"])
+    kms.get_key_rotation_status(KeyId=key["KeyId"])
+    kms.disable_key_rotation(KeyId=key["KeyId"])
+    kms.disable_key(KeyId=key["KeyId"])
+    kms.enable_key(KeyId=key["KeyId"])
+    kms.tag_resource(KeyId=key["KeyId"], Tags=[{"TagKey": "c", "TagValue": "d"}])
+    kms.list_resource_tags(KeyId=key["KeyId"])
+    kms.untag_resource(KeyId=key["KeyId"], TagKeys=["c"])
+    refused("NotFoundException", kms.describe_key, KeyId="alias/nothing")
+    return kms, key["Arn"]
+
+
+def drive_network(account, network):
+    east, west = account.client("ec2", EAST), account.client("ec2", WEST)
+    vpc, peer = network[EAST]["vpc_id"], network[WEST]["vpc_id"]
+    east.describe_vpcs(VpcIds=[vpc])
+    for attribute in ("enableDnsSupport", "enableDnsHostnames"):
+        east.describe_vpc_attribute(VpcId=vpc, Attribute=attribute)
+    east.describe_subnets(Filters=[{"Name": "vpc-id", "Values": [vpc]}])
+    east.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])
+    east.describe_network_interfaces()
+    made = east.create_vpc_peering_connection(VpcId=vpc, PeerVpcId=peer, PeerRegion=WEST)
+    peering = made["VpcPeeringConnection"]["VpcPeeringConnectionId"]
+    account.advance(10)
+    west.accept_vpc_peering_connection(VpcPeeringConnectionId=peering)
+    account.advance(10)
+    east.describe_vpc_peering_connections(VpcPeeringConnectionIds=[peering])
+    options = {"AllowDnsResolutionFromRemoteVpc": True}
+    east.modify_vpc_peering_connection_options(VpcPeeringConnectionId=peering, RequesterPeeringConnectionOptions=options)
+    table = network[EAST]["private_route_table_ids"][0]
+    route = {"RouteTableId": table, "DestinationCidrBlock": "10.20.0.0/16", "VpcPeeringConnectionId": peering}
+    east.create_route(**route)
+    refused("RouteAlreadyExists", east.create_route, **route)
+    east.replace_route(**route)
+    east.delete_route(RouteTableId=table, DestinationCidrBlock="10.20.0.0/16")
+    group = east.create_security_group(GroupName="contract", Description="x", VpcId=vpc)["GroupId"]
+    rule = [{"IpProtocol": "tcp", "FromPort": 5432, "ToPort": 5432, "IpRanges": [{"CidrIp": "10.0.0.0/8", "Description": "x"}]}]
+    east.authorize_security_group_ingress(GroupId=group, IpPermissions=rule)
+    east.authorize_security_group_egress(GroupId=group, IpPermissions=rule)
+    east.describe_security_groups(GroupIds=[group])
+    east.describe_security_group_rules(Filters=[{"Name": "group-id", "Values": [group]}])
+    east.revoke_security_group_ingress(GroupId=group, IpPermissions=rule)
+    east.revoke_security_group_egress(GroupId=group, IpPermissions=rule)
+    east.create_tags(Resources=[group], Tags=[{"Key": "a", "Value": "b"}])
+    east.delete_tags(Resources=[group], Tags=[{"Key": "a"}])
+    return east, peering, group
+
+
+def drive_rest(account, network, key):
+    logs = account.client("logs")
+    logs.create_log_group(logGroupName="/contract/x", kmsKeyId=key, tags={"a": "b"})
+    logs.put_retention_policy(logGroupName="/contract/x", retentionInDays=30)
+    group = logs.describe_log_groups(logGroupNamePrefix="/contract/")["logGroups"][0]
+    arn = group["arn"].removesuffix(":*")
+    logs.tag_resource(resourceArn=arn, tags={"c": "d"})
+    logs.list_tags_for_resource(resourceArn=arn)
+    logs.untag_resource(resourceArn=arn, tagKeys=["c"])
+    logs.disassociate_kms_key(logGroupName="/contract/x")
+    logs.associate_kms_key(logGroupName="/contract/x", kmsKeyId=key)
+    logs.delete_retention_policy(logGroupName="/contract/x")
+    logs.delete_log_group(logGroupName="/contract/x")
+    ssm = account.client("ssm")
+    ssm.put_parameter(Name="/contract/a", Value="1", Type="String", Tags=[{"Key": "a", "Value": "b"}])
+    refused("ParameterAlreadyExists", ssm.put_parameter, Name="/contract/a", Value="1", Type="String")
+    ssm.put_parameter(Name="/contract/a", Value="2", Type="String", Overwrite=True)
+    ssm.get_parameter(Name="/contract/a")
+    ssm.get_parameters_by_path(Path="/contract", Recursive=True)
+    ssm.add_tags_to_resource(ResourceType="Parameter", ResourceId="/contract/a", Tags=[{"Key": "c", "Value": "d"}])
+    ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId="/contract/a")
+    ssm.delete_parameters(Names=["/contract/a", "/contract/b"])
+    refused("ParameterNotFound", ssm.delete_parameter, Name="/contract/a")
+    secrets = account.client("secretsmanager")
+    secrets.create_secret(Name="contract", SecretString="{}", KmsKeyId=key, Tags=[{"Key": "a", "Value": "b"}])
+    secrets.replicate_secret_to_regions(SecretId="contract", AddReplicaRegions=[{"Region": WEST}])
+    account.advance(10)
+    secrets.describe_secret(SecretId="contract")
+    secrets.get_resource_policy(SecretId="contract")
+    secrets.get_secret_value(SecretId="contract")
+    secrets.put_secret_value(SecretId="contract", SecretString="{}")
+    secrets.update_secret(SecretId="contract", Description="x")
+    secrets.tag_resource(SecretId="contract", Tags=[{"Key": "c", "Value": "d"}])
+    secrets.untag_resource(SecretId="contract", TagKeys=["c"])
+    secrets.remove_regions_from_replication(SecretId="contract", RemoveReplicaRegions=[WEST])
+    secrets.delete_secret(SecretId="contract", ForceDeleteWithoutRecovery=True)
+    route53 = account.client("route53")
+    route53.list_hosted_zones()
+    route53.get_hosted_zone(Id=network["hosted_zone"]["id"])
+    account.advance(30)
+    account.client("resourcegroupstaggingapi").get_resources(TagFilters=[{"Key": "a", "Values": ["b"]}])
+
+
+def drive_databases(account, network, keys, role):
+    east, west = account.client("rds", EAST), account.client("rds", WEST)
+    east.describe_db_engine_versions(Engine="postgres", EngineVersion="15", DefaultOnly=True)
+    east.describe_orderable_db_instance_options(Engine="postgres", DBInstanceClass="db.t3.medium")
+    east.describe_engine_default_parameters(DBParameterGroupFamily="postgres15")
+    for rds, region in ((east, EAST), (west, WEST)):
+        subnets = network[region]["private_subnet_ids"]
+        rds.create_db_subnet_group(DBSubnetGroupName="contract", DBSubnetGroupDescription="x", SubnetIds=subnets)
+        rds.modify_db_subnet_group(DBSubnetGroupName="contract", SubnetIds=subnets)
+        rds.describe_db_subnet_groups(DBSubnetGroupName="contract")
+    east.create_db_parameter_group(DBParameterGroupName="contract", DBParameterGroupFamily="postgres15", Description="x")
+    change = [{"ParameterName": "work_mem", "ParameterValue": "65536", "ApplyMethod": "immediate"}]
+    east.modify_db_parameter_group(DBParameterGroupName="contract", Parameters=change)
+    east.describe_db_parameter_groups(DBParameterGroupName="contract")
+    east.describe_db_parameters(DBParameterGroupName="contract")
+    east.reset_db_parameter_group(DBParameterGroupName="contract", Parameters=change)
+    made = east.create_db_instance(
+        DBInstanceIdentifier="contract", DBInstanceClass="db.t3.medium", Engine="postgres", EngineVersion="15",
+        AllocatedStorage=50, StorageType="gp3", MasterUsername="boss", MasterUserPassword="correct-horse",
+        DBName="x", MultiAZ=True, StorageEncrypted=True, KmsKeyId=keys[EAST], DBSubnetGroupName="contract",
+        DBParameterGroupName="contract", BackupRetentionPeriod=7, MonitoringInterval=60, MonitoringRoleArn=role,
+        EnablePerformanceInsights=True, PerformanceInsightsKMSKeyId=keys[EAST],
+        EnableCloudwatchLogsExports=["postgresql", "upgrade"], Tags=[{"Key": "a", "Value": "b"}])
+    arn = made["DBInstance"]["DBInstanceArn"]
+    account.advance(800)
+    east.get_waiter("db_instance_available").wait(DBInstanceIdentifier="contract")
+    east.add_tags_to_resource(ResourceName=arn, Tags=[{"Key": "c", "Value": "d"}])
+    east.list_tags_for_resource(ResourceName=arn)
+    east.remove_tags_from_resource(ResourceName=arn, TagKeys=["c"])
+    west.create_db_instance_read_replica(
+        DBInstanceIdentifier="contract-2", SourceDBInstanceIdentifier=arn, KmsKeyId=keys[WEST],
+        DBSubnetGroupName="contract", DBInstanceClass="db.t3.medium")
+    account.advance(1300)
+    west.describe_db_instances(DBInstanceIdentifier="contract-2")
+    west.start_db_instance_automated_backups_replication(SourceDBInstanceArn=arn, KmsKeyId=keys[WEST])
+    account.advance(400)
+    backups = west.describe_db_instance_automated_backups(DBInstanceIdentifier="contract")
+    east.modify_db_instance(DBInstanceIdentifier="contract", DBInstanceClass="db.t3.large", ApplyImmediately=True)
+    east.describe_db_instances(DBInstanceIdentifier="contract")
+    account.advance(700)
+    east.reboot_db_instance(DBInstanceIdentifier="contract")
+    account.advance(100)
+    west.promote_read_replica(DBInstanceIdentifier="contract-2", BackupRetentionPeriod=7)
+    account.advance(300)
+    west.delete_db_instance(DBInstanceIdentifier="contract-2", SkipFinalSnapshot=True)
+    west.stop_db_instance_automated_backups_replication(SourceDBInstanceArn=arn)
+    backup = backups["DBInstanceAutomatedBackups"][0]["DBInstanceAutomatedBackupsArn"]
+    west.delete_db_instance_automated_backup(DBInstanceAutomatedBackupsArn=backup)
+    account.advance(100)
+    east.delete_db_instance(DBInstanceIdentifier="contract", FinalDBSnapshotIdentifier="last")
+    account.advance(600)
+    east.describe_db_snapshots(DBSnapshotIdentifier="last")
+    east.delete_db_snapshot(DBSnapshotIdentifier="last")
+    refused("DBInstanceNotFound", east.describe_db_instances, DBInstanceIdentifier="contract")
+    east.delete_db_parameter_group(DBParameterGroupName="contract")
+    for rds in (east, west):
+        rds.delete_db_subnet_group(DBSubnetGroupName="contract")
+
+
+def drive(account):
+    network = account.get("network")
+    iam, role, policy = drive_identity(account)
+    clients = {region: drive_keys(account, region) for region in (EAST, WEST)}
+    keys = {region: key for region, (_, key) in clients.items()}
+    ec2, peering, group = drive_network(account, network)
+    drive_rest(account, network, keys[EAST])
+    drive_databases(account, network, keys, role)
+    ec2.delete_security_group(GroupId=group)
+    ec2.delete_vpc_peering_connection(VpcPeeringConnectionId=peering)
+    iam.detach_role_policy(RoleName="monitor", PolicyArn=policy)
+    iam.delete_role(RoleName="monitor")
+    for region, (kms, key) in clients.items():
+        kms.delete_alias(AliasName="alias/contract")
+        kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+        kms.cancel_key_deletion(KeyId=key)
+        kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+    left = [one for one in account.get("leftovers") if "log-group" not in one]
+    if left:
+        problems.append(f"left behind: {left}")
+
+
+def main():
+    sandbox = subprocess.Popen([sys.argv[1], "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True)
+    try:
+        url = re.search(r"http://\S+?(?=,| )", sandbox.stdout.readline()).group().rstrip(",")
+        account = Account(url)
+        operations = account.get("operations")
+        check_operations(operations)
+        drive(account)
+        every = {(NAMES.get(service, service), name) for service, table in operations.items() for name in table}
+        for service, name in sorted(every - called):
+            problems.append(f"{service}:{name} was not driven")
+        count = sum(len(table) for table in operations.values())
+    finally:
+        sandbox.kill()
+        sandbox.wait()
+    for problem in sorted(set(problems)):
+        print(f"  {problem}")
+    print(f"{count} operations, {len(set(problems))} contradictions to AWS's models")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
