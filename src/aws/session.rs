@@ -14,6 +14,7 @@ use aws_smithy_runtime_api::{
     http::Headers,
 };
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_types::request_id::RequestId;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -63,6 +64,8 @@ pub struct Session {
     pub cancel: CancellationToken,
     deadline: Option<SystemTime>,
     jitter: Arc<AtomicU64>,
+    /// The component that calls are made for, in the log.
+    component: Arc<str>,
 }
 
 impl Session {
@@ -71,13 +74,20 @@ impl Session {
         // Only two runs that are throttled together need to differ, so any seed will do.
         let seed = clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let seed = u64::from(seed.subsec_nanos()) ^ u64::from(std::process::id());
-        Self { clock, cancel, deadline, jitter: Arc::new(AtomicU64::new(seed | 1)) }
+        let jitter = Arc::new(AtomicU64::new(seed | 1));
+        Self { clock, cancel, deadline, jitter, component: "".into() }
     }
 
     /// The same session with another way of being stopped.
     #[must_use]
     pub fn with_cancel(&self, cancel: CancellationToken) -> Self {
         Self { cancel, ..self.clone() }
+    }
+
+    /// The same session with the component named in the log that its calls are made for.
+    #[must_use]
+    pub fn for_component(&self, address: &str) -> Self {
+        Self { component: address.into(), ..self.clone() }
     }
 
     /// Why nothing more may be started, if so.
@@ -98,6 +108,7 @@ impl Session {
     /// The last error, classified.
     pub async fn call<T, E, F>(&self, api: Api, attempt: impl Fn() -> F) -> Result<T, ApiError>
     where
+        T: RequestId,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + fmt::Debug,
     {
@@ -111,6 +122,7 @@ impl Session {
     /// The last error, classified; [`ErrorClass::Transient`] says that AWS may have acted.
     pub async fn call_once<T, E, F>(&self, api: Api, attempt: impl Fn() -> F) -> Result<T, ApiError>
     where
+        T: RequestId,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + fmt::Debug,
     {
@@ -127,6 +139,7 @@ impl Session {
         attempt: impl Fn() -> F,
     ) -> Result<Option<T>, ApiError>
     where
+        T: RequestId,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + fmt::Debug,
     {
@@ -143,6 +156,7 @@ impl Session {
     /// Any other error than that it does not exist.
     pub async fn remove<T, E, F>(&self, api: Api, attempt: impl Fn() -> F) -> Result<(), ApiError>
     where
+        T: RequestId,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + fmt::Debug,
     {
@@ -156,6 +170,7 @@ impl Session {
         attempt: impl Fn() -> F,
     ) -> Result<T, ApiError>
     where
+        T: RequestId,
         F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
         E: ProvideErrorMetadata + fmt::Debug,
     {
@@ -170,13 +185,19 @@ impl Session {
             };
             let error = match result {
                 Ok(output) => {
-                    tracing::debug!(target: "trading::aws", region = &*api.region, call = %api, "called");
+                    tracing::debug!(
+                        target: "trading::aws",
+                        component = &*self.component,
+                        region = &*api.region, call = %api, request_id = output.request_id(),
+                        "called"
+                    );
                     return Ok(output);
                 }
                 Err(error) => describe(&api, &error),
             };
             tracing::debug!(
                 target: "trading::aws",
+                component = &*self.component,
                 region = &*api.region, call = %api, class = ?error.class,
                 code = error.code.as_deref(), request_id = error.request_id.as_deref(),
                 "failed: {}", error.message

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    names::{Name, log_group},
+    names::{Name, final_snapshot, log_group},
     parameters::{FAMILY, merged, static_names},
     policies,
     spec::{Site, Spec},
@@ -354,10 +354,9 @@ impl Plan<'_> {
             monitoring_role: Text::Ref(IamRole::address(MONITORING), ARN),
             performance_insights: database.performance_insights,
             deletion_protection: spec.deletion.protection,
-            final_snapshot: spec
-                .deletion
-                .final_snapshot
-                .then(|| Name::FinalSnapshot.of(&spec.suffix)),
+            final_snapshot: spec.deletion.final_snapshot.then(|| {
+                final_snapshot(&spec.suffix, self.scope.cluster_id.as_deref().unwrap_or("0"))
+            }),
             ca_certificate: database.ca_certificate_identifier.clone(),
             apply_immediately: database.apply_immediately,
         };

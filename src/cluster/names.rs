@@ -68,8 +68,6 @@ pub enum Name {
     MonitoringRole,
     /// The master password. 512.
     MasterSecret,
-    /// The final snapshot of the writer, if asked for. 255.
-    FinalSnapshot,
 }
 
 impl Name {
@@ -85,10 +83,15 @@ impl Name {
             Self::Peering => "trading-db-peering",
             Self::MonitoringRole => "trading-db-monitoring-role",
             Self::MasterSecret => "trading-db-master",
-            Self::FinalSnapshot => "trading-db-final",
         };
         format!("{stem}-{suffix}")
     }
+}
+
+/// The final snapshot of a writer, if asked for; 255 characters are allowed. The cluster's id is in it: a
+/// snapshot outlives its cluster, and the next one of the same suffix may leave one too.
+pub fn final_snapshot(suffix: &Suffix, cluster_id: &str) -> String {
+    format!("trading-db-final-{cluster_id}-{suffix}")
 }
 
 /// The log group that RDS writes a kind of log of an instance to.

@@ -159,13 +159,19 @@ fn is_stop(failure: &Failure) -> bool {
     }
 }
 
+/// The same environment, whose calls are logged with the component that they are made for.
+fn for_change(env: &Env, change: &Change) -> Env {
+    env.with_session(env.session.for_component(change.address.as_str()))
+}
+
 async fn alter(env: &Env, change: &Change) -> (Address, Doing, Result<(), Failure>) {
     let doing = match change.verb {
         Verb::Create | Verb::Replace(_) => Doing::Create,
         _ => Doing::Update,
     };
     tracing::info!(target: "trading::executor", component = change.address.as_str(), "{doing}");
-    (change.address.clone(), doing, altered(env, change).await)
+    let env = for_change(env, change);
+    (change.address.clone(), doing, altered(&env, change).await)
 }
 
 async fn altered(env: &Env, change: &Change) -> Result<(), Failure> {
@@ -238,7 +244,7 @@ async fn create(env: &Env, component: &Component) -> Result<(), Failure> {
 async fn remove(env: &Env, change: &Change) -> (Address, Doing, Result<(), Failure>) {
     tracing::info!(target: "trading::executor", component = change.address.as_str(), "deleting");
     let result = match (&change.found, kind_named(change.address.kind())) {
-        (Some(found), Some(kind)) => kind.delete(env, found).await,
+        (Some(found), Some(kind)) => kind.delete(&for_change(env, change), found).await,
         _ => Ok(()),
     };
     if result.is_ok() {

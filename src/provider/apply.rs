@@ -12,7 +12,7 @@ use super::{
 use crate::{
     cluster::{
         Changes, Spec, Verb,
-        names::{Name, parameter_path},
+        names::{final_snapshot, parameter_path},
     },
     components::{Env, Owner, kms_key::KmsKey},
     executor::{self, Claim, Lease},
@@ -30,7 +30,7 @@ pub(super) async fn apply(
     context: &Context,
     input: ApplyInput,
 ) -> Outcome {
-    configured.memory().looked = None;
+    configured.memory().looked.clear();
     let doing = match (&input.prior, &input.planned) {
         (_, None) => Doing::Destroy,
         (None, Some(_)) => Doing::Create,
@@ -261,7 +261,8 @@ impl Run<'_> {
                 }
             };
             if opened.inventory.all().all(|one| one.owner != Owner::Ours) {
-                return self.gone(found).await;
+                let id = opened.env.scope.cluster_id.clone();
+                return self.gone(found, id).await;
             }
             // The second look leaves no stone unturned.
             self.env.be_thorough();
@@ -286,7 +287,7 @@ impl Run<'_> {
         outcome
     }
 
-    async fn gone(&self, mut found: Diagnostics) -> Outcome {
+    async fn gone(&self, mut found: Diagnostics, kept_id: Option<String>) -> Outcome {
         let (region, path) = (&self.spec.dr.region, parameter_path(&self.spec.suffix));
         if let Err(error) = Claim::give_back(&self.env, region, &path).await {
             found.extend(explain::trouble(&error.into(), "giving back the environment suffix"));
@@ -297,7 +298,8 @@ impl Run<'_> {
             self.spec.primary.region, self.spec.dr.region
         )];
         if self.spec.deletion.final_snapshot {
-            let name = Name::FinalSnapshot.of(&self.spec.suffix);
+            let id = kept_id.unwrap_or_default();
+            let name = final_snapshot(&self.spec.suffix, &id);
             left.push(format!(
                 "the snapshot {name}, which was asked for: to restore from it, cancel the deletion of its \
                  {} within these 7 days",

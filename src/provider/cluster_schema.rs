@@ -95,7 +95,7 @@ pub(super) fn cluster() -> Schema {
                     flag(
                         "final_snapshot",
                         false,
-                        "Whether the writer leaves the snapshot `trading-db-final-{suffix}` when it is \
+                        "Whether the writer leaves the snapshot `trading-db-final-{cluster id}-{suffix}` when it is \
                          destroyed. Its key is then needed for as long as the snapshot is.",
                     ),
                 ],

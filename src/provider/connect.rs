@@ -37,8 +37,8 @@ pub(super) struct Configured {
 /// What an operation leaves for a later one of the same process.
 #[derive(Default)]
 pub(super) struct Memory {
-    /// The last look, which a plan takes over from the read before it.
-    pub(super) looked: Option<Opened>,
+    /// The last look at each cluster, by its suffix, which a plan takes over from the read before it.
+    pub(super) looked: BTreeMap<String, Opened>,
     /// Suffixes that Terraform has in its state: creating them again means to replace them.
     pub(super) in_state: BTreeSet<String>,
 }

@@ -9,7 +9,8 @@ use super::{
     state::{Kept, planned, undecided},
 };
 use crate::{
-    cluster::{Mistake, Spec, Verb, preflight::preflight},
+    cluster::{Changes, Mistake, Spec, Verb, preflight::preflight},
+    components::{Difference, Effect, db_instance::DbInstance},
     plugin::{Context, Diagnostics, OnChange, Path, PlanInput, Planned, Schema, Step, Value},
 };
 
@@ -113,19 +114,7 @@ fn decided(
         return Planned { state, private, diagnostics: found, requires_replace: Vec::new() };
     }
     found.extend(warnings(opened));
-    for change in changes.iter() {
-        if let Verb::Replace(differing) = &change.verb {
-            let names: Vec<_> = differing.iter().map(|one| one.field).collect();
-            found.warning(
-                format!("{} is made anew", change.address),
-                format!(
-                    "AWS cannot change {} of it. Nothing that the instances hold is lost; what it protects is \
-                     without it for a while.",
-                    names.join(", ")
-                ),
-            );
-        }
-    }
+    found.extend(consequences(opened, &changes));
     let kept = Kept {
         cluster_id: opened.env.scope.cluster_id.clone(),
         roles: Some(format!("{:?}", opened.roles)),
@@ -139,6 +128,43 @@ fn decided(
     }
 }
 
+/// What a plan interrupts, and what it leaves unprotected for a while.
+fn consequences(opened: &Opened, changes: &Changes) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    for change in changes.iter() {
+        let named = |effect: Effect, all: &[Difference]| -> Vec<String> {
+            let fits = all.iter().filter(|one| one.effect == effect);
+            fits.map(|one| one.field.replace('_', " ")).collect()
+        };
+        match &change.verb {
+            Verb::Replace(all) => found.warning(
+                format!("{} is made anew", change.address),
+                format!(
+                    "AWS cannot change its {}. Nothing that the instances hold is lost; what it protects is \
+                     without it for a while.",
+                    named(Effect::Replace, all).join(", ")
+                ),
+            ),
+            Verb::Update(all) if change.address.kind() == DbInstance::KIND => {
+                let restarts = named(Effect::Reboot, all);
+                if !restarts.is_empty() && opened.spec.database.apply_immediately {
+                    found.warning(
+                        format!("{} restarts for this", change.address),
+                        format!(
+                            "Because of: {}. With a standby in another zone this interrupts it for a minute \
+                             or two. To leave it to the maintenance window, set \
+                             database.apply_immediately to false.",
+                            restarts.join(", ")
+                        ),
+                    );
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// Looks at the cluster, or takes over what the read before looked at; asks AWS what it would refuse.
 async fn look(
     configured: &Configured,
@@ -148,7 +174,8 @@ async fn look(
     asks_first: bool,
 ) -> Result<Opened, Trouble> {
     let env = environment(configured, context, spec, spec.timeouts.read).await?;
-    let looked = configured.memory().looked.take().and_then(|looked| looked.with_spec(spec));
+    let looked = configured.memory().looked.remove(spec.suffix.as_str());
+    let looked = looked.and_then(|looked| looked.with_spec(spec));
     let opened = match looked.filter(|_| input.prior.is_some()) {
         Some(opened) => opened,
         None => {

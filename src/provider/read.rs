@@ -68,7 +68,7 @@ pub(super) async fn read(
     let new = observed(&state, &opened);
     let kept = Kept { cluster_id: opened.env.scope.cluster_id.clone(), ..kept };
     let diagnostics = warnings(&opened);
-    configured.memory().looked = Some(opened);
+    configured.memory().looked.insert(spec.suffix.to_string(), opened);
     Outcome { state: Some(new), private: kept.to_private(), diagnostics }
 }
 

@@ -6,3 +6,4 @@ mod lifecycle;
 mod looking;
 mod refusals;
 mod running;
+mod summaries;
