@@ -59,7 +59,9 @@ impl Blueprint {
         for site in Site::ALL {
             plan.instance(site);
         }
-        plan.backups();
+        if spec.backup.cross_region {
+            plan.backups();
+        }
         Self(plan.all)
     }
 

@@ -6,6 +6,7 @@
 pub mod blueprint;
 pub mod changes;
 pub mod inventory;
+mod mistake;
 pub mod names;
 pub mod parameters;
 mod policies;
@@ -17,6 +18,7 @@ pub mod surroundings;
 pub use blueprint::Blueprint;
 pub use changes::{Change, Changes, Verb};
 pub use inventory::Inventory;
+pub use mistake::Mistake;
 pub use roles::{Role, Roles};
-pub use spec::{Mistake, Site, Spec};
+pub use spec::{Site, Spec};
 pub use surroundings::{DiscoveryError, Surroundings};

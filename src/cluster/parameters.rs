@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::spec::Mistake;
+use super::mistake::Mistake;
 
 /// The family of parameters of PostgreSQL 15.
 pub const FAMILY: &str = "postgres15";
@@ -53,11 +53,6 @@ pub const CHOICES: &[Choice] = &[
         "ms: a frozen writer shows after 20 s, early enough for the detection budget",
     ),
     ("wal_sender_timeout", "20000", "the same, seen from the writer"),
-    (
-        "recovery_min_apply_delay",
-        "0",
-        "a standby that waits on purpose cannot lose less than a minute",
-    ),
     (
         "track_commit_timestamp",
         "1",
@@ -126,6 +121,9 @@ const FIXED: &[Choice] = &[
     ),
 ];
 
+/// The value of an override that leaves a parameter of ours to RDS.
+pub const DEFAULT: &str = "default";
+
 /// The names of the parameters that need a restart.
 pub fn static_names() -> BTreeSet<String> {
     STATICS.iter().map(|name| (*name).to_owned()).collect()
@@ -139,14 +137,23 @@ pub fn merged(overrides: &BTreeMap<String, String>, storage_gib: u32) -> BTreeMa
     // storage may be lost to it, then the replica has to be rebuilt and the writer lives.
     let cap = u64::from(storage_gib) * 1024 / 2;
     all.insert("max_slot_wal_keep_size".into(), cap.to_string());
-    all.extend(overrides.clone());
+    for (name, value) in overrides {
+        if value == DEFAULT {
+            all.remove(name);
+        } else {
+            all.insert(name.clone(), value.clone());
+        }
+    }
     all
 }
 
 /// What is wrong with overrides, as far as that can be said without AWS.
 pub fn mistakes(overrides: &BTreeMap<String, String>) -> Vec<Mistake> {
     let fixed = FIXED.iter().filter_map(|(name, only, why)| {
-        let value = overrides.get(*name).filter(|value| value != only)?;
+        // What RDS has by itself is that value, but for TLS on older versions.
+        let is_fine =
+            |value: &&String| *value == only || (*value == DEFAULT && *name != "rds.force_ssl");
+        let value = overrides.get(*name).filter(|value| !is_fine(value))?;
         Some(Mistake::new(
             &format!("database.parameters[{name}]"),
             format!("{name} cannot be {value}"),
@@ -244,6 +251,8 @@ mod tests {
                 assert_eq!(value, only);
             }
         }
+        let left = merged(&BTreeMap::from([("wal_compression".into(), DEFAULT.into())]), 100);
+        assert!(!left.contains_key("wal_compression") && left.contains_key("wal_keep_size"));
         assert!(mistakes(&BTreeMap::from([("rds.force_ssl".into(), "0".into())])).len() == 1);
     }
 }

@@ -4,8 +4,13 @@ use std::collections::BTreeSet;
 
 use aws_sdk_ec2::types::VpcAttributeName;
 
-use super::spec::{InstanceClass, Mistake, Site, Spec};
-use super::surroundings::Surroundings;
+use super::{
+    mistake::Mistake,
+    parameters::merged,
+    spec::{InstanceClass, Site, Spec},
+    surroundings::Surroundings,
+};
+
 use crate::{
     aws::ApiError,
     components::{
@@ -32,10 +37,7 @@ pub async fn preflight(
         async { futures::try_join!(groups(env, spec, primary), groups(env, spec, dr)) },
         offers(env, spec),
         async {
-            if spec.database.parameters.is_empty() || !known("database.parameters") {
-                return Ok(Vec::new());
-            }
-            parameters(env, spec).await
+            if known("database.parameters") { parameters(env, spec).await } else { Ok(Vec::new()) }
         },
         peering(env, spec, surroundings),
     );
@@ -237,7 +239,7 @@ async fn on_sale(
     )))
 }
 
-/// What RDS itself says about the parameters that the user overrides.
+/// What RDS itself says about the parameters: the user's, and ours that nobody overrides.
 async fn parameters(env: &Env, spec: &Spec) -> Result<Vec<Mistake>, ApiError> {
     let regional = env.region(&spec.primary.region);
     let mut known = Vec::new();
@@ -259,19 +261,21 @@ async fn parameters(env: &Env, spec: &Spec) -> Result<Vec<Mistake>, ApiError> {
         }
     }
     let mut found = Vec::new();
-    for (name, value) in &spec.database.parameters {
+    let storage = spec.database.allocated_storage;
+    for (name, value) in &merged(&spec.database.parameters, storage) {
         let argument = format!("database.parameters[{name}]");
         let Some(one) = known.iter().find(|one| one.parameter_name() == Some(name)) else {
             found.push(Mistake::new(
                 &argument,
                 format!("There is no parameter {name} in {}", super::parameters::FAMILY),
-                "Check its spelling; `aws rds describe-engine-default-parameters \
+                "Check its spelling or, if the cluster sets it by itself, set it to \"default\"; `aws rds describe-engine-default-parameters \
                  --db-parameter-group-family postgres15` lists all of them.",
             ));
             continue;
         };
         if one.is_modifiable() == Some(false) {
-            let text = "It is RDS's own; leave it out.";
+            let text =
+                "It is RDS's own: leave it out or, if the cluster sets it, set it to \"default\".";
             found.push(Mistake::new(&argument, format!("RDS lets nobody set {name}"), text));
         } else if let Some(allowed) = one.allowed_values().filter(|one| !allows(one, value)) {
             found.push(Mistake::new(

@@ -7,26 +7,8 @@ use std::{
 
 use ipnet::Ipv4Net;
 
-use super::names::Suffix;
+use super::{mistake::Mistake, names::Suffix};
 use crate::components::Tags;
-
-/// A mistake in the arguments.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistake {
-    /// The argument, as in `database.iops`.
-    pub argument: String,
-    /// What is wrong, in one line.
-    pub summary: String,
-    /// What is known about it and what to do.
-    pub detail: String,
-}
-
-impl Mistake {
-    /// A mistake in an argument.
-    pub fn new(argument: &str, summary: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { argument: argument.to_owned(), summary: summary.into(), detail: detail.into() }
-    }
-}
 
 /// Where something was born; fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -181,6 +163,8 @@ pub struct BackupSpec {
     pub retention_days: u32,
     /// When the primary site's instance is backed up.
     pub window: Window,
+    /// Whether its automated backups are sent to the DR region.
+    pub cross_region: bool,
 }
 
 impl BackupSpec {

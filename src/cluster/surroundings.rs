@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sdk_ec2::types::{Filter, RouteTable, Subnet};
 use ipnet::Ipv4Net;
 
-use super::spec::{Mistake, Site, SiteSpec, Spec};
+use super::{
+    mistake::Mistake,
+    spec::{Site, SiteSpec, Spec},
+};
 use crate::{
     aws::{ApiError, Regional},
     components::{Env, route::tables_of},

@@ -4,7 +4,7 @@ use aws_sdk_rds::types::DbInstanceAutomatedBackup as Described;
 
 use super::{
     ARN, Address, Effect, Env, Failure, Field, Observation, Outputs, Owner, Primitive, Readiness,
-    STATUS, Text, Wanted,
+    STATUS, SUFFIX_TAG, Text, Wanted,
     db_instance_calls::{describe as describe_instance, ready_source},
     db_subnet_group::{rds_tags, rds_tags_of, retag_rds},
 };
@@ -95,7 +95,8 @@ impl Primitive for DbBackup {
                     _ => Readiness::Ready,
                 };
                 let days = one.backup_retention_period().unwrap_or_default();
-                let seen = Observation::new(address, region, arn)
+                let is_untagged = !tags.contains_key(SUFFIX_TAG);
+                let mut seen = Observation::new(address, region, arn)
                     .with("source", one.db_instance_arn().unwrap_or_default())
                     .with("key", one.kms_key_id().unwrap_or_default())
                     .with("retention_days", days.to_string())
@@ -104,6 +105,10 @@ impl Primitive for DbBackup {
                     .output(SOURCE_ARN, one.db_instance_arn().unwrap_or_default())
                     .readiness(readiness)
                     .tagged(tags, &env.scope);
+                // They are of our instance: without tags, ours as well.
+                if is_untagged {
+                    seen.owner = Owner::Ours;
+                }
                 if !is_retained || seen.owner == Owner::Ours {
                     found.push(seen);
                 }

@@ -188,7 +188,6 @@ impl Primitive for DbInstance {
             Field::new("ca_certificate", &*self.ca_certificate)
                 .from("database.ca_certificate_identifier")
                 .effect(Effect::Reboot),
-            Field::new("extended_support", "off").effect(NEVER_MOVED),
         ]);
         match &self.origin {
             Origin::Replica { source } => {
@@ -198,6 +197,8 @@ impl Primitive for DbInstance {
                 Field::new("db_name", &**db_name).from("database.db_name").effect(NEVER_MOVED),
                 Field::new("username", &**username).from("database.username").effect(NEVER_MOVED),
                 Field::new("master_secret", secret.clone()),
+                // A replica takes it over from its source: AWS has no way to say it for one.
+                Field::new("extended_support", "off").effect(NEVER_MOVED),
             ]),
         }
         all
@@ -264,7 +265,7 @@ pub(super) fn readiness(status: &str) -> Readiness {
 }
 
 /// The I/O operations that gp3 storage of a size has without paying for more (RDS guide, PostgreSQL).
-fn baseline(gib: i32) -> i32 {
+pub(super) fn baseline(gib: i32) -> i32 {
     if gib < 400 { 3000 } else { 12_000 }
 }
 
@@ -367,9 +368,11 @@ fn live(instance: &Described, pending: &mut Vec<String>) -> BTreeMap<&'static st
             number(instance.allocated_storage()).unwrap_or_default(),
             number(later.and_then(|one| one.allocated_storage())),
         ),
+        // A limit at what is allocated is AWS's way of saying that nothing grows by itself.
         (
             "max_storage_gib",
-            number(instance.max_allocated_storage()).unwrap_or_else(|| "off".into()),
+            number(instance.max_allocated_storage().filter(|most| Some(*most) > gib))
+                .unwrap_or_else(|| "off".into()),
         ),
         over(
             "storage_type",

@@ -11,7 +11,7 @@ use super::{
     ARN, ENDPOINT, Effect, Env, Failure, Observation, Outputs, Primitive as _, Readiness,
     SECRET_TAG, STATUS, Wanted,
     db_instance::{
-        DbInstance, FINAL_SNAPSHOT, LOGS, NOT_EXTENDED, Origin, group_of, look, readiness,
+        DbInstance, FINAL_SNAPSHOT, LOGS, NOT_EXTENDED, Origin, baseline, group_of, look, readiness,
     },
     db_subnet_group::{rds_tags, retag_rds},
     secret::master_password,
@@ -334,10 +334,16 @@ async fn modification(
         call = match *name {
             "class" => call.db_instance_class(&settings.class),
             "engine_version" => call.engine_version(&settings.engine_version),
-            // AWS wants size and operations together where operations are provisioned.
-            "storage_gib" | "iops" => call
+            // AWS wants size and operations together where operations are provisioned, and takes no call
+            // that leaves them out for the baseline.
+            "storage_gib" => call
                 .allocated_storage(small(settings.allocated_storage))
                 .set_iops(settings.iops.map(small)),
+            "iops" => {
+                let gib = small(settings.allocated_storage);
+                let iops = settings.iops.map_or_else(|| baseline(gib), small);
+                call.allocated_storage(gib).iops(iops)
+            }
             "max_storage_gib" => {
                 // Set to the allocated size, RDS stops growing it.
                 let most = settings.max_allocated_storage.unwrap_or(settings.allocated_storage);

@@ -80,6 +80,12 @@ pub(super) fn cluster() -> Schema {
                          4 hours. The replica's window begins 4 hours later.",
                     )
                     .validate(checks::window),
+                    flag(
+                        "cross_region",
+                        true,
+                        "Whether the primary's automated backups are sent to the DR region. Without, nothing \
+                         can be restored to a point in time there until the replica is promoted.",
+                    ),
                 ],
                 "Automated backups. Those of the primary are sent to the DR region too: AWS restores to a \
                  point in time from them, not from a replica.",
@@ -261,8 +267,8 @@ fn database() -> Vec<Attribute> {
         Attribute::optional(
             "parameters",
             Type::string_map(),
-            "PostgreSQL parameters over ours, for both sites; RDS's formulas are possible. Those that need \
-             a restart get one, in the order that keeps replication alive.",
+            "PostgreSQL parameters over ours, for both sites; RDS's formulas are possible, and `default` \
+             leaves one of ours to RDS. Those that need a restart get one, in the order that keeps replication alive.",
         )
         .on_change(OnChange::Reboot),
         flag("performance_insights", true, "Whether Performance Insights is on, with our key."),

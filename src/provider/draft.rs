@@ -85,7 +85,8 @@ impl Reader<'_> {
 }
 
 /// Arguments that decide which components there are.
-const DECIDING: [&str; 13] = [
+const DECIDING: [&str; 14] = [
+    "backup.cross_region",
     "peering_connection_id",
     "primary.vpc_id",
     "primary.region",
@@ -123,6 +124,7 @@ impl Draft {
         let backup = BackupSpec {
             retention_days: reader.number("backup.retention_days", 7),
             window: window.unwrap_or_default(),
+            cross_region: config.get("backup").get("cross_region").as_bool().unwrap_or(true),
         };
         let deletion = DeletionSpec {
             protection: reader.flag("deletion.protection"),

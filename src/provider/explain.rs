@@ -4,8 +4,8 @@ use super::{draft::diagnose, flow::Trouble};
 use crate::{
     aws::{ApiError, ErrorClass},
     cluster::{Change, Changes, Verb},
-    components::{Failure, Owner},
-    executor::{ClaimError, LeaseError, Report},
+    components::{Failure, Owner, db_backup::DbBackup},
+    executor::{self, ClaimError, LeaseError, Report},
     plugin::{Diagnostics, Path},
 };
 
@@ -183,7 +183,14 @@ pub(super) fn report(report: &Report, doing: Doing, stopped: Option<&'static str
     }
     for one in &report.failed {
         let what = format!("{} {} failed", one.doing, one.address);
-        let detail = format!("{}\n\n{progress}\n\n{}", failure(&one.failure), doing.next_step());
+        let mut why = failure(&one.failure);
+        if one.address.kind() == DbBackup::KIND && one.doing == executor::Doing::Create {
+            why.push_str(
+                " Should AWS not replicate backups beside a replica, `backup = { cross_region = false }` \
+                 goes without them.",
+            );
+        }
+        let detail = format!("{why}\n\n{progress}\n\n{}", doing.next_step());
         found.error(capital(&what), detail);
     }
     if report.failed.is_empty() {

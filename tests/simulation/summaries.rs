@@ -77,7 +77,7 @@ prop_compose! {
             dr: site("us-west-2", &blocks),
             peering_connection_id: None,
             database,
-            backup: BackupSpec { retention_days: days, window: Window::default() },
+            backup: BackupSpec { retention_days: days, window: Window::default(), cross_region: true },
             deletion: DeletionSpec { protection, final_snapshot: false },
             tags,
             timeouts: Timeouts { create: hour, read: hour, update: hour, delete: hour },
