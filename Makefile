@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: help demo test contract bench
+.PHONY: help demo test crash contract bench
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -13,6 +13,9 @@ demo: ## The provider at work against a simulated AWS: plan, apply, change, dest
 
 test: ## Every test
 	$(CARGO) test --workspace --locked
+
+crash: ## Every call of a create denied, hanging, or without its answer (make test tries a sample)
+	CRASH_POINTS=all $(CARGO) test --locked --test main -- --nocapture simulation::crash simulation::faults
 
 contract: ## The sandbox against AWS's own service models (needs boto3)
 	$(CARGO) build --locked --package aws-sandbox

@@ -53,7 +53,10 @@ impl Scope {
     /// Judges by tags.
     pub fn owner(&self, tags: &Tags) -> Owner {
         match (tags.get(SUFFIX_TAG), tags.get(CLUSTER_TAG), &self.cluster_id) {
-            (None, ..) => Owner::Foreign(format!("it does not carry the tag {SUFFIX_TAG}")),
+            (None, ..) => Owner::Foreign(format!(
+                "it does not carry the tag {SUFFIX_TAG} = {} (if somebody took it away, put it back)",
+                self.suffix
+            )),
             (Some(suffix), ..) if *suffix != self.suffix => {
                 Owner::Foreign(format!("its tag {SUFFIX_TAG} says {suffix}"))
             }

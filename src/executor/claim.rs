@@ -12,6 +12,12 @@ use crate::{
 /// What SSM's advanced parameters hold at most.
 const LONGEST: usize = 8192;
 
+fn new_id() -> Result<String, ClaimError> {
+    let mut bytes = [0u8; 8];
+    getrandom::fill(&mut bytes).map_err(|error| ClaimError::NoRandomness(error.to_string()))?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// A claim, as it stands in the DR region.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -55,17 +61,24 @@ impl Claim {
         }))
     }
 
-    /// Takes the suffix for a new cluster, or finds who has it. Under the lease only.
+    /// Takes the suffix for a new cluster, or finds who has it. Under the lease only. A cluster whose record
+    /// is lost keeps the id that Terraform's state remembers.
     ///
     /// # Errors
     /// A call failed.
-    pub async fn take(env: &Env, region: &str, path: &str) -> Result<Self, ClaimError> {
+    pub async fn take(
+        env: &Env,
+        region: &str,
+        path: &str,
+        known: Option<String>,
+    ) -> Result<Self, ClaimError> {
         if let Some(claim) = Self::find(env, region, path).await? {
             return Ok(claim);
         }
-        let mut bytes = [0u8; 8];
-        getrandom::fill(&mut bytes).map_err(|error| ClaimError::NoRandomness(error.to_string()))?;
-        let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = match known {
+            Some(id) => id,
+            None => new_id()?,
+        };
         let value = json!({"cluster_id": id, "schema_version": 0}).to_string();
         let made =
             make(&env.for_cluster(Some(id)), region, &format!("{path}/cluster"), &value).await;

@@ -14,7 +14,7 @@ use crate::{
         Changes, Spec, Verb,
         names::{final_snapshot, parameter_path},
     },
-    components::{Env, Owner, kms_key::KmsKey},
+    components::{Env, Observation, Owner, SUFFIX_TAG, db_instance::DbInstance, kms_key::KmsKey},
     executor::{self, Claim, Lease},
     plugin::{ApplyInput, CancellationToken, Context, Diagnostics, Outcome, Schema, Value},
 };
@@ -108,7 +108,8 @@ impl Run<'_> {
     async fn converge(mut self) -> Outcome {
         let kept = Kept::parse(&self.input.private);
         let (region, path) = (self.spec.dr.region.clone(), parameter_path(&self.spec.suffix));
-        let claim = match Claim::take(&self.env, &region, &path).await {
+        let claim = Claim::take(&self.env, &region, &path, kept.cluster_id.clone()).await;
+        let claim = match claim {
             Ok(claim) => claim,
             Err(error) => return self.untouched(explain::claim(&error)),
         };
@@ -260,6 +261,18 @@ impl Run<'_> {
                     return self.untouched(found);
                 }
             };
+            if let Some(database) = foreign_database(&opened) {
+                found.error(
+                    format!("{} is not known as this cluster's", database.address),
+                    format!(
+                        "It has the name of the cluster's instance, but {}. It would stay, while the key of \
+                         its storage goes: nothing was removed. If it is this cluster's, put the tag \
+                         {SUFFIX_TAG} = {} back; if not, rename it.",
+                        owner_of(database), self.spec.suffix
+                    ),
+                );
+                return self.untouched(found);
+            }
             if opened.inventory.all().all(|one| one.owner != Owner::Ours) {
                 let id = opened.env.scope.cluster_id.clone();
                 return self.gone(found, id).await;
@@ -319,6 +332,19 @@ impl Run<'_> {
             ),
         );
         Outcome { state: None, private: Vec::new(), diagnostics: found }
+    }
+}
+
+/// An instance under the cluster's name that does not count as the cluster's.
+fn foreign_database(opened: &Opened) -> Option<&Observation> {
+    let mut all = opened.inventory.all();
+    all.find(|one| one.address.kind() == DbInstance::KIND && one.owner != Owner::Ours)
+}
+
+fn owner_of(found: &Observation) -> &str {
+    match &found.owner {
+        Owner::Foreign(why) => why,
+        Owner::Ours => "it is this cluster's",
     }
 }
 

@@ -20,7 +20,7 @@ use crate::support::{
 /// A world as it was when the provider died, and the call that it died after.
 type Death = (String, World);
 
-fn changes_something(call: &CallRecord) -> bool {
+pub fn changes_something(call: &CallRecord) -> bool {
     let reads = ["Describe", "Get", "List"].iter().any(|verb| call.operation.starts_with(verb));
     // Heartbeats all look alike.
     let beats = call.parameters["Name"].as_str().is_some_and(|name| name.contains("/lease/"));
@@ -50,7 +50,7 @@ async fn watched(sandbox: Sandbox) -> (User, Deaths) {
 }
 
 /// How many things there are of each kind: the same however often the making was interrupted.
-fn census(sandbox: &Sandbox) -> BTreeMap<String, usize> {
+pub fn census(sandbox: &Sandbox) -> BTreeMap<String, usize> {
     let inventory = sandbox.with(|world| world.inventory());
     let mut all = BTreeMap::new();
     for (region, kinds) in inventory.as_object().unwrap() {

@@ -2,8 +2,10 @@
 
 mod crash;
 mod drift;
+mod faults;
 mod lifecycle;
 mod looking;
+mod ownership;
 mod refusals;
 mod running;
 mod summaries;

@@ -1,0 +1,161 @@
+//! Whose a thing is: what is not ours is never touched, and what is ours is found whatever happened.
+
+use serde_json::json;
+
+use crate::support::{
+    aws::{connect, simulate},
+    user::{State, User, configuration, errors, lines},
+};
+
+/// Kinds that carry tags, but for those that are ours by their name alone: RDS makes log groups anew, and
+/// replicated backups follow our instance.
+const TAGGED: [&str; 8] = [
+    "kms-key",
+    "vpc-peering-connection",
+    "security-group",
+    "db-subnet-group",
+    "db-parameter-group",
+    "role",
+    "secret",
+    "db-instance",
+];
+
+#[test]
+fn whatever_carries_somebody_elses_tags_is_refused_by_name() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        user.must_apply(&config).await;
+        let inventory = user.sandbox.with(|world| world.inventory());
+        for (region, kinds) in inventory.as_object().unwrap() {
+            for (kind, records) in kinds
+                .as_object()
+                .unwrap()
+                .iter()
+                .filter(|(kind, _)| TAGGED.contains(&kind.as_str()))
+            {
+                for id in records.as_object().unwrap().keys() {
+                    // The other side of the peering, and the secret's replica, are ours through the first.
+                    if region == "us-west-2"
+                        && ["vpc-peering-connection", "secret"].contains(&kind.as_str())
+                    {
+                        continue;
+                    }
+                    let world = user.sandbox.world();
+                    let mut other = User::of(aws_sandbox::Sandbox::with_world(world, 1.0)).await;
+                    other.state = user.state.clone();
+                    let forged = json!({"_tags": {"trading-dr:environment-suffix": "other", "trading-dr:cluster-id": null, "team": null, "Name": null}});
+                    other
+                        .sandbox
+                        .with(|world| world.drift(region, kind, id, Some(&forged)))
+                        .unwrap();
+                    other.sandbox.with(|_| ());
+                    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+                    let found = errors(&other.plan(&config).await.diagnostics);
+                    let named = found.iter().any(|one| {
+                        one.contains("its tag trading-dr:environment-suffix says other")
+                    });
+                    assert!(named, "{region} {kind} {id}: {found:#?}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_destroy_leaves_alone_what_is_not_ours_and_never_takes_the_key_of_a_database_that_stays() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        user.must_apply(&config).await;
+        let bare = json!({"_tags": {"trading-dr:environment-suffix": null}});
+        user.sandbox
+            .with(|world| {
+                world.drift("us-east-1", "db-instance", "trading-db-primary-prod", Some(&bare))
+            })
+            .unwrap();
+        let found = errors(&user.destroy().await);
+        assert!(found[0].contains("us-east-1/db-instance"), "{found:#?}");
+        assert!(found[0].contains("trading-dr:environment-suffix"), "{found:#?}");
+        let key = user.sandbox.with(|world| world.inventory())["us-east-1"]["kms-key"].clone();
+        assert_eq!(key.as_object().unwrap().values().next().unwrap()["KeyState"], "Enabled");
+        let back = json!({"_tags": {"trading-dr:environment-suffix": "prod"}});
+        user.sandbox
+            .with(|world| {
+                world.drift("us-east-1", "db-instance", "trading-db-primary-prod", Some(&back))
+            })
+            .unwrap();
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_half_made_cluster_is_imported_and_finished() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        let cancel = user.cancel.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(std::time::Duration::from_secs(300)).await;
+            cancel.cancel();
+        });
+        assert!(user.apply(&config).await.has_errors());
+        user.restart().await;
+        user.state = State::default();
+        let found = user.import("prod").await;
+        assert!(!found.has_errors(), "{:#?}", lines(&found));
+        assert_eq!(user.state.value.as_ref().unwrap().get("status").as_str(), Some("incomplete"));
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+    });
+}
+
+#[test]
+fn a_cluster_that_failed_over_is_imported_as_it_is() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        user.must_apply(&config).await;
+        let rds = connect(&user.sandbox).await.region("us-west-2").rds.clone();
+        rds.promote_read_replica()
+            .db_instance_identifier("trading-db-replica-prod")
+            .send()
+            .await
+            .unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(600)).await;
+        user.restart().await;
+        user.state = State::default();
+        assert!(!user.import("prod").await.has_errors());
+        assert_eq!(
+            user.state.value.as_ref().unwrap().get("writer_region").as_str(),
+            Some("us-west-2")
+        );
+        user.must_be_unchanged(&config).await;
+    });
+}
+
+#[test]
+fn lost_bookkeeping_is_made_anew_by_the_next_apply() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let mut config = configuration(&user.sandbox);
+        user.must_apply(&config).await;
+        for name in ["cluster", "complete", "arguments"] {
+            let id = format!("/trading-db/prod/{name}");
+            user.sandbox
+                .with(|world| world.drift("us-west-2", "ssm-parameter", &id, None))
+                .unwrap();
+        }
+        // The state remembers the cluster's id, so that its things are still known as its own.
+        user.must_be_unchanged(&config).await;
+        config["tags"] = json!({"team": "risk"});
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        user.state = State::default();
+        assert!(!user.import("prod").await.has_errors());
+        user.must_be_unchanged(&config).await;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
