@@ -7,8 +7,8 @@ use std::{
 };
 
 use aws_config::{
-    BehaviorVersion, ConfigLoader, Region, SdkConfig, retry::RetryConfig, sts::AssumeRoleProvider,
-    timeout::TimeoutConfig,
+    BehaviorVersion, ConfigLoader, Region, SdkConfig, profile::ProfileFileCredentialsProvider,
+    retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -155,26 +155,31 @@ impl Aws {
     }
 
     fn regional(&self, name: &str) -> Regional {
-        let of = |service: &str| {
-            let endpoints = &self.connection.endpoints;
-            let mut builder =
-                self.config.clone().into_builder().region(Region::new(name.to_owned()));
-            if let Some(endpoint) = endpoints.get(service).or_else(|| endpoints.get("*")) {
-                builder = builder.endpoint_url(endpoint);
-            }
-            builder.build()
-        };
+        let config =
+            self.config.clone().into_builder().region(Region::new(name.to_owned())).build();
+        // What is configured for a service wins over every environment variable: on the service's own
+        // configuration, where the SDK puts it last.
+        macro_rules! client {
+            ($service:ident, $name:literal) => {{
+                let endpoints = &self.connection.endpoints;
+                let mut builder = $service::config::Builder::from(&config);
+                if let Some(endpoint) = endpoints.get($name).or_else(|| endpoints.get("*")) {
+                    builder = builder.endpoint_url(endpoint);
+                }
+                $service::Client::from_conf(builder.build())
+            }};
+        }
         Regional {
             name: name.into(),
-            ec2: aws_sdk_ec2::Client::new(&of("ec2")),
-            iam: aws_sdk_iam::Client::new(&of("iam")),
-            kms: aws_sdk_kms::Client::new(&of("kms")),
-            logs: aws_sdk_cloudwatchlogs::Client::new(&of("logs")),
-            rds: aws_sdk_rds::Client::new(&of("rds")),
-            secrets: aws_sdk_secretsmanager::Client::new(&of("secretsmanager")),
-            ssm: aws_sdk_ssm::Client::new(&of("ssm")),
-            sts: aws_sdk_sts::Client::new(&of("sts")),
-            tagging: aws_sdk_resourcegroupstagging::Client::new(&of("tagging")),
+            ec2: client!(aws_sdk_ec2, "ec2"),
+            iam: client!(aws_sdk_iam, "iam"),
+            kms: client!(aws_sdk_kms, "kms"),
+            logs: client!(aws_sdk_cloudwatchlogs, "logs"),
+            rds: client!(aws_sdk_rds, "rds"),
+            secrets: client!(aws_sdk_secretsmanager, "secretsmanager"),
+            ssm: client!(aws_sdk_ssm, "ssm"),
+            sts: client!(aws_sdk_sts, "sts"),
+            tagging: client!(aws_sdk_resourcegroupstagging, "tagging"),
         }
     }
 }
@@ -191,7 +196,9 @@ fn loader(connection: &Connection, from: &Credentials) -> ConfigLoader {
         .time_source(connection.clock.clone())
         .sleep_impl(connection.clock.clone());
     if let Some(profile) = &from.profile {
-        loader = loader.profile_name(profile);
+        // A profile that is named is meant, whatever keys the environment holds.
+        let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
+        loader = loader.profile_name(profile).credentials_provider(provider);
     }
     if let Some(endpoint) = connection.endpoints.get("*") {
         loader = loader.endpoint_url(endpoint);

@@ -17,6 +17,9 @@ pub struct Clock {
     base: SystemTime,
     started: Instant,
     scale: f64,
+    /// Whether it is the machine's own time. A monotonic clock stands still while a laptop sleeps, and AWS
+    /// refuses signatures that are minutes old.
+    is_machine: bool,
 }
 
 /// A clock scale that makes no sense, or is not allowed.
@@ -36,12 +39,12 @@ pub enum ScaleError {
 impl Clock {
     /// Real time.
     pub fn real() -> Self {
-        Self { base: SystemTime::now(), started: Instant::now(), scale: 1.0 }
+        Self { base: SystemTime::now(), started: Instant::now(), scale: 1.0, is_machine: true }
     }
 
     /// Tokio's time, counted from `base`: virtual under a paused runtime.
     pub fn starting_at(base: SystemTime) -> Self {
-        Self { base, started: Instant::now(), scale: 1.0 }
+        Self { base, started: Instant::now(), scale: 1.0, is_machine: false }
     }
 
     /// Real time, passing `scale` times as fast, for the sandbox at the given endpoints. An empty `scale`
@@ -56,6 +59,7 @@ impl Clock {
         }
         let factor = scale.parse::<f64>().ok().filter(|factor| (1.0..=100_000.0).contains(factor));
         clock.scale = factor.ok_or_else(|| ScaleError::Invalid(scale.to_owned()))?;
+        clock.is_machine = false;
         if endpoints.is_empty() {
             return Err(ScaleError::NotLoopback("AWS".into()));
         }
@@ -67,7 +71,11 @@ impl Clock {
 
     /// The present moment.
     pub fn now(&self) -> SystemTime {
-        self.base + self.started.elapsed().mul_f64(self.scale)
+        if self.is_machine {
+            SystemTime::now()
+        } else {
+            self.base + self.started.elapsed().mul_f64(self.scale)
+        }
     }
 
     /// Sleeps for a duration of this clock.

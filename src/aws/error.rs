@@ -160,6 +160,14 @@ const MEANINGS: &[Row] = &[
     (&["InvalidDBInstanceState"], "not in available state", ErrorClass::Busy),
     (&["InvalidDBInstanceState"], "must be in the available state", ErrorClass::Busy),
     (&["InvalidRequestException"], "already scheduled for deletion", ErrorClass::Busy),
+    (&["InvalidDBInstanceState"], "not a read replica", ErrorClass::Refused),
+    (&["InvalidDBInstanceState"], "already being deleted", ErrorClass::Refused),
+    (&["InvalidDBInstanceState"], "backups are not enabled", ErrorClass::Refused),
+    (&["InvalidDBInstanceState"], "not replicating to the current region", ErrorClass::Refused),
+    // Whatever else its state is, it is on its way somewhere.
+    (&["InvalidDBInstanceState", "InvalidDBInstanceAutomatedBackupState"], "", ErrorClass::Busy),
+    (&["OperationNotPermitted"], "is not active", ErrorClass::NotYetConsistent),
+    (&["InvalidParameterException"], "KMS key", ErrorClass::NotYetConsistent),
     (
         &["InvalidParameterCombination"],
         "previous storage change is being optimized",

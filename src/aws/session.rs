@@ -47,7 +47,7 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
 const TRANSIENT_ATTEMPTS: u32 = 8;
 /// How often when it is throttled: it will get its turn.
 const THROTTLED_ATTEMPTS: u32 = 30;
-/// How long something that exists may stay invisible: twice what AWS's own tools allow (aws-facts 1.5).
+/// How long something that exists may stay invisible: as long as AWS's own tools allow (aws-facts 1.5).
 const CONSISTENCY_LIMIT: Duration = Duration::from_secs(300);
 /// How long a thing may be busy with something else: the longest modification, and the time that network
 /// interfaces linger (aws-facts 1.4, 8).
@@ -127,6 +127,38 @@ impl Session {
         E: ProvideErrorMetadata + fmt::Debug,
     {
         self.repeat(api, false, attempt).await
+    }
+
+    /// Like [`Session::call`], for something that was made moments ago and may not be known everywhere yet.
+    ///
+    /// # Errors
+    /// The last error, classified; that it does not exist, only after a while.
+    pub async fn call_on_new<T, E, F>(
+        &self,
+        api: Api,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, ApiError>
+    where
+        T: RequestId,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + fmt::Debug,
+    {
+        let begun = self.clock.now();
+        loop {
+            match self.call(api.clone(), &attempt).await {
+                // A rule that is not there is another thing than its group.
+                Err(error)
+                    if error.is_not_found()
+                        && !error.has_code("InvalidPermission.NotFound")
+                        && self.clock.since(begun) < CONSISTENCY_LIMIT =>
+                {
+                    if self.pause(FIRST_BACKOFF * 4).await.is_err() {
+                        return Err(error);
+                    }
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Like [`Session::call`], for looking at something that may not exist: `None` then.
@@ -280,11 +312,13 @@ where
         }
         SdkError::TimeoutError(_) => (ErrorClass::Transient, None, "no answer in time".to_owned()),
         SdkError::DispatchFailure(failure) => {
-            let text =
-                causes(failure.as_connector_error().map(|one| one as &dyn std::error::Error));
-            let is_credentials = failure.is_other() || text.contains("credentials");
-            let class =
-                if is_credentials { ErrorClass::Credentials } else { ErrorClass::Transient };
+            let cause = failure.as_connector_error().map(|one| one as &dyn std::error::Error);
+            let text = causes(cause);
+            let class = if names_credentials(cause) {
+                ErrorClass::Credentials
+            } else {
+                ErrorClass::Transient
+            };
             (class, None, text)
         }
         SdkError::ResponseError(_) => (
@@ -298,6 +332,19 @@ where
         other => (ErrorClass::Refused, None, format!("{other:?}")),
     };
     ApiError { api: api.clone(), class, code, message, request_id }
+}
+
+/// Whether a request was not sent because nobody had credentials for it. What else keeps one from being
+/// sent or answered, a connection that breaks above all, may pass.
+fn names_credentials(mut error: Option<&(dyn std::error::Error + 'static)>) -> bool {
+    use aws_credential_types::provider::error::CredentialsError;
+    while let Some(one) = error {
+        if one.downcast_ref::<CredentialsError>().is_some() {
+            return true;
+        }
+        error = one.source();
+    }
+    false
 }
 
 /// The texts of an error and of everything that caused it.

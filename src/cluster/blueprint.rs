@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     names::{Name, final_snapshot, log_group},
-    parameters::{FAMILY, merged, static_names},
+    parameters::{FAMILY, dynamic_names, merged, static_names},
     policies,
     spec::{Site, Spec},
     surroundings::Surroundings,
@@ -39,16 +39,23 @@ const MONITORING: &str = "monitoring";
 /// The purpose of the secret with the master password, in its address.
 pub const MASTER: &str = "master";
 
-/// Everything that is wanted, by address.
+/// Everything that is wanted, by address; and what would be wanted with other arguments, so that it is found
+/// and removed when it no longer is.
 #[derive(Clone, Debug, Default)]
-pub struct Blueprint(BTreeMap<Address, Component>);
+pub struct Blueprint {
+    wanted: BTreeMap<Address, Component>,
+    dormant: BTreeMap<Address, Component>,
+    regions: Vec<String>,
+}
 
 impl Blueprint {
     /// What a spec means in its surroundings. Pure: the same input gives the same blueprint.
     pub fn new(spec: &Spec, surroundings: &Surroundings, scope: &Scope) -> Self {
         let mut plan = Plan { spec, surroundings, scope, all: BTreeMap::new() };
-        if spec.peering_connection_id.is_none() {
-            plan.network();
+        plan.network();
+        let mut dormant = BTreeMap::new();
+        if spec.peering_connection_id.is_some() {
+            dormant.append(&mut plan.all);
         }
         for site in Site::ALL {
             plan.keys(site);
@@ -59,20 +66,32 @@ impl Blueprint {
         for site in Site::ALL {
             plan.instance(site);
         }
-        if spec.backup.cross_region {
-            plan.backups();
+        plan.backups();
+        if !spec.backup.cross_region {
+            dormant.extend(plan.all.remove_entry(&DbBackup::address(&spec.dr.region)));
         }
-        Self(plan.all)
+        let regions = Site::ALL.map(|site| spec.site(site).region.clone()).to_vec();
+        Self { wanted: plan.all, dormant, regions }
     }
 
     /// What is wanted at an address.
     pub fn get(&self, address: &Address) -> Option<&Component> {
-        self.0.get(address)
+        self.wanted.get(address)
     }
 
-    /// Everything, by address.
+    /// Everything that is wanted, by address.
     pub fn all(&self) -> impl Iterator<Item = &Component> {
-        self.0.values()
+        self.wanted.values()
+    }
+
+    /// Everything that is looked for: what is wanted, and what is not any more.
+    pub fn looked_for(&self) -> impl Iterator<Item = &Component> {
+        self.wanted.values().chain(self.dormant.values())
+    }
+
+    /// The regions of the two sites.
+    pub fn regions(&self) -> &[String] {
+        &self.regions
     }
 }
 
@@ -243,6 +262,7 @@ impl Plan<'_> {
             family: FAMILY.to_owned(),
             parameters: merged(&spec.database.parameters, spec.database.allocated_storage),
             statics: static_names(),
+            dynamics: dynamic_names(),
             description: format!("Tuned for replication: cluster {}", spec.suffix),
         };
         let name = Name::ParameterGroup.of(&spec.suffix);
@@ -300,7 +320,6 @@ impl Plan<'_> {
             replica_key: Text::Ref(KmsKey::address(dr), ARN),
             username: spec.database.username.clone(),
             db_name: spec.database.db_name.clone(),
-            port: spec.database.port,
             description: format!("Master password of the cluster {}", spec.suffix),
         };
         let name = Name::MasterSecret.of(&spec.suffix);

@@ -175,6 +175,13 @@ impl Changes {
         self.iter().map(text).collect()
     }
 
+    fn differs(&self, address: &Address, field: &str) -> bool {
+        self.all.get(address).is_some_and(|change| match &change.verb {
+            Verb::Update(all) => all.iter().any(|one| one.field == field),
+            _ => false,
+        })
+    }
+
     /// An instance that is gone while the other one holds the data is not made anew, empty.
     fn protect_data(&mut self, spec: &Spec, roles: Roles) {
         let address = DbInstance::address(&spec.primary.region);
@@ -185,7 +192,8 @@ impl Changes {
             change.verb = Verb::Refuse(format!(
                 "the writer in {} is gone, and the replica in {} holds the only copy of the data. A \
                      new, empty writer would not be what you want. Promote the replica (in the RDS console \
-                     or with `aws rds promote-read-replica`), then plan again",
+                     or with `aws rds promote-read-replica`), then plan again. To remove everything all the \
+                     same: `terraform destroy -refresh=false`",
                 spec.primary.region, spec.dr.region
             ));
         }
@@ -212,7 +220,9 @@ impl Changes {
         if !both_exist {
             return;
         }
-        let first = if rises(spec, inventory) { Site::Dr } else { Site::Primary };
+        // AWS upgrades a source only after its replicas.
+        let upgrades = self.differs(&address(Site::Primary), "engine_version");
+        let first = if upgrades || rises(spec, inventory) { Site::Dr } else { Site::Primary };
         let second = first.other();
         let waits = [
             DbParameterGroup::address(&spec.site(second).region),
@@ -274,18 +284,38 @@ fn verb(
 
 /// Whether the writer's limits become larger, by its parameters or by its class.
 fn rises(spec: &Spec, inventory: &Inventory) -> bool {
+    let (before, after) = limits(spec, inventory);
+    limits_rise((&before.0, before.1), (&after.0, after.1))
+}
+
+/// Whether some of the writer's limits become larger and others smaller: then there is no order in which the
+/// standby never has less than the writer.
+pub fn limits_cross(spec: &Spec, inventory: &Inventory) -> bool {
+    let (before, after) = limits(spec, inventory);
+    let (before, after) = ((&before.0, before.1), (&after.0, after.1));
+    limits_rise(before, after) && limits_rise(after, before)
+}
+
+type Limits = (BTreeMap<String, String>, u64);
+
+/// The writer's parameters and memory in bytes, as they are and as they are wanted.
+fn limits(spec: &Spec, inventory: &Inventory) -> (Limits, Limits) {
     const GIB: u64 = 1 << 30;
     let region = &spec.primary.region;
     let wanted = merged(&spec.database.parameters, spec.database.allocated_storage);
     let group = inventory.get(&DbParameterGroup::address(region));
-    let text = group.and_then(|one| one.settings.get("parameters")).cloned().unwrap_or_default();
-    let pairs = text.split(';').filter_map(|pair| pair.split_once('='));
-    let current: BTreeMap<String, String> =
-        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let text = group.and_then(|one| one.settings.get("parameters")).cloned();
+    let current = text.map_or_else(
+        || wanted.clone(),
+        |text| {
+            let pairs = text.split(';').filter_map(|pair| pair.split_once('='));
+            pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        },
+    );
     let class =
         inventory.get(&DbInstance::address(region)).and_then(|one| one.settings.get("class"));
     let before = class.and_then(|class| InstanceClass::parse(class).ok());
     let after = u64::from(spec.database.instance_class.memory_gib()) * GIB;
     let before = before.map_or(after, |class| u64::from(class.memory_gib()) * GIB);
-    limits_rise((&current, before), (&wanted, after))
+    ((current, before), (wanted, after))
 }

@@ -7,7 +7,7 @@ use futures::future::try_join_all;
 use super::Blueprint;
 use crate::{
     aws::ApiError,
-    components::{Address, Component, Env, Observation, Text, kinds},
+    components::{Address, Component, Env, Observation, Owner, Text, kinds},
 };
 
 /// What AWS holds of a cluster, by address.
@@ -23,8 +23,11 @@ impl Inventory {
     pub async fn observe(env: &Env, blueprint: &Blueprint) -> Result<Self, ApiError> {
         let looks = kinds().iter().flat_map(|kind| {
             let of_kind: Vec<&Component> =
-                blueprint.all().filter(|one| one.kind().name() == kind.name()).collect();
+                blueprint.looked_for().filter(|one| one.kind().name() == kind.name()).collect();
             let mut regions: Vec<&str> = of_kind.iter().map(|one| one.region()).collect();
+            if kind.is_found_without_a_name() {
+                regions.extend(blueprint.regions().iter().map(String::as_str));
+            }
             regions.sort_unstable();
             regions.dedup();
             regions.into_iter().map(move |region| {
@@ -55,6 +58,13 @@ impl Inventory {
     /// Everything.
     pub fn all(&self) -> impl Iterator<Item = &Observation> {
         self.0.values()
+    }
+
+    /// Without what is ours: what stands in the way of a cluster that is made after this one is gone.
+    #[must_use]
+    pub fn foreign(&self) -> Self {
+        let foreign = self.0.iter().filter(|(_, found)| found.owner != Owner::Ours);
+        Self(foreign.map(|(address, found)| (address.clone(), found.clone())).collect())
     }
 
     /// Whether there is nothing.

@@ -129,6 +129,12 @@ pub fn static_names() -> BTreeSet<String> {
     STATICS.iter().map(|name| (*name).to_owned()).collect()
 }
 
+/// The names of the parameters of ours that take effect at once.
+pub fn dynamic_names() -> BTreeSet<String> {
+    let all = CHOICES.iter().map(|(name, ..)| *name).chain(["max_slot_wal_keep_size"]);
+    all.filter(|name| !STATICS.contains(name)).map(str::to_owned).collect()
+}
+
 /// What a group holds: our choices, the user's over them, and how much WAL a slot may hold back.
 pub fn merged(overrides: &BTreeMap<String, String>, storage_gib: u32) -> BTreeMap<String, String> {
     let mut all: BTreeMap<String, String> =
@@ -211,8 +217,9 @@ pub fn limits_rise(
     };
     STANDBY_LIMITS.iter().any(|name| match (value(before, name), value(after, name)) {
         (Some(before), Some(after)) => after > before,
-        // From a default that is not known here: the careful order.
-        (before, after) => before != after,
+        // To or from a default that is not known here: nobody can say.
+        (None, None) => false,
+        (Some(_), None) | (None, Some(_)) => true,
     })
 }
 

@@ -14,9 +14,9 @@ use super::{
 use crate::{
     aws::ApiError,
     components::{
-        Env,
+        Env, Owner,
         route::tables_of,
-        vpc_peering::{describe, is_active, joins},
+        vpc_peering::{describe, from_ec2, is_active, joins},
     },
 };
 
@@ -62,14 +62,24 @@ async fn peering(
         let summary = format!("There is no peering {id} in {}", spec.primary.region);
         return wrong(summary, "Leave it out, and the cluster makes a peering of its own.");
     };
+    if env.scope.owner(&from_ec2(one.tags())) == Owner::Ours {
+        let summary = format!("{id} is the cluster's own peering");
+        return wrong(
+            summary,
+            "Leave the argument out: named here, it would be taken for somebody else's.",
+        );
+    }
     if !joins(&one, &spec.primary.vpc_id, &spec.dr.vpc_id) {
         let summary = format!("{id} does not join {} and {}", spec.primary.vpc_id, spec.dr.vpc_id);
         return wrong(summary, "Name the peering of these two VPCs, or leave it out.");
     }
     if !is_active(&one) {
+        let state = one.status().and_then(|status| status.message()).unwrap_or("unknown");
         return wrong(
             format!("{id} is not active"),
-            "Accept it in the region of its accepter first.",
+            &format!(
+                "AWS says: {state}. One that waits is accepted in the region of its accepter."
+            ),
         );
     }
     let mut missing = Vec::new();
@@ -199,6 +209,21 @@ async fn offers(env: &Env, spec: &Spec) -> Result<Vec<Mistake>, ApiError> {
         )]);
     };
     let database = &spec.database;
+    let supported: Vec<&str> = answer.db_engine_versions()[0]
+        .supported_ca_certificate_identifiers()
+        .iter()
+        .map(String::as_str)
+        .collect();
+    let certificate = database.ca_certificate_identifier.as_str();
+    let unknown = spec.unknown.contains("database.ca_certificate_identifier");
+    let certificate = (!unknown && !supported.is_empty() && !supported.contains(&certificate))
+        .then(|| {
+            Mistake::new(
+                "database.ca_certificate_identifier",
+                format!("No server of PostgreSQL {resolved} has a certificate of {certificate}"),
+                format!("RDS offers: {}.", supported.join(", ")),
+            )
+        });
     let wanted = [
         (Site::Primary, &database.instance_class, "database.instance_class"),
         (Site::Dr, &database.dr_instance_class, "database.dr_instance_class"),
@@ -206,7 +231,7 @@ async fn offers(env: &Env, spec: &Spec) -> Result<Vec<Mistake>, ApiError> {
     let [one, other] =
         wanted.map(|(site, class, argument)| on_sale(env, spec, site, class, argument, resolved));
     let (one, other) = futures::try_join!(one, other)?;
-    Ok(one.into_iter().chain(other).collect())
+    Ok(one.into_iter().chain(other).chain(certificate).collect())
 }
 
 async fn on_sale(

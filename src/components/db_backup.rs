@@ -40,22 +40,33 @@ fn state(one: &Described) -> String {
     one.status().unwrap_or_default().to_lowercase()
 }
 
+/// The backups that a region is sent of an instance. They are matched by its ARN: whether AWS finds them by
+/// the identifier of an instance of another region, its documentation leaves open.
 async fn sent(
     env: &Env,
     region: &str,
     source_name: &str,
     source_region: &str,
 ) -> Result<Vec<Described>, ApiError> {
+    let (partition, account) = (&env.scope.partition, &env.scope.account);
+    let arn = format!("arn:{partition}:rds:{source_region}:{account}:db:{source_name}");
     let regional = env.region(region);
-    let api = regional.api("rds", "DescribeDBInstanceAutomatedBackups");
-    let call = || {
-        let call = regional.rds.describe_db_instance_automated_backups();
-        call.db_instance_identifier(source_name).send()
-    };
-    let Some(answer) = env.session.find(api, call).await? else { return Ok(Vec::new()) };
-    let mut all = answer.db_instance_automated_backups.unwrap_or_default();
-    all.retain(|one| one.region() == Some(source_region));
-    Ok(all)
+    let mut found = Vec::new();
+    let mut page: Option<String> = None;
+    loop {
+        let api = regional.api("rds", "DescribeDBInstanceAutomatedBackups");
+        let call = || {
+            let call = regional.rds.describe_db_instance_automated_backups();
+            call.set_marker(page.clone()).send()
+        };
+        let Some(answer) = env.session.find(api, call).await? else { return Ok(found) };
+        page = answer.marker().map(str::to_owned);
+        let all = answer.db_instance_automated_backups.unwrap_or_default();
+        found.extend(all.into_iter().filter(|one| one.db_instance_arn() == Some(&arn)));
+        if page.is_none() {
+            return Ok(found);
+        }
+    }
 }
 
 impl Primitive for DbBackup {
@@ -105,8 +116,9 @@ impl Primitive for DbBackup {
                     .output(SOURCE_ARN, one.db_instance_arn().unwrap_or_default())
                     .readiness(readiness)
                     .tagged(tags, &env.scope);
-                // They are of our instance: without tags, ours as well.
-                if is_untagged {
+                // What is replicated now is of our instance, tagged yet or not. What is retained may be of an
+                // earlier instance of that name, of which it may be the last copy: then its tags decide.
+                if is_untagged && !is_retained {
                     seen.owner = Owner::Ours;
                 }
                 if !is_retained || seen.owner == Owner::Ours {
@@ -153,6 +165,7 @@ impl Primitive for DbBackup {
         if found.outputs.get(STATUS).is_none_or(|state| state != "retained") {
             stop(env, &found.region, &source).await?;
         }
+        retained(env, &found.region, arn).await?;
         let api = regional.api("rds", "DeleteDBInstanceAutomatedBackup");
         let call = || {
             let call = regional.rds.delete_db_instance_automated_backup();
@@ -172,6 +185,26 @@ impl Primitive for DbBackup {
 
 /// The ARN of the instance that backups are of.
 const SOURCE_ARN: super::Output = "source_arn";
+
+/// Waits until backups are retained: only then can they be deleted.
+async fn retained(env: &Env, region: &str, arn: &str) -> Result<(), Failure> {
+    let regional = env.region(region);
+    let wait = env.session.wait(|| async {
+        let api = regional.api("rds", "DescribeDBInstanceAutomatedBackups");
+        let call = || {
+            let call = regional.rds.describe_db_instance_automated_backups();
+            call.db_instance_automated_backups_arn(arn).send()
+        };
+        let answer = env.session.find(api, call).await?;
+        let all =
+            answer.and_then(|answer| answer.db_instance_automated_backups).unwrap_or_default();
+        Ok(match all.first().map(state) {
+            Some(state) if state != "retained" => Progress::Pending(state),
+            _ => Progress::Done(()),
+        })
+    });
+    Ok(wait.await?)
+}
 
 async fn stop(env: &Env, region: &str, source: &str) -> Result<(), ApiError> {
     let regional = env.region(region);

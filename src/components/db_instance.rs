@@ -316,6 +316,16 @@ pub(super) async fn look(
     if !source.is_empty() {
         seen = seen.output(SOURCE, source);
     }
+    // An instance goes on saying `available` when it has lost its source for good.
+    let broken = instance.status_infos().iter().find(|one| {
+        one.status_type() == Some("read replication")
+            && matches!(one.status(), Some("error" | "stopped" | "terminated"))
+    });
+    if let (Some(one), Readiness::Ready) = (broken, &seen.readiness) {
+        let why = one.message().unwrap_or_default();
+        let state = one.status().unwrap_or_default();
+        seen = seen.readiness(Readiness::Broken(format!("no longer replicating ({state}: {why})")));
+    }
     if let Some(snapshot) = &wanted.settings.final_snapshot {
         seen = seen.output(FINAL_SNAPSHOT, snapshot);
     }

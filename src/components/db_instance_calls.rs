@@ -250,6 +250,9 @@ pub(super) async fn create_replica(
     converge(env, wanted, true).await
 }
 
+/// MiB per second that gp3 storage from 400 GiB on has without paying for more (RDS guide, PostgreSQL).
+const GP3_THROUGHPUT: i32 = 500;
+
 /// How many rounds of changing and restarting bring an instance to what is wanted; each round changes all
 /// that it can, and a restart makes one more.
 const ROUNDS: usize = 5;
@@ -275,8 +278,9 @@ pub(super) async fn converge(
         if left.contains(&"tags") {
             retag_rds(env, region, &found.outputs[ARN], &found.tags, &wanted.tags).await?;
         }
-        if let Some(changes) = modification(env, wanted, &left).await? {
+        if let Some(changes) = modification(env, wanted, &instance, &left).await? {
             modify(env, wanted, changes, restarts).await?;
+            reached(env, wanted, restarts, &left).await?;
             if left.contains(&"master_secret") {
                 note_secret(env, wanted, &found).await?;
             }
@@ -318,11 +322,64 @@ fn differing(
     Ok(all)
 }
 
+/// The size that an instance has or shall have, in GiB: it may have grown by itself, and AWS shrinks none.
+fn size(settings: &DbInstance, instance: &Described) -> i32 {
+    small(settings.allocated_storage).max(instance.allocated_storage().unwrap_or_default())
+}
+
+/// Size, type and operations of the storage in one call, as AWS wants them: operations with the size where
+/// they are provisioned, also at gp3's baseline from 400 GiB on, and never below.
+fn storage(
+    call: ModifyDBInstanceFluentBuilder,
+    settings: &DbInstance,
+    instance: &Described,
+) -> ModifyDBInstanceFluentBuilder {
+    let gib = size(settings, instance);
+    let is_large_gp3 = settings.storage_type == "gp3" && gib >= 400;
+    let iops = settings.iops.map(small).or_else(|| is_large_gp3.then(|| baseline(gib)));
+    let throughput = (is_large_gp3 && settings.iops.is_none()).then_some(GP3_THROUGHPUT);
+    let call = call.storage_type(&settings.storage_type).allocated_storage(gib);
+    call.set_iops(iops).set_storage_throughput(throughput)
+}
+
+/// Waits for a while until what a modification asked for shows, whatever the instance's status says: some of
+/// it is never listed as pending. What does not show by then is asked for again.
+async fn reached(
+    env: &Env,
+    wanted: &Wanted<DbInstance>,
+    restarts: bool,
+    asked: &[&'static str],
+) -> Result<(), Failure> {
+    let begun = env.session.clock.now();
+    let wait = env.session.wait(|| async {
+        let Some(instance) = describe(env, &wanted.region, &wanted.name).await? else {
+            return Ok(Progress::Failed("the instance disappeared meanwhile".into()));
+        };
+        env.look_again();
+        let found = look(env, wanted, &instance, restarts).await?;
+        let left = match differing(env, wanted, &found) {
+            Ok(left) => left,
+            Err(why) => return Ok(Progress::Failed(why.to_string())),
+        };
+        // The tag that notes the secret is set afterwards, and a restart is not asked for by a modification.
+        let is_waited_for =
+            |one: &&str| !matches!(*one, "master_secret" | "static_parameters" | "tags");
+        let left: Vec<_> = left.into_iter().filter(|one| asked.contains(one)).collect();
+        let left: Vec<_> = left.iter().copied().filter(is_waited_for).collect();
+        if left.is_empty() || env.session.clock.since(begun) >= NOTICED {
+            return Ok(Progress::Done(()));
+        }
+        Ok(Progress::Pending(format!("changing {}", left.join(", "))))
+    });
+    Ok(wait.await?)
+}
+
 /// One ModifyDBInstance with all that differs; `None` if nothing of it is changed that way: AWS refuses a
 /// modification that modifies nothing.
 async fn modification(
     env: &Env,
     wanted: &Wanted<DbInstance>,
+    instance: &Described,
     differing: &[&'static str],
 ) -> Result<Option<ModifyDBInstanceFluentBuilder>, Failure> {
     let settings = &wanted.settings;
@@ -334,25 +391,12 @@ async fn modification(
         call = match *name {
             "class" => call.db_instance_class(&settings.class),
             "engine_version" => call.engine_version(&settings.engine_version),
-            // AWS wants size and operations together where operations are provisioned, and takes no call
-            // that leaves them out for the baseline.
-            "storage_gib" => call
-                .allocated_storage(small(settings.allocated_storage))
-                .set_iops(settings.iops.map(small)),
-            "iops" => {
-                let gib = small(settings.allocated_storage);
-                let iops = settings.iops.map_or_else(|| baseline(gib), small);
-                call.allocated_storage(gib).iops(iops)
-            }
+            "storage_gib" | "iops" | "storage_type" => storage(call, settings, instance),
             "max_storage_gib" => {
                 // Set to the allocated size, RDS stops growing it.
-                let most = settings.max_allocated_storage.unwrap_or(settings.allocated_storage);
-                call.max_allocated_storage(small(most))
+                let most = settings.max_allocated_storage.map(small);
+                call.max_allocated_storage(most.unwrap_or_else(|| size(settings, instance)))
             }
-            "storage_type" => call
-                .storage_type(&settings.storage_type)
-                .allocated_storage(small(settings.allocated_storage))
-                .set_iops(settings.iops.map(small)),
             "multi_az" => call.multi_az(settings.multi_az),
             "port" => call.db_port_number(i32::from(settings.port)),
             "security_group" => call.vpc_security_group_ids(env.resolve(&settings.security_group)?),
@@ -485,7 +529,14 @@ async fn restart(env: &Env, region: &str, id: &str) -> Result<(), Failure> {
         regional.rds.reboot_db_instance().db_instance_identifier(id).force_failover(false).send()
     };
     env.session.call(api, call).await?;
+    let begun = env.session.clock.now();
     until(env, region, id, |instance| match group_of(instance).1 {
+        // One that was restarted because it could not start says so for a little longer.
+        _ if status(instance) == "incompatible-parameters"
+            && env.session.clock.since(begun) < NOTICED =>
+        {
+            Progress::Pending("restarting".into())
+        }
         "in-sync" => is_ready(instance),
         in_force if is_ready(instance) == Progress::Done(()) => {
             Progress::Pending(format!("parameters {in_force}"))

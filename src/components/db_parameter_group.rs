@@ -20,8 +20,10 @@ pub struct DbParameterGroup {
     pub family: String,
     /// Values by name.
     pub parameters: BTreeMap<String, String>,
-    /// The names of those that take effect at a restart only.
+    /// The names of parameters known to take effect at a restart only.
     pub statics: BTreeSet<String>,
+    /// The names of parameters known to take effect at once.
+    pub dynamics: BTreeSet<String>,
     /// What it is for.
     pub description: String,
 }
@@ -49,7 +51,7 @@ pub(super) async fn values(
     group: &str,
 ) -> Result<BTreeMap<String, String>, ApiError> {
     let key = format!("parameters {region} {group}");
-    env.shared(key, || async { Ok(texts(&find(env, region, group).await?)) }).await
+    env.shared(key, || async { Ok(texts(&find(env, region, group, Some("user")).await?)) }).await
 }
 
 fn texts(all: &[Parameter]) -> BTreeMap<String, String> {
@@ -60,7 +62,13 @@ fn texts(all: &[Parameter]) -> BTreeMap<String, String> {
     all.iter().filter_map(pair).collect()
 }
 
-async fn find(env: &Env, region: &str, group: &str) -> Result<Vec<Parameter>, ApiError> {
+/// The parameters of a group: those that it was given (`user`), or all.
+async fn find(
+    env: &Env,
+    region: &str,
+    group: &str,
+    source: Option<&str>,
+) -> Result<Vec<Parameter>, ApiError> {
     let regional = env.region(region);
     let mut found = Vec::new();
     let mut page: Option<String> = None;
@@ -68,7 +76,7 @@ async fn find(env: &Env, region: &str, group: &str) -> Result<Vec<Parameter>, Ap
         let api = regional.api("rds", "DescribeDBParameters");
         let call = || {
             let call = regional.rds.describe_db_parameters().db_parameter_group_name(group);
-            call.source("user").set_marker(page.clone()).send()
+            call.set_source(source.map(str::to_owned)).set_marker(page.clone()).send()
         };
         let Some(answer) = env.session.find(api, call).await? else { return Ok(found) };
         page = answer.marker().map(str::to_owned);
@@ -144,7 +152,7 @@ impl Primitive for DbParameterGroup {
     ) -> Result<Outputs, Failure> {
         if differing.contains(&"parameters") {
             let wants = &wanted.settings.parameters;
-            let all = find(env, &wanted.region, &wanted.name).await?;
+            let all = find(env, &wanted.region, &wanted.name, Some("user")).await?;
             let has = texts(&all);
             let mut new = wants.clone();
             new.retain(|name, value| has.get(name) != Some(value));
@@ -172,13 +180,26 @@ impl Primitive for DbParameterGroup {
     }
 }
 
-/// AWS takes `immediate` for dynamic parameters only.
-fn method(settings: &DbParameterGroup, name: &str) -> ApplyMethod {
-    if settings.statics.contains(name) {
-        ApplyMethod::PendingReboot
-    } else {
-        ApplyMethod::Immediate
+/// Which of these take effect at a restart only. What is not known here, the group itself tells.
+async fn statics(
+    env: &Env,
+    wanted: &Wanted<DbParameterGroup>,
+    values: &BTreeMap<String, String>,
+) -> Result<BTreeSet<String>, ApiError> {
+    let settings = &wanted.settings;
+    let known = |name: &String| settings.statics.contains(name) || settings.dynamics.contains(name);
+    if values.keys().all(known) {
+        return Ok(settings.statics.clone());
     }
+    let all = find(env, &wanted.region, &wanted.name, None).await?;
+    let fixed = all.iter().filter(|one| one.apply_type() == Some("static"));
+    let fixed = fixed.filter_map(|one| one.parameter_name().map(str::to_owned));
+    Ok(fixed.chain(settings.statics.iter().cloned()).collect())
+}
+
+/// AWS takes `immediate` for dynamic parameters only.
+fn method(statics: &BTreeSet<String>, name: &str) -> ApplyMethod {
+    if statics.contains(name) { ApplyMethod::PendingReboot } else { ApplyMethod::Immediate }
 }
 
 async fn set(
@@ -187,11 +208,12 @@ async fn set(
     values: &BTreeMap<String, String>,
 ) -> Result<(), ApiError> {
     let regional = env.region(&wanted.region);
+    let statics = statics(env, wanted, values).await?;
     let all: Vec<Parameter> = values
         .iter()
         .map(|(name, value)| {
             let one = Parameter::builder().parameter_name(name).parameter_value(value);
-            one.apply_method(method(&wanted.settings, name)).build()
+            one.apply_method(method(&statics, name)).build()
         })
         .collect();
     for batch in all.chunks(BATCH) {

@@ -2,7 +2,7 @@
 
 use std::{
     any::Any,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -43,6 +43,9 @@ pub struct Scope {
     pub suffix: String,
     /// The id that the cluster got when it was first made; unknown before.
     pub cluster_id: Option<String>,
+    /// Suffixes of clusters that go before this one comes: in a plan that replaces them, their things are in
+    /// nobody's way.
+    pub leaving: BTreeSet<String>,
     /// The AWS account.
     pub account: String,
     /// The partition in ARNs.
@@ -57,6 +60,7 @@ impl Scope {
                 "it does not carry the tag {SUFFIX_TAG} = {} (if somebody took it away, put it back)",
                 self.suffix
             )),
+            (Some(suffix), ..) if self.leaving.contains(suffix) => Owner::Ours,
             (Some(suffix), ..) if *suffix != self.suffix => {
                 Owner::Foreign(format!("its tag {SUFFIX_TAG} says {suffix}"))
             }

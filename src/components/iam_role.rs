@@ -206,7 +206,7 @@ async fn attach(env: &Env, wanted: &Wanted<IamRole>, policy: &str) -> Result<(),
     let api = regional.api("iam", "AttachRolePolicy");
     let call =
         || regional.iam.attach_role_policy().role_name(&wanted.name).policy_arn(policy).send();
-    env.session.call(api, call).await.map(|_| ())
+    env.session.call_on_new(api, call).await.map(|_| ())
 }
 
 async fn detach(env: &Env, region: &str, name: &str, policy: &str) -> Result<(), ApiError> {

@@ -69,7 +69,7 @@ impl Primitive for KmsAlias {
         let regional = env.region(&wanted.region);
         let target = env.resolve(&wanted.settings.target)?;
         let api = regional.api("kms", "CreateAlias");
-        let made = env.session.call_once(api, || {
+        let made = env.session.call_on_new(api, || {
             regional.kms.create_alias().alias_name(&wanted.name).target_key_id(&target).send()
         });
         match made.await {

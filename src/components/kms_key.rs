@@ -6,7 +6,7 @@ use super::{
     ARN, Address, Env, Failure, Field, ID, Observation, Outputs, Primitive, Readiness, Tags,
     Wanted, canonical_json, retag,
 };
-use crate::aws::{ApiError, Progress};
+use crate::aws::{ApiError, ErrorClass, Progress};
 
 /// How long AWS keeps a deleted key: the shortest that it allows.
 const PENDING_DAYS: i32 = 7;
@@ -168,7 +168,7 @@ impl Primitive for KmsKey {
 async fn enable_rotation(env: &Env, region: &str, id: &str) -> Result<(), Failure> {
     let regional = env.region(region);
     let api = regional.api("kms", "EnableKeyRotation");
-    env.session.call(api, || regional.kms.enable_key_rotation().key_id(id).send()).await?;
+    env.session.call_on_new(api, || regional.kms.enable_key_rotation().key_id(id).send()).await?;
     Ok(())
 }
 
@@ -220,7 +220,12 @@ async fn unnamed(env: &Env, region: &str, known: &[String]) -> Result<Vec<KeyMet
             if is_known(&id) {
                 continue;
             }
-            let tags = tags_of(env, region, &id).await.unwrap_or_default();
+            let tags = match tags_of(env, region, &id).await {
+                Ok(tags) => tags,
+                // A key that nobody may look at is nobody's of ours.
+                Err(error) if error.class == ErrorClass::Denied => continue,
+                Err(error) => return Err(error),
+            };
             if env.scope.owner(&tags) == super::Owner::Ours {
                 ids.push(id);
             }

@@ -179,5 +179,5 @@ async fn retain(env: &Env, wanted: &Wanted<LogGroup>) -> Result<(), ApiError> {
         let call = regional.logs.put_retention_policy().log_group_name(&wanted.name);
         call.retention_in_days(wanted.settings.retention_days).send()
     };
-    env.session.call(api, call).await.map(|_| ())
+    env.session.call_on_new(api, call).await.map(|_| ())
 }

@@ -277,6 +277,10 @@ pub trait Primitive: Clone + fmt::Debug + Send + Sync + Sized + 'static {
     /// The kind's name in addresses.
     const KIND: &'static str;
 
+    /// Whether its members are found by what they point at, so that they are looked for even where nobody
+    /// can name one.
+    const NAMELESS: bool = false;
+
     /// The settings, in the order in which plans print them.
     fn fields(&self) -> Vec<Field>;
 
@@ -312,6 +316,9 @@ pub trait Primitive: Clone + fmt::Debug + Send + Sync + Sized + 'static {
 pub trait Kind: Send + Sync {
     /// The kind's name in addresses.
     fn name(&self) -> &'static str;
+
+    /// See [`Primitive::NAMELESS`].
+    fn is_found_without_a_name(&self) -> bool;
 
     /// See [`Primitive::observe`]. Components of other kinds are not asked for.
     async fn observe(
@@ -351,6 +358,10 @@ fn misplaced(component: &Component) -> Failure {
 impl<P: Primitive> Kind for KindOf<P> {
     fn name(&self) -> &'static str {
         P::KIND
+    }
+
+    fn is_found_without_a_name(&self) -> bool {
+        P::NAMELESS
     }
 
     async fn observe(

@@ -5,6 +5,7 @@ use aws_sdk_ec2::types::{Filter, Route as Ec2Route, RouteState, RouteTable};
 use super::{
     Address, Env, Failure, Field, Observation, Outputs, Owner, Primitive, Text, Wanted,
     vpc_peering::{from_ec2, peerings},
+    vpc_peering_accepter::active,
 };
 use crate::aws::ApiError;
 
@@ -85,6 +86,7 @@ fn owner(route: &Ec2Route, ours: &[String]) -> Owner {
 
 impl Primitive for Route {
     const KIND: &'static str = Route::KIND;
+    const NAMELESS: bool = true;
 
     fn fields(&self) -> Vec<Field> {
         vec![Field::new("peering", self.peering.clone())]
@@ -131,6 +133,7 @@ impl Primitive for Route {
     async fn create(env: &Env, wanted: &Wanted<Self>) -> Result<Outputs, Failure> {
         let regional = env.region(&wanted.region);
         let (settings, peering) = (&wanted.settings, env.resolve(&wanted.settings.peering)?);
+        active(env, &wanted.region, &peering).await?;
         let api = regional.api("ec2", "CreateRoute");
         let call = || {
             let call = regional.ec2.create_route().route_table_id(&settings.table);

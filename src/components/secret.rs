@@ -23,8 +23,6 @@ pub struct Secret {
     pub username: String,
     /// The database.
     pub db_name: String,
-    /// The port.
-    pub port: u16,
     /// What it is for.
     pub description: String,
 }
@@ -119,6 +117,7 @@ impl Primitive for Secret {
             Field::new("key", self.key.clone()),
             Field::new("replica", &*self.replica_region).from("dr.region"),
             Field::new("replica_key", self.replica_key.clone()),
+            Field::new("replica_status", "in sync"),
         ]
     }
 
@@ -134,12 +133,14 @@ impl Primitive for Secret {
                 continue;
             }
             let regions: Vec<_> = one.replicas.iter().map(|(region, ..)| region.clone()).collect();
+            let failed = one.replicas.iter().any(|(.., status)| status == "Failed");
             let keys: Vec<_> = one.replicas.iter().map(|(_, key, _)| key.clone()).collect();
             found.push(
                 Observation::new(wanted.address.clone(), region, &wanted.name)
                     .with("key", one.key)
                     .with("replica", regions.join(","))
                     .with("replica_key", keys.join(","))
+                    .with("replica_status", if failed { "failed" } else { "in sync" })
                     .output(ARN, one.arn)
                     .tagged(one.tags, &env.scope),
             );
@@ -152,7 +153,7 @@ impl Primitive for Secret {
         let key = env.resolve(&settings.key)?;
         let value = json!({
             "engine": "postgres", "username": settings.username, "password": password()?,
-            "dbname": settings.db_name, "port": settings.port,
+            "dbname": settings.db_name,
         });
         let value = value.to_string();
         let replica = replica(env, settings)?;
@@ -182,7 +183,7 @@ impl Primitive for Secret {
             let call = || secrets.update_secret().secret_id(name).kms_key_id(&key).send();
             env.session.call(api, call).await?;
         }
-        if differing.contains(&"replica") || differing.contains(&"replica_key") {
+        if ["replica", "replica_key", "replica_status"].iter().any(|one| differing.contains(one)) {
             let has = found.settings.get("replica").cloned().unwrap_or_default();
             let has: Vec<_> =
                 has.split(',').filter(|one| !one.is_empty()).map(str::to_owned).collect();

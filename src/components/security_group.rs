@@ -142,7 +142,7 @@ async fn revoke_egress(
         let call = regional.ec2.revoke_security_group_egress().group_id(group);
         call.set_ip_permissions(Some(permissions.clone())).send()
     };
-    match env.session.call(api, call).await {
+    match env.session.call_on_new(api, call).await {
         Err(error) if !error.has_code("InvalidPermission.NotFound") => Err(error.into()),
         _ => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! Who may connect to the database: one rule per source, in the database's own security group.
 
-use aws_sdk_ec2::types::{IpPermission, IpRange, UserIdGroupPair};
+use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, PrefixListId, UserIdGroupPair};
 
 use super::{
     Address, Env, Failure, Field, ID, Observation, Outputs, Primitive, SecurityGroup, Text, Wanted,
@@ -75,6 +75,12 @@ impl Seen {
             let pair =
                 UserIdGroupPair::builder().group_id(&self.source).set_description(description);
             base.user_id_group_pairs(pair.build()).build()
+        } else if self.source.starts_with("pl-") {
+            let list = PrefixListId::builder().prefix_list_id(&self.source);
+            base.prefix_list_ids(list.build()).build()
+        } else if self.source.contains(':') {
+            let range = Ipv6Range::builder().cidr_ipv6(&self.source).set_description(description);
+            base.ipv6_ranges(range.build()).build()
         } else {
             let range = IpRange::builder().cidr_ip(&self.source).set_description(description);
             base.ip_ranges(range.build()).build()
@@ -87,7 +93,9 @@ fn seen(permissions: &[IpPermission]) -> Vec<Seen> {
     for one in permissions {
         let blocks = one.ip_ranges().iter().filter_map(|range| range.cidr_ip());
         let pairs = one.user_id_group_pairs().iter().filter_map(|pair| pair.group_id());
-        for source in blocks.chain(pairs) {
+        let wide = one.ipv6_ranges().iter().filter_map(|range| range.cidr_ipv6());
+        let lists = one.prefix_list_ids().iter().filter_map(|list| list.prefix_list_id());
+        for source in blocks.chain(pairs).chain(wide).chain(lists) {
             all.push(Seen {
                 source: source.to_owned(),
                 protocol: one.ip_protocol().unwrap_or_default().to_owned(),
@@ -151,7 +159,7 @@ impl Primitive for SecurityGroupRule {
             let call = regional.ec2.authorize_security_group_ingress().group_id(&group);
             call.ip_permissions(permission.clone()).send()
         };
-        match env.session.call(api, call).await {
+        match env.session.call_on_new(api, call).await {
             Err(error) if !error.has_code("InvalidPermission.Duplicate") => Err(error.into()),
             _ => Ok(Outputs::new()),
         }

@@ -38,7 +38,7 @@ pub(super) fn ec2_tags(all: &Tags) -> Vec<Tag> {
 }
 
 /// Tags from EC2's form.
-pub(super) fn from_ec2(all: &[Tag]) -> Tags {
+pub fn from_ec2(all: &[Tag]) -> Tags {
     let pair =
         |tag: &Tag| Some((tag.key()?.to_owned(), tag.value().unwrap_or_default().to_owned()));
     all.iter().filter_map(pair).collect()

@@ -3,7 +3,7 @@
 use aws_sdk_ec2::types::VpcPeeringConnectionStateReasonCode as Code;
 
 use super::{
-    Address, Env, Failure, Field, ID, Observation, Outputs, Owner, Primitive, Text, Wanted,
+    Address, Env, Failure, Field, ID, Observation, Outputs, Primitive, Text, Wanted,
     vpc_peering::{code, describe, from_ec2, joins, peerings, retag_ec2},
 };
 use crate::aws::{ApiError, Progress};
@@ -36,7 +36,8 @@ impl Primitive for VpcPeeringAccepter {
         vec![Field::new("peering", self.peering.clone())]
     }
 
-    /// Tags of a peering are per side, and this side's are set last: whose it is, the requester tells.
+    /// Tags of a peering are per side. This side's are set before it is accepted, so that an accepted one of
+    /// ours always carries them.
     async fn observe(
         env: &Env,
         region: &str,
@@ -51,11 +52,10 @@ impl Primitive for VpcPeeringAccepter {
             });
             let Some(one) = accepted else { continue };
             let id = one.vpc_peering_connection_id().unwrap_or_default();
-            let mut seen = Observation::new(wanted.address.clone(), region, id)
+            let seen = Observation::new(wanted.address.clone(), region, id)
                 .with("peering", id)
                 .output(ID, id)
                 .tagged(from_ec2(one.tags()), &env.scope);
-            seen.owner = Owner::Ours;
             found.push(seen);
         }
         Ok(found)
@@ -76,12 +76,12 @@ impl Primitive for VpcPeeringAccepter {
             })
         });
         visible.await?;
+        retag_ec2(env, region, &id, &super::Tags::new(), &wanted.tags).await?;
         let regional = env.region(region);
         let api = regional.api("ec2", "AcceptVpcPeeringConnection");
         let call =
             || regional.ec2.accept_vpc_peering_connection().vpc_peering_connection_id(&id).send();
         env.session.call(api, call).await?;
-        retag_ec2(env, region, &id, &super::Tags::new(), &wanted.tags).await?;
         active(env, region, &id).await
     }
 
@@ -103,7 +103,8 @@ impl Primitive for VpcPeeringAccepter {
     }
 }
 
-async fn active(env: &Env, region: &str, id: &str) -> Result<Outputs, Failure> {
+/// Waits until a peering is active as one of its two regions sees it: they do not agree at once.
+pub(super) async fn active(env: &Env, region: &str, id: &str) -> Result<Outputs, Failure> {
     let active = env.session.wait(|| async {
         Ok(match describe(env, region, id).await?.as_ref().and_then(code) {
             Some(Code::Active) => Progress::Done(()),

@@ -7,7 +7,8 @@ use aws_sdk_ec2::types::{
 
 use super::{
     Address, Env, Failure, Field, Observation, Outputs, Primitive, Text, Wanted,
-    vpc_peering::{code, joins, peerings},
+    vpc_peering::{code, from_ec2, joins, peerings},
+    vpc_peering_accepter::active,
 };
 use crate::aws::ApiError;
 
@@ -64,16 +65,17 @@ impl Primitive for VpcPeeringOptions {
                 .and_then(|options| options.allow_dns_resolution_from_remote_vpc())
                 .unwrap_or(false);
             let id = one.vpc_peering_connection_id().unwrap_or_default();
-            found.push(
-                Observation::new(wanted.address.clone(), region, id)
-                    .with("dns_resolution", on.to_string()),
-            );
+            let mut seen = Observation::new(wanted.address.clone(), region, id)
+                .with("dns_resolution", on.to_string());
+            seen.owner = env.scope.owner(&from_ec2(one.tags()));
+            found.push(seen);
         }
         Ok(found)
     }
 
     async fn create(env: &Env, wanted: &Wanted<Self>) -> Result<Outputs, Failure> {
         let id = env.resolve(&wanted.settings.peering)?;
+        active(env, &wanted.region, &id).await?;
         let regional = env.region(&wanted.region);
         let options = PeeringConnectionOptionsRequest::builder()
             .allow_dns_resolution_from_remote_vpc(true)

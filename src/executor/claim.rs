@@ -106,7 +106,7 @@ impl Claim {
             remove(env, &self.region, &[name]).await?;
             return Ok(false);
         }
-        write(env, &self.region, &name, &text).await?;
+        write(env, &self.region, &name, &text, true).await?;
         Ok(true)
     }
 
@@ -118,7 +118,7 @@ impl Claim {
         if self.is_complete {
             return Ok(());
         }
-        write(env, &self.region, &format!("{}/complete", self.path), "true").await
+        write(env, &self.region, &format!("{}/complete", self.path), "true", false).await
     }
 
     /// Gives the suffix back, with everything that was kept. The claim itself goes last but for the leases,

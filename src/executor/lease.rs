@@ -147,13 +147,20 @@ impl Lease {
             };
             if let Some(number) = next {
                 match make(env, region, &name(path, number), &value.to_string()).await {
-                    Ok(()) => return Self::held(env, region, path, number, value, &all).await,
+                    Ok(()) => match Self::held(env, region, path, number, &value).await? {
+                        Some(lease) => return Ok(lease),
+                        None => watched = None,
+                    },
                     Err(error) if error.class == ErrorClass::AlreadyExists => {
                         let all = leases(env, region, path).await?;
                         let its = all.get(&number).map(|one| &one.value);
                         // Made by an attempt of ours whose answer was lost.
                         if its == Some(&value.to_string()) {
-                            return Self::held(env, region, path, number, value, &all).await;
+                            if let Some(lease) =
+                                Self::held(env, region, path, number, &value).await?
+                            {
+                                return Ok(lease);
+                            }
                         }
                         watched = None;
                     }
@@ -164,17 +171,24 @@ impl Lease {
         }
     }
 
+    /// Begins to hold a number that was just made. `None` if a higher one exists: the number had been used and
+    /// removed before, and somebody else holds.
     async fn held(
         env: &Env,
         region: &str,
         path: &str,
         number: u64,
-        value: Value,
-        all: &BTreeMap<u64, Parameter>,
-    ) -> Result<Self, LeaseError> {
+        value: &Value,
+    ) -> Result<Option<Self>, LeaseError> {
+        let all = leases(env, region, path).await?;
+        if all.last_key_value().is_some_and(|(highest, _)| *highest > number) {
+            remove(env, region, &[name(path, number)]).await?;
+            return Ok(None);
+        }
         let old: Vec<String> =
             all.keys().filter(|one| **one < number).map(|one| name(path, *one)).collect();
         remove(env, region, &old).await?;
+        let value = value.clone();
         // The heart beats on while the run winds down after an interrupt.
         let session = Session::new(env.session.clock.clone(), CancellationToken::new(), None);
         let env = env.with_session(session);
@@ -188,33 +202,30 @@ impl Lease {
             lost.clone(),
         );
         let heart = tokio::spawn(beating);
-        Ok(Self {
-            env,
-            region: region.to_owned(),
-            path: path.to_owned(),
-            number,
-            value,
-            lost,
-            heart,
-        })
+        let (region, path) = (region.to_owned(), path.to_owned());
+        Ok(Some(Self { env, region, path, number, value, lost, heart }))
     }
 
     /// Lets the next one in at once. Failing to say so costs the next one [`PATIENCE`], nothing else.
     pub async fn release(mut self) {
-        self.heart.abort();
+        self.quiet().await;
         if self.lost.is_cancelled() {
             return;
         }
         self.value["released"] = true.into();
         let name = name(&self.path, self.number);
-        if let Err(error) = write(&self.env, &self.region, &name, &self.value.to_string()).await {
+        if let Err(error) =
+            write(&self.env, &self.region, &name, &self.value.to_string(), false).await
+        {
             tracing::warn!("the lease could not be released: {error}");
         }
     }
 
-    /// Ends with the cluster: its parameters are gone already.
-    pub fn end(self) {
+    /// Stops the heart, and returns when it has stopped: before the parameters are removed for good, lest a
+    /// beat makes one anew.
+    pub async fn quiet(&mut self) {
         self.heart.abort();
+        let _ = (&mut self.heart).await;
     }
 }
 
@@ -234,9 +245,18 @@ async fn beat(
             if all.last_key_value().map(|(highest, _)| *highest) != Some(number) {
                 return Ok(false);
             }
-            write(&env, &region, &name(&path, number), &value.to_string()).await.map(|()| true)
+            write(&env, &region, &name(&path, number), &value.to_string(), false)
+                .await
+                .map(|()| true)
         };
-        match result.await {
+        let left = SILENCE.saturating_sub(env.session.clock.since(last));
+        let result = tokio::select! {
+            biased;
+            result = result => result,
+            // Calls that hang or are throttled must not outlast the others' patience.
+            () = env.session.clock.sleep(left) => return lost.cancel(),
+        };
+        match result {
             Ok(true) => last = env.session.clock.now(),
             Ok(false) => return lost.cancel(),
             Err(error) => {

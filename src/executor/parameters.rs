@@ -17,9 +17,6 @@ pub(super) struct Parameter {
     pub(super) version: i64,
 }
 
-/// What standard parameters hold at most.
-const STANDARD: usize = 4096;
-
 /// Everything below a path, by what follows the path.
 pub(super) async fn read(
     env: &Env,
@@ -77,10 +74,12 @@ pub(super) async fn write(
     region: &str,
     name: &str,
     value: &str,
+    grows: bool,
 ) -> Result<(), ApiError> {
     let regional = env.region(region);
     let api = regional.api("ssm", "PutParameter");
-    let tier = (value.len() > STANDARD).then_some(ParameterTier::Advanced);
+    // What has been advanced once cannot be standard again: AWS chooses, for what may become long.
+    let tier = grows.then_some(ParameterTier::IntelligentTiering);
     let call = || {
         let call =
             regional.ssm.put_parameter().name(name).value(value).r#type(ParameterType::String);

@@ -403,8 +403,25 @@ fn erase_write_only(attributes: &[Attribute], object: Value) -> Value {
 fn validate_object(attributes: &[Attribute], object: &Value, path: &Path, found: &mut Diagnostics) {
     for attribute in attributes {
         let (value, path) = (object.get(attribute.name), path.attribute(attribute.name));
-        if matches!(value, Value::Null | Value::Unknown) {
-            continue;
+        match (&attribute.presence, value) {
+            (Presence::Required, Value::Null) => {
+                found.error_at(
+                    path.clone(),
+                    format!("{path} is required"),
+                    "It may not be null either. Give it a value.",
+                );
+                continue;
+            }
+            (_, Value::Null | Value::Unknown) => continue,
+            (Presence::Computed, _) => {
+                found.error_at(
+                    path.clone(),
+                    format!("{path} cannot be set"),
+                    "The provider sets it. Leave it out.",
+                );
+                continue;
+            }
+            _ => {}
         }
         if let Some(instead) = attribute.deprecated {
             found.warning_at(path.clone(), format!("{path} is deprecated"), instead);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     connect::Configured,
     explain::{self, Doing},
-    flow::{Look, Opened, environment, session},
+    flow::{Look, Opened, Trouble, environment, session},
     read::spec_of,
     state::{Kept, observed},
 };
@@ -56,7 +56,7 @@ pub(super) async fn apply(
         Err(error) => return failed(explain::trouble(&error.into(), "beginning")),
     };
     let path = parameter_path(&spec.suffix);
-    let lease = match Lease::acquire(&env, &spec.dr.region, &path, doing.word()).await {
+    let mut lease = match Lease::acquire(&env, &spec.dr.region, &path, doing.word()).await {
         Ok(lease) => lease,
         Err(error) => return failed(explain::lease(&error, spec.suffix.as_str())),
     };
@@ -68,6 +68,7 @@ pub(super) async fn apply(
         stopping.cancel();
     });
     let env = env.with_session(env.session.with_cancel(stop));
+    let (ending, region) = (env.clone(), spec.dr.region.clone());
     let run = Run { configured, schema, env, spec, arguments, input: &input, doing };
     let mut outcome = match doing {
         Doing::Destroy => run.destroy().await,
@@ -81,8 +82,14 @@ pub(super) async fn apply(
              stopped; the other one goes on. Plan again when it is done.",
         );
     }
-    if doing == Doing::Destroy && outcome.state.is_none() {
-        lease.end();
+    if doing == Doing::Destroy && outcome.state.is_none() && !outcome.diagnostics.has_errors() {
+        lease.quiet().await;
+        if let Err(error) = Claim::give_back(&ending, &region, &path).await {
+            let found = explain::trouble(&error.into(), "giving back the environment suffix");
+            outcome.diagnostics.extend(found);
+            outcome.state.clone_from(&input.prior);
+            outcome.private.clone_from(&input.private);
+        }
     } else {
         lease.release().await;
     }
@@ -113,6 +120,11 @@ impl Run<'_> {
             Ok(claim) => claim,
             Err(error) => return self.untouched(explain::claim(&error)),
         };
+        if let Some(remembered) = kept.cluster_id.clone().filter(|id| *id != claim.cluster_id) {
+            let there = claim.cluster_id.clone();
+            let trouble = Trouble::Another { remembered, there };
+            return self.untouched(explain::trouble(&trouble, "beginning"));
+        }
         if self.doing == Doing::Create && claim.is_complete {
             let found = explain::exists(self.spec.suffix.as_str(), &claim.cluster_id);
             return self.untouched(found);
@@ -123,16 +135,6 @@ impl Run<'_> {
             self.env.be_thorough();
         }
         let mut found = Diagnostics::new();
-        match claim.keep(&self.env, &self.schema.arguments_of(&self.arguments).to_json()).await {
-            Ok(true) => {}
-            Ok(false) => found.warning(
-                "The arguments are too long to be kept in AWS",
-                "Everything works but an import, which needs them: keep the state safe.",
-            ),
-            Err(error) => {
-                return self.untouched(explain::trouble(&error.into(), "keeping the arguments"));
-            }
-        }
         let mut again = Vec::new();
         for pass in 0..PASSES {
             let look = Opened::look(&self.env, &self.spec, kept.cluster_id.clone(), Look::Strict);
@@ -148,10 +150,16 @@ impl Run<'_> {
                 }
             };
             let changes = opened.changes();
-            let mut stale = self.stale(&kept, &opened, &changes);
-            if pass == 0 && !stale.is_empty() {
-                found.extend(explain::stale(&std::mem::take(&mut stale)));
-                return self.untouched(found);
+            if pass == 0 {
+                let stale = self.stale(&kept, &opened, &changes);
+                if !stale.is_empty() {
+                    found.extend(explain::stale(&stale));
+                    return self.untouched(found);
+                }
+                match self.keep(&claim).await {
+                    Ok(more) => found.extend(more),
+                    Err(more) => return self.untouched(more),
+                }
             }
             if changes.iter().next().is_none() {
                 return self.reached(&claim, &opened, found).await;
@@ -171,6 +179,20 @@ impl Run<'_> {
             ),
         );
         self.partial(found).await
+    }
+
+    /// Keeps the arguments in AWS, for an import.
+    async fn keep(&self, claim: &Claim) -> Result<Diagnostics, Diagnostics> {
+        let mut found = Diagnostics::new();
+        match claim.keep(&self.env, &self.schema.arguments_of(&self.arguments).to_json()).await {
+            Ok(true) => {}
+            Ok(false) => found.warning(
+                "The arguments are too long to be kept in AWS",
+                "Everything works but an import, which needs them: keep the state safe.",
+            ),
+            Err(error) => return Err(explain::trouble(&error.into(), "keeping the arguments")),
+        }
+        Ok(found)
     }
 
     /// What would be done now and was not planned. Plans of a create show no removals, whatever an earlier
@@ -252,6 +274,7 @@ impl Run<'_> {
             return self.untouched(found);
         }
         let kept = Kept::parse(&self.input.private);
+        self.env.be_thorough();
         for pass in 0..PASSES {
             let look = Opened::look(&self.env, &self.spec, kept.cluster_id.clone(), Look::Lenient);
             let opened = match look.await {
@@ -275,10 +298,8 @@ impl Run<'_> {
             }
             if opened.inventory.all().all(|one| one.owner != Owner::Ours) {
                 let id = opened.env.scope.cluster_id.clone();
-                return self.gone(found, id).await;
+                return self.gone(found, id);
             }
-            // The second look leaves no stone unturned.
-            self.env.be_thorough();
             let removal = Changes::removal(&opened.inventory);
             let report = executor::run(&opened.env, &removal).await;
             if !report.is_complete() {
@@ -300,12 +321,7 @@ impl Run<'_> {
         outcome
     }
 
-    async fn gone(&self, mut found: Diagnostics, kept_id: Option<String>) -> Outcome {
-        let (region, path) = (&self.spec.dr.region, parameter_path(&self.spec.suffix));
-        if let Err(error) = Claim::give_back(&self.env, region, &path).await {
-            found.extend(explain::trouble(&error.into(), "giving back the environment suffix"));
-            return self.remaining(found).await;
-        }
+    fn gone(&self, mut found: Diagnostics, kept_id: Option<String>) -> Outcome {
         let mut left = vec![format!(
             "the KMS keys in {} and {}, which AWS deletes after 7 days (their aliases are gone)",
             self.spec.primary.region, self.spec.dr.region

@@ -41,6 +41,10 @@ pub(super) struct Memory {
     pub(super) looked: BTreeMap<String, Opened>,
     /// Suffixes that Terraform has in its state: creating them again means to replace them.
     pub(super) in_state: BTreeSet<String>,
+    /// Suffixes of clusters that a plan of this process replaces by others.
+    pub(super) leaving: BTreeSet<String>,
+    /// Suffixes of clusters that are protected from being destroyed.
+    pub(super) protected: BTreeSet<String>,
 }
 
 impl Configured {
@@ -122,6 +126,7 @@ impl Configured {
         Ok(Scope {
             suffix: suffix.to_owned(),
             cluster_id: None,
+            leaving: BTreeSet::new(),
             account: identity.account,
             partition: identity.partition,
         })

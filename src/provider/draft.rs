@@ -225,7 +225,10 @@ pub(super) fn diagnose(mistakes: &[Mistake]) -> Diagnostics {
             Some((map, key)) => Path::attributes(map).key(key.trim_end_matches(']')),
             None => Path::attributes(&one.argument),
         };
-        found.error_at(path, one.summary.clone(), one.detail.clone());
+        // Terraform underlines no more than the outermost attribute: the text names the one that is meant.
+        let named = one.summary.contains(&path.to_string());
+        let summary = if named { one.summary.clone() } else { format!("{path}: {}", one.summary) };
+        found.error_at(path, summary, one.detail.clone());
     }
     found
 }

@@ -29,7 +29,7 @@ pub(super) fn api(error: &ApiError) -> String {
              it is reachable; otherwise see AWS's health dashboard for the region, and try again."
         }
         ErrorClass::Stopped => "Running the same command again continues.",
-        _ => "AWS refused the call.",
+        _ => return error.to_string(),
     };
     format!("{error}\n\n{advice}")
 }
@@ -39,6 +39,14 @@ pub(super) fn trouble(trouble: &Trouble, doing: &str) -> Diagnostics {
     match trouble {
         Trouble::Mistakes(mistakes) => diagnose(mistakes),
         Trouble::Api(error) => Diagnostics::from_error(summary(error, doing), api(error)),
+        Trouble::Another { remembered, there } => Diagnostics::from_error(
+            "Another cluster has this environment suffix by now",
+            format!(
+                "The state speaks of {remembered}, which is gone; what is there is {there}, made by somebody \
+                 else, and nothing of it was touched. Remove this resource from the state \
+                 (`terraform state rm`), then import the other cluster or choose another suffix."
+            ),
+        ),
     }
 }
 
@@ -49,7 +57,7 @@ fn summary(error: &ApiError, doing: &str) -> String {
         ErrorClass::Transient | ErrorClass::Throttled => {
             format!("{} in {} did not answer while {doing}", error.api.service, error.api.region)
         }
-        ErrorClass::Stopped => format!("Interrupted while {doing}"),
+        ErrorClass::Stopped => format!("Stopped while {doing}"),
         _ => format!("AWS refused a call while {doing}"),
     }
 }
@@ -177,7 +185,9 @@ pub(super) fn report(report: &Report, doing: Doing, stopped: Option<&'static str
     let mut found = Diagnostics::new();
     let total = report.done.len() + report.failed.len() + report.unfinished.len();
     let unfinished: Vec<_> = report.unfinished.iter().map(ToString::to_string).collect();
-    let mut progress = format!("{} of {total} changes are done.", report.done.len());
+    let failed = report.failed.len();
+    let mut progress =
+        format!("{} of {total} changes are done, {failed} failed.", report.done.len());
     if !unfinished.is_empty() {
         progress = format!("{progress} Not finished: {}.", unfinished.join(", "));
     }

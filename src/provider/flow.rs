@@ -21,6 +21,13 @@ pub(super) enum Trouble {
     Mistakes(Vec<Mistake>),
     /// A call failed.
     Api(ApiError),
+    /// The suffix belongs to another cluster by now than the state speaks of.
+    Another {
+        /// The id that the state remembers.
+        remembered: String,
+        /// The id of the cluster that is there.
+        there: String,
+    },
 }
 
 impl From<ApiError> for Trouble {
@@ -101,8 +108,18 @@ impl Opened {
             Err(DiscoveryError::Mistakes(mistakes)) => return Err(Trouble::Mistakes(mistakes)),
             Err(DiscoveryError::Api(error)) => return Err(Trouble::Api(error)),
         };
+        if let (Some(claim), Some(remembered)) = (&claim, &cluster_id) {
+            if claim.cluster_id != *remembered {
+                let (remembered, there) = (remembered.clone(), claim.cluster_id.clone());
+                return Err(Trouble::Another { remembered, there });
+            }
+        }
         let id = claim.as_ref().map(|claim| claim.cluster_id.clone()).or(cluster_id);
         let env = env.for_cluster(id);
+        if claim.as_ref().is_some_and(|claim| !claim.is_complete) {
+            // An interrupted create may have left something without a name.
+            env.be_thorough();
+        }
         let blueprint = Blueprint::new(spec, &surroundings, &env.scope);
         let inventory = Inventory::observe(&env, &blueprint).await?;
         let roles = Roles::observed(spec, &inventory);

@@ -5,13 +5,15 @@ use super::{
     draft::{Draft, diagnose},
     explain,
     flow::{Look, Opened, Trouble, environment},
-    read::{spec_of, warnings},
+    read::{remember, spec_of, warnings},
     state::{Kept, planned, undecided},
 };
 use crate::{
-    cluster::{Changes, Mistake, Spec, Verb, preflight::preflight},
+    cluster::{Changes, Mistake, Roles, Spec, Verb, changes::limits_cross, preflight::preflight},
     components::{Difference, Effect, db_instance::DbInstance},
-    plugin::{Context, Diagnostics, OnChange, Path, PlanInput, Planned, Schema, Step, Value},
+    plugin::{
+        Attribute, Context, Diagnostics, OnChange, Path, PlanInput, Planned, Schema, Step, Value,
+    },
 };
 
 pub(super) async fn plan(
@@ -37,33 +39,23 @@ pub(super) async fn plan(
         Some(prior) => schema.changed_arguments(prior, &arguments),
         None => Vec::new(),
     };
-    let mut requires_replace = Vec::new();
-    for (path, attribute) in &changed {
-        match attribute.on_change {
-            OnChange::Replace => requires_replace.push(path.clone()),
-            // Whether an unknown value will be another one, only the plan within the apply can tell.
-            OnChange::Refuse(_) if at(&arguments, path).is_unknown() => {}
-            OnChange::Refuse(why) => {
-                let summary = format!("{path} cannot be changed");
-                found.error_at(path.clone(), summary, why);
-            }
-            OnChange::InPlace | OnChange::Reboot => {}
-        }
-    }
-    if let Some(prior) = &input.prior
-        && requires_replace.is_empty()
-    {
-        for mistake in shrinking(prior, &arguments) {
-            found.extend(diagnose(&[mistake]));
-        }
+    let replaced = changed.iter().filter(|(_, one)| one.on_change == OnChange::Replace);
+    let requires_replace: Vec<Path> = replaced.map(|(path, _)| path.clone()).collect();
+    // A cluster that is made anew begins empty: nothing that would lose data is refused to it.
+    if requires_replace.is_empty() {
+        found.extend(refused(&changed, &arguments));
     }
     let spec = match draft {
         _ if found.has_errors() => return failed(found),
         Draft::Decided(spec) if requires_replace.is_empty() => spec,
         // Terraform asks again with nothing prior, and that plan is the one that counts.
-        Draft::Decided(spec) => {
-            let suffix = spec.suffix.to_string();
-            configured.memory().in_state.insert(suffix);
+        Draft::Decided(_) => {
+            if let Some(prior) = &input.prior {
+                found.extend(leave(configured, schema, prior));
+            }
+            if found.has_errors() {
+                return failed(found);
+            }
             let state = Some(undecided(arguments));
             return Planned { state, requires_replace, private: input.private, diagnostics: found };
         }
@@ -89,14 +81,60 @@ pub(super) async fn plan(
             return failed(found);
         }
     };
-    let suffix = spec.suffix.as_str();
-    if let Some(claim) = opened.claim.as_ref().filter(|claim| is_create && claim.is_complete) {
-        // One that Terraform has in its state, tainted or to be replaced, goes before this one comes.
-        if !configured.memory().in_state.contains(suffix) {
+    let mut opened = opened;
+    if is_create {
+        let suffix = spec.suffix.as_str();
+        let in_state = configured.memory().in_state.contains(suffix);
+        let claim = opened.claim.as_ref().filter(|claim| claim.is_complete);
+        if let Some(claim) = claim.filter(|_| !in_state) {
             return failed(explain::exists(suffix, &claim.cluster_id));
+        }
+        if in_state {
+            // One that Terraform has in its state, tainted or to be replaced, goes before this one comes.
+            if configured.memory().protected.contains(suffix) {
+                found.extend(protected());
+                return failed(found);
+            }
+            opened.inventory = opened.inventory.foreign();
+            opened.roles = Roles::NONE;
         }
     }
     decided(&arguments, &input, &opened, found)
+}
+
+fn protected() -> Diagnostics {
+    let mut found = Diagnostics::new();
+    found.error_at(
+        Path::attributes("deletion.protection"),
+        "deletion.protection keeps the cluster from being destroyed",
+        "Set it to false, apply that, then destroy or replace the cluster.",
+    );
+    found
+}
+
+/// Notes that a cluster goes before the one that is planned comes.
+fn leave(configured: &Configured, schema: &Schema, prior: &Value) -> Diagnostics {
+    let Ok(spec) = spec_of(configured, schema, prior) else { return Diagnostics::new() };
+    remember(configured, &spec);
+    if spec.deletion.protection {
+        return protected();
+    }
+    configured.memory().leaving.insert(spec.suffix.to_string());
+    Diagnostics::new()
+}
+
+/// Changes of arguments that would lose data.
+fn refused(changed: &[(Path, &Attribute)], arguments: &Value) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    for (path, attribute) in changed {
+        // Whether an unknown value will be another one, only the plan within the apply can tell.
+        if let OnChange::Refuse(why) = attribute.on_change
+            && !at(arguments, path).is_unknown()
+        {
+            found.error_at(path.clone(), format!("{path} cannot be changed"), why);
+        }
+    }
+    found
 }
 
 /// The plan of what was looked at.
@@ -107,7 +145,10 @@ fn decided(
     mut found: Diagnostics,
 ) -> Planned {
     let changes = opened.changes();
-    let refusals = explain::refusals(&changes);
+    let mut refusals = explain::refusals(&changes);
+    if let Some(prior) = &input.prior {
+        refusals.extend(diagnose(&backwards(prior, arguments, opened)));
+    }
     if refusals.has_errors() {
         found.extend(refusals);
         let (state, private) = (input.prior.clone(), input.private.clone());
@@ -116,7 +157,8 @@ fn decided(
     found.extend(warnings(opened));
     found.extend(consequences(opened, &changes));
     let kept = Kept {
-        cluster_id: opened.env.scope.cluster_id.clone(),
+        // One that is to be made gets its id when it is made.
+        cluster_id: opened.env.scope.cluster_id.clone().filter(|_| input.prior.is_some()),
         roles: Some(format!("{:?}", opened.roles)),
         grave: changes.grave(),
     };
@@ -151,9 +193,9 @@ fn consequences(opened: &Opened, changes: &Changes) -> Diagnostics {
                     found.warning(
                         format!("{} restarts for this", change.address),
                         format!(
-                            "Because of: {}. With a standby in another zone this interrupts it for a minute \
-                             or two. To leave it to the maintenance window, set \
-                             database.apply_immediately to false.",
+                            "Because of: {}. It answers nobody meanwhile: for a minute or two with a standby \
+                             in another zone, for several without. To leave it to the maintenance window, \
+                             set database.apply_immediately to false.",
                             restarts.join(", ")
                         ),
                     );
@@ -173,7 +215,10 @@ async fn look(
     input: &PlanInput,
     asks_first: bool,
 ) -> Result<Opened, Trouble> {
-    let env = environment(configured, context, spec, spec.timeouts.read).await?;
+    let mut env = environment(configured, context, spec, spec.timeouts.read).await?;
+    if input.prior.is_none() {
+        env.scope.leaving = configured.memory().leaving.clone();
+    }
     let looked = configured.memory().looked.remove(spec.suffix.as_str());
     let looked = looked.and_then(|looked| looked.with_spec(spec));
     let opened = match looked.filter(|_| input.prior.is_some()) {
@@ -184,7 +229,7 @@ async fn look(
         }
     };
     if asks_first {
-        let mistakes = preflight(&env, spec, &opened.surroundings).await?;
+        let mistakes = preflight(&opened.env, spec, &opened.surroundings).await?;
         if !mistakes.is_empty() {
             return Err(Trouble::Mistakes(mistakes));
         }
@@ -200,32 +245,46 @@ fn at<'a>(value: &'a Value, path: &Path) -> &'a Value {
     })
 }
 
-/// Changes of arguments that AWS makes in one direction only.
-fn shrinking(prior: &Value, arguments: &Value) -> Vec<Mistake> {
+/// What AWS makes in one direction only, judged by what there is: an argument that was never reached may
+/// be taken back.
+fn backwards(prior: &Value, arguments: &Value, opened: &Opened) -> Vec<Mistake> {
     let mut found = Vec::new();
+    let address = DbInstance::address(&opened.spec.primary.region);
+    let instance = opened.inventory.get(&address);
+    let observed = |name: &str| instance.and_then(|one| one.settings.get(name)).cloned();
     let number = |value: &Value| value.get("database").get("allocated_storage").as_i64();
-    if let (Some(old), Some(new)) = (number(prior), number(arguments))
+    let has = observed("storage_gib").and_then(|text| text.parse::<i64>().ok());
+    if let (Some(old), Some(new), Some(has)) = (number(prior), number(arguments), has)
         && new < old
+        && new < has
     {
         found.push(Mistake::new(
             "database.allocated_storage",
-            format!("Storage cannot shrink from {old} to {new} GiB"),
+            format!("Storage cannot shrink from {has} to {new} GiB"),
             "AWS only ever grows it. To get to less, move the data into a new cluster with another \
-                 environment_suffix.",
+             environment_suffix.",
         ));
     }
-    let version = |value: &Value| {
-        let text = value.get("database").get("engine_version").as_str()?.to_owned();
-        text.strip_prefix("15.")?.parse::<u32>().ok()
-    };
-    if let (Some(old), Some(new)) = (version(prior), version(arguments))
-        && new < old
+    let minor =
+        |text: &str| text.strip_prefix("15.")?.split(['.', '-']).next()?.parse::<u32>().ok();
+    let wanted = arguments.get("database").get("engine_version").as_str().and_then(minor);
+    let has = observed("engine_version").as_deref().and_then(minor);
+    if let (Some(wanted), Some(has)) = (wanted, has)
+        && wanted < has
     {
         found.push(Mistake::new(
             "database.engine_version",
-            format!("PostgreSQL cannot go back from 15.{old} to 15.{new}"),
-            "RDS upgrades, and never the other way. To get back, restore a snapshot that was taken \
-                 before the upgrade into a new cluster.",
+            format!("PostgreSQL cannot go back from 15.{has} to 15.{wanted}"),
+            "RDS upgrades, and never the other way. To get back, restore a snapshot that was taken before \
+             the upgrade into a new cluster.",
+        ));
+    }
+    if limits_cross(&opened.spec, &opened.inventory) {
+        found.push(Mistake::new(
+            "database.parameters",
+            "Some limits become larger and others smaller",
+            "A standby must never have less of any than its writer, and its recovery would pause whichever \
+             of the two came first. Make the larger ones larger, apply, then the smaller ones smaller.",
         ));
     }
     found
@@ -236,14 +295,10 @@ fn destroy(configured: &Configured, schema: &Schema, input: &PlanInput) -> Plann
     let mut found = Diagnostics::new();
     if let Some(prior) = &input.prior {
         if let Ok(spec) = spec_of(configured, schema, prior) {
-            configured.memory().in_state.insert(spec.suffix.to_string());
+            remember(configured, &spec);
         }
         if prior.get("deletion").get("protection").as_bool() == Some(true) {
-            found.error_at(
-                Path::attributes("deletion.protection"),
-                "The cluster is protected from being destroyed",
-                "Set deletion.protection to false, apply that, then destroy.",
-            );
+            found.extend(protected());
         }
     }
     let state = input.prior.clone().filter(|_| found.has_errors());

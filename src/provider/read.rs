@@ -4,7 +4,7 @@ use super::{
     connect::Configured,
     draft::{Draft, diagnose},
     explain,
-    flow::{Look, Opened, environment, session},
+    flow::{Look, Opened, Trouble, environment, session},
     state::{Kept, observed},
 };
 use crate::{
@@ -49,7 +49,7 @@ pub(super) async fn read(
         Ok(spec) => spec,
         Err(found) => return failed(state, found),
     };
-    configured.memory().in_state.insert(spec.suffix.to_string());
+    remember(configured, &spec);
     let kept = Kept::parse(&private);
     let env = match environment(configured, context, &spec, spec.timeouts.read).await {
         Ok(env) => env,
@@ -60,6 +60,8 @@ pub(super) async fn read(
     };
     let opened = match Opened::look(&env, &spec, kept.cluster_id.clone(), Look::Lenient).await {
         Ok(opened) => opened,
+        // The one that the state speaks of is gone, whoever has its suffix now.
+        Err(Trouble::Another { .. }) => return Outcome::default(),
         Err(trouble) => return failed(state, explain::trouble(&trouble, "reading the cluster")),
     };
     if opened.claim.is_none() && opened.inventory.all().all(|one| one.owner != Owner::Ours) {
@@ -70,6 +72,17 @@ pub(super) async fn read(
     let diagnostics = warnings(&opened);
     configured.memory().looked.insert(spec.suffix.to_string(), opened);
     Outcome { state: Some(new), private: kept.to_private(), diagnostics }
+}
+
+/// Notes for later operations of this process what the state has.
+pub(super) fn remember(configured: &Configured, spec: &Spec) {
+    let mut memory = configured.memory();
+    memory.in_state.insert(spec.suffix.to_string());
+    if spec.deletion.protection {
+        memory.protected.insert(spec.suffix.to_string());
+    } else {
+        memory.protected.remove(spec.suffix.as_str());
+    }
 }
 
 /// What somebody should know who looks at the cluster.

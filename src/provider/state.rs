@@ -151,13 +151,14 @@ pub(super) fn planned(
     opened: &Opened,
     changes: &Changes,
 ) -> Value {
+    let is_create = prior.is_none();
     let settled = prior.filter(|_| changes.is_empty() && opened.spec.unknown.is_empty());
     match settled {
         Some(prior) => {
-            let same = assembled(arguments, Some(prior), opened, changes);
-            if same == *prior { same } else { assembled(arguments, None, opened, changes) }
+            let same = assembled(arguments, Some(prior), opened, changes, false);
+            if same == *prior { same } else { assembled(arguments, None, opened, changes, false) }
         }
-        None => assembled(arguments, None, opened, changes),
+        None => assembled(arguments, None, opened, changes, is_create),
     }
 }
 
@@ -166,7 +167,9 @@ fn assembled(
     prior: Option<&Value>,
     opened: &Opened,
     changes: &Changes,
+    is_create: bool,
 ) -> Value {
+    // What an interrupted create left may be gone until this one begins: nothing that AWS decides is promised.
     let mut components = BTreeMap::new();
     let mut arns = BTreeMap::new();
     for component in opened.blueprint.all() {
@@ -184,7 +187,7 @@ fn assembled(
         let anew = changes
             .get(address)
             .is_some_and(|one| matches!(one.verb, Verb::Replace(_) | Verb::Create));
-        let known = found.filter(|_| !anew).map(arn);
+        let known = found.filter(|_| !anew && !is_create).map(arn);
         arns.insert(address.to_string(), known.map_or(Value::Unknown, Value::String));
     }
     let later = |name: &str, now: Value| prior.map_or(now, |prior| prior.get(name).clone());
@@ -194,19 +197,19 @@ fn assembled(
     let instance = |site: Site| {
         let address = DbInstance::address(&opened.spec.site(site).region);
         // One that is still being made has none yet.
-        let known = endpoint(opened, site).filter(|_| !touched(&address));
+        let known = endpoint(opened, site).filter(|_| !touched(&address) && !is_create);
         known.map_or(Value::Unknown, Value::String)
     };
     let writer = match opened.roles.writer() {
-        Some(site) => Value::string(opened.spec.site(site).region.as_str()),
-        None => Value::Unknown,
+        Some(site) if !is_create => Value::string(opened.spec.site(site).region.as_str()),
+        _ => Value::Unknown,
     };
     let tags = if opened.spec.unknown.contains("tags") {
         Value::Unknown
     } else {
         strings(opened.spec.tags.clone())
     };
-    let secret = if touched(&secret(opened)) {
+    let secret = if is_create || touched(&secret(opened)) {
         Value::Unknown
     } else {
         maybe(opened.inventory.get(&secret(opened)).map(arn))

@@ -99,3 +99,22 @@ fn the_clock_runs_fast_for_the_sandbox_only() {
     assert_eq!(ran.code, 1);
     assert!(ran.message().contains("TRADING_CLOCK_SCALE is for the sandbox"), "{}", ran.err);
 }
+
+#[test]
+fn what_is_configured_wins_over_the_environment() {
+    let served = Served::new();
+    let body = cluster(&served, "prod", "");
+    let workspace = Workspace::new(
+        &served,
+        &format!(
+            "provider \"trading\" {{\n  endpoints = {{ ec2 = \"http://127.0.0.1:9\" }}\n}}\n{body}"
+        ),
+    );
+    let ran = workspace.plan();
+    assert_eq!(ran.code, 1);
+    assert!(ran.message().contains("ec2 in us-"), "{}", ran.err);
+    workspace.write(&format!("provider \"trading\" {{\n  profile = \"nobody\"\n}}\n{body}"));
+    let ran = workspace.plan();
+    assert_eq!(ran.code, 1);
+    assert!(ran.message().contains("There are no credentials that AWS takes"), "{}", ran.err);
+}

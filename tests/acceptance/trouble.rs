@@ -82,3 +82,51 @@ fn a_second_apply_is_told_who_is_at_work() {
     running.wait().must_succeed();
     first.must_be_unchanged();
 }
+
+#[test]
+fn what_is_replaced_or_tainted_is_planned_before_it_goes_and_comes_back() {
+    let served = Served::new();
+    let workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
+    workspace.apply().must_succeed();
+    let replace = ["apply", "-auto-approve", "-no-color", "-replace=trading_dr_cluster.prod"];
+    let ran = workspace.run(&replace).must_succeed();
+    assert!(ran.out.contains("1 added, 0 changed, 1 destroyed"), "{}", ran.out);
+    workspace.must_be_unchanged();
+    workspace.run(&["taint", "-no-color", "trading_dr_cluster.prod"]).must_succeed();
+    workspace.apply().must_succeed();
+    workspace.must_be_unchanged();
+    // Another suffix: the old cluster's own things are in nobody's way.
+    let renamed = cluster(&served, "prod", "").replace("\"prod\"\n\n", "\"prod-2\"\n\n");
+    workspace.write(&renamed);
+    let ran = workspace.apply().must_succeed();
+    assert!(ran.out.contains("1 added, 0 changed, 1 destroyed"), "{}", ran.out);
+    workspace.must_be_unchanged();
+    workspace
+        .write(&renamed.replace("primary = {", "deletion = { protection = true }\n  primary = {"));
+    workspace.apply().must_succeed();
+    let replace = ["plan", "-no-color", "-replace=trading_dr_cluster.prod"];
+    let ran = workspace.run(&replace);
+    assert!(
+        ran.message().contains("deletion.protection keeps the cluster from being destroyed"),
+        "{}",
+        ran.err
+    );
+    assert!(served.leftovers().iter().all(|one| !one.contains("prod") || one.contains("prod-2")));
+}
+
+#[test]
+fn a_region_that_is_down_is_no_problem_of_credentials() {
+    let served = Served::new();
+    let workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
+    workspace.apply().must_succeed();
+    served.sandbox.set_down("us-east-1", true);
+    let ran = workspace.plan();
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.message().contains("in us-east-1 did not answer while reading the cluster"),
+        "{}",
+        ran.err
+    );
+    served.sandbox.set_down("us-east-1", false);
+    workspace.must_be_unchanged();
+}

@@ -13,7 +13,7 @@ use serde_json::{Value as Json, json};
 use trading::plugin::Value;
 
 use crate::support::{
-    aws::{connect_watched, simulate},
+    aws::{Way, simulate},
     user::{State, User, configuration, errors},
 };
 
@@ -45,8 +45,8 @@ async fn watched(sandbox: Sandbox) -> (User, Deaths) {
             world.forget_calls();
         });
     };
-    let aws = connect_watched(&sandbox, Arc::new(witness)).await;
-    (User::with(sandbox, aws), deaths)
+    let way = Way::watched(Arc::new(witness));
+    (User::by(sandbox, way).await, deaths)
 }
 
 /// How many things there are of each kind: the same however often the making was interrupted.

@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use super::crash::{census, changes_something};
 use crate::support::{
-    aws::{connect_watched, simulate},
+    aws::{Way, simulate},
     user::{User, configuration, errors},
 };
 
@@ -63,8 +63,8 @@ fn recorded() -> (Vec<Call>, std::collections::BTreeMap<String, usize>, Json) {
                 all.push(one);
             });
         };
-        let aws = connect_watched(&sandbox, Arc::new(witness)).await;
-        let mut user = User::with(sandbox, aws);
+        let way = Way::watched(Arc::new(witness));
+        let mut user = User::by(sandbox, way).await;
         config = configuration(&user.sandbox);
         user.must_apply(&config).await;
         made = Some(census(&user.sandbox));
@@ -85,7 +85,9 @@ fn any_call_may_be_denied_hang_or_lose_its_answer() {
     let every = std::env::var_os("CRASH_POINTS").is_some_and(|all| all == "all");
     let mut points: Vec<(Call, Effect)> = Vec::new();
     for effect in [denied, Effect::Hang, Effect::DropAfter] {
-        points.extend(calls.iter().map(|call| (call.clone(), effect.clone())));
+        // A heartbeat or a release that fails is nobody's loss.
+        let calls = calls.iter().filter(|call| call.service != "ssm");
+        points.extend(calls.map(|call| (call.clone(), effect.clone())));
     }
     let step = if every { 1 } else { 6 };
     let points: Vec<_> = points.into_iter().step_by(step).collect();

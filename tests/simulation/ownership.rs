@@ -159,3 +159,98 @@ fn lost_bookkeeping_is_made_anew_by_the_next_apply() {
         assert_eq!(user.leftovers(), Vec::<String>::new());
     });
 }
+
+#[test]
+fn a_state_of_a_cluster_that_is_gone_does_not_touch_its_successor() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let mut config = configuration(&user.sandbox);
+        user.must_apply(&config).await;
+        let stale = user.state.clone();
+        user.must_destroy().await;
+        let mut other = User::of(user.sandbox.clone()).await;
+        other.must_apply(&config).await;
+        let there = user.sandbox.with(|world| world.inventory());
+        // A backup of the first state is taken for the truth.
+        user.restart().await;
+        user.state = stale.clone();
+        let found = errors(&user.destroy().await);
+        assert!(
+            found[0].contains("Another cluster has this environment suffix by now"),
+            "{found:#?}"
+        );
+        user.state = stale;
+        user.refresh().await;
+        assert!(user.state.value.is_none(), "what the state speaks of is gone");
+        config["tags"] = json!({"team": "risk"});
+        let found = errors(&user.plan(&config).await.diagnostics);
+        assert!(found[0].contains("There is a cluster prod already"), "{found:#?}");
+        let still = user.sandbox.with(|world| world.inventory());
+        assert_eq!(there["us-east-1"]["db-instance"], still["us-east-1"]["db-instance"]);
+    });
+}
+
+#[test]
+fn what_is_switched_off_is_removed() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let mut config = configuration(&user.sandbox);
+        user.must_apply(&config).await;
+        config["backup"] = json!({"cross_region": false});
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        let inventory = user.sandbox.with(|world| world.inventory());
+        assert!(inventory["us-west-2"]["db-automated-backup"].is_null(), "{inventory:#}");
+        // Its own peering cannot be named as somebody else's.
+        let arns = user.state.value.as_ref().unwrap().get("arns").clone();
+        let peering = arns
+            .get("us-east-1/vpc-peering")
+            .as_str()
+            .unwrap()
+            .rsplit('/')
+            .next()
+            .unwrap()
+            .to_owned();
+        config["peering_connection_id"] = json!(peering);
+        let found = errors(&user.plan(&config).await.diagnostics);
+        assert!(found[0].contains("is the cluster's own peering"), "{found:#?}");
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn routes_are_found_and_removed_after_their_subnets_are_gone() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        user.must_apply(&config).await;
+        let subnets =
+            user.sandbox.with(|world| world.network())["us-east-1"]["private_subnet_ids"].clone();
+        for id in subnets.as_array().unwrap() {
+            let id = id.as_str().unwrap();
+            user.sandbox.with(|world| world.drift("us-east-1", "subnet", id, None)).unwrap();
+        }
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn the_last_backups_of_an_earlier_instance_of_that_name_are_left_alone() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        let id = "arn:aws:rds:us-west-2:123456789012:auto-backup:ab-precious";
+        let record = json!({
+            "DBInstanceArn": "arn:aws:rds:us-east-1:123456789012:db:trading-db-primary-prod",
+            "DBInstanceIdentifier": "trading-db-primary-prod", "Region": "us-east-1", "Status": "retained",
+            "DBInstanceAutomatedBackupsArn": id, "_arn": id, "_tags": {},
+        });
+        user.sandbox.with(|world| world.place("us-west-2", "db-automated-backup", id, record));
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), [format!("us-west-2/db-automated-backup/{id}")]);
+    });
+}

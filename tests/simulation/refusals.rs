@@ -4,7 +4,7 @@ use aws_sandbox::{Effect, Fault, RESTRICTED_KEY, Rule};
 use serde_json::{Value as Json, json};
 
 use crate::support::{
-    aws::{connect, connect_as, simulate},
+    aws::{Way, connect, simulate},
     user::{User, configuration, errors, set},
 };
 
@@ -162,6 +162,11 @@ fn what_does_not_fit_the_account_is_said_at_plan() {
                 ],
             ),
             (
+                "database.ca_certificate_identifier",
+                json!("rds-ca-2019"),
+                &["database.ca_certificate_identifier", "RDS offers: rds-ca-rsa2048-g1"],
+            ),
+            (
                 "database.engine_version",
                 json!("15.99"),
                 &["database.engine_version: RDS has no PostgreSQL 15.99"],
@@ -240,7 +245,7 @@ fn a_class_that_one_region_does_not_sell_is_refused() {
             json!({"instance_class": "db.r6g.xlarge", "dr_instance_class": "db.r6g.large"});
         let found = refused(&mut user, &config).await;
         assert!(
-            found[0].starts_with("database.dr_instance_class: db.r6g.large is smaller"),
+            found[0].contains("database.dr_instance_class: db.r6g.large is smaller"),
             "{found:#?}"
         );
     });
@@ -288,8 +293,7 @@ fn a_denied_action_is_named_with_its_resource() {
             json!([everything, {"Effect": "Deny", "Action": "secretsmanager:CreateSecret", "Resource": "*"}]),
         );
         let sandbox = user.sandbox.clone();
-        let mut restricted =
-            User::with(sandbox.clone(), connect_as(&sandbox, RESTRICTED_KEY).await);
+        let mut restricted = User::by(sandbox.clone(), Way::of(RESTRICTED_KEY)).await;
         let found = errors(&restricted.apply(&config).await);
         assert!(found.iter().all(|one| one.contains("secret/master failed")), "{found:#?}");
         let texts = [
@@ -317,7 +321,7 @@ fn a_denied_action_is_named_with_its_resource() {
         // Nothing may be done at all: the plan says so.
         allow(&user, json!([]));
         user.state = restricted.state.clone();
-        let mut nobody = User::with(sandbox.clone(), connect_as(&sandbox, RESTRICTED_KEY).await);
+        let mut nobody = User::by(sandbox.clone(), Way::of(RESTRICTED_KEY)).await;
         let found = errors(&nobody.plan(&config).await.diagnostics);
         assert!(found[0].contains("Permission denied while planning"), "{found:#?}");
         assert!(found[0].contains("is not authorized to perform: "), "{found:#?}");
@@ -330,7 +334,7 @@ fn credentials_and_endpoints_that_do_not_work_are_told_apart() {
         let user = User::new().await;
         let config = configuration(&user.sandbox);
         let sandbox = user.sandbox.clone();
-        let mut stranger = User::with(sandbox.clone(), connect_as(&sandbox, "AKIANOBODY").await);
+        let mut stranger = User::by(sandbox.clone(), Way::of("AKIANOBODY")).await;
         let found = errors(&stranger.plan(&config).await.diagnostics);
         assert!(found[0].contains("There are no credentials that AWS takes"), "{found:#?}");
         assert!(found[0].contains("aws sts get-caller-identity"), "{found:#?}");

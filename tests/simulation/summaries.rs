@@ -102,6 +102,7 @@ fn blueprint(spec: &Spec) -> Blueprint {
     let scope = Scope {
         suffix: "prod".into(),
         cluster_id: None,
+        leaving: BTreeSet::new(),
         account: "123456789012".into(),
         partition: "aws".into(),
     };

@@ -73,31 +73,46 @@ impl HttpConnector for InProcess {
     }
 }
 
-/// The provider's view of a sandbox, with an access key of its account.
-pub async fn connect_as(sandbox: &Sandbox, access_key: &str) -> Aws {
-    connected(sandbox, access_key, None).await
+/// A way to reach AWS: with whose key, and who sees every answer.
+#[derive(Clone)]
+pub struct Way {
+    pub access_key: &'static str,
+    pub witness: Option<Witness>,
 }
 
-/// The same as the account's administrator, with somebody who sees every answer.
-pub async fn connect_watched(sandbox: &Sandbox, witness: Witness) -> Aws {
-    connected(sandbox, ACCESS_KEY, Some(witness)).await
+/// As the account's administrator, unseen.
+impl Default for Way {
+    fn default() -> Self {
+        Self { access_key: ACCESS_KEY, witness: None }
+    }
 }
 
-async fn connected(sandbox: &Sandbox, access_key: &str, witness: Option<Witness>) -> Aws {
+impl Way {
+    pub fn of(access_key: &'static str) -> Self {
+        Self { access_key, ..Self::default() }
+    }
+
+    pub fn watched(witness: Witness) -> Self {
+        Self { witness: Some(witness), ..Self::default() }
+    }
+}
+
+/// The provider's view of a sandbox, as the account's administrator.
+pub async fn connect(sandbox: &Sandbox) -> Aws {
+    connect_like(sandbox, &Way::default()).await
+}
+
+/// The provider's view of a sandbox.
+pub async fn connect_like(sandbox: &Sandbox, way: &Way) -> Aws {
     let base = SystemTime::UNIX_EPOCH + Duration::from_millis(sandbox.now().0);
-    let keys = Keys::new(access_key, SECRET_KEY, None, None, "test");
+    let keys = Keys::new(way.access_key, SECRET_KEY, None, None, "test");
     let connection = Connection {
         clock: Clock::starting_at(base),
-        http: Some(SharedHttpClient::new(InProcess(sandbox.clone(), witness))),
+        http: Some(SharedHttpClient::new(InProcess(sandbox.clone(), way.witness.clone()))),
         credentials: Some(SharedCredentialsProvider::new(keys)),
         ..Connection::aws()
     };
     Aws::connect(connection, &Credentials::default()).await.unwrap()
-}
-
-/// The same as the account's administrator.
-pub async fn connect(sandbox: &Sandbox) -> Aws {
-    connect_as(sandbox, ACCESS_KEY).await
 }
 
 /// What an unoptimised build's futures need on the stack.

@@ -36,6 +36,11 @@ fn plan_object(attributes: &[Attribute], config: &Value, planned: &Value, path: 
     }
 }
 
+/// Whether a second plan, made within the apply, says only more than the first.
+pub fn check_replanned(first: &Value, second: &Value) {
+    compatible(first, second, &Path::root());
+}
+
 /// Whether a new state keeps what was planned: what was known then is the same, all is known now.
 pub fn check_applied(schema: &Schema, planned: &Value, new: &Value) {
     assert!(new.is_wholly_known(), "a new state with unknowns: {new:?}");

@@ -25,6 +25,8 @@ pub struct State {
 
 pub struct User {
     pub sandbox: Sandbox,
+    /// How AWS is reached, for the next process.
+    aws: aws::Way,
     pub resource: Arc<dyn Resource>,
     pub state: State,
     /// Interrupts what is running.
@@ -80,13 +82,14 @@ impl User {
     }
 
     pub async fn of(sandbox: Sandbox) -> Self {
-        let aws = aws::connect(&sandbox).await;
-        Self::with(sandbox, aws)
+        Self::by(sandbox, aws::Way::default()).await
     }
 
-    pub fn with(sandbox: Sandbox, aws: Aws) -> Self {
-        let resource = Self::resource(aws);
-        Self { sandbox, resource, state: State::default(), cancel: CancellationToken::new() }
+    /// One who reaches AWS in a way of their own.
+    pub async fn by(sandbox: Sandbox, way: aws::Way) -> Self {
+        let resource = Self::resource(aws::connect_like(&sandbox, &way).await);
+        let (state, cancel) = (State::default(), CancellationToken::new());
+        Self { sandbox, aws: way, resource, state, cancel }
     }
 
     fn resource(aws: Aws) -> Arc<dyn Resource> {
@@ -96,7 +99,7 @@ impl User {
 
     /// As a new process: nothing but the state is remembered.
     pub async fn restart(&mut self) {
-        self.resource = Self::resource(aws::connect(&self.sandbox).await);
+        self.resource = Self::resource(aws::connect_like(&self.sandbox, &self.aws).await);
         self.cancel = CancellationToken::new();
     }
 
@@ -164,29 +167,45 @@ impl User {
         outcome.diagnostics
     }
 
-    /// Plans and applies; the process is a new one in between, as it is for a saved plan.
+    /// Plans and applies as `terraform apply` does: the apply is another process, which plans again before it
+    /// acts; what is to be made anew is planned before the old is destroyed.
     pub async fn apply(&mut self, config: &Json) -> Diagnostics {
-        if self.state.tainted {
-            let found = self.destroy().await;
-            if found.has_errors() {
-                return found;
-            }
-        }
-        let planned = self.plan(config).await;
+        let mut planned = self.plan(config).await;
         if planned.diagnostics.has_errors() {
             return planned.diagnostics;
         }
-        let replaces = !planned.requires_replace.is_empty();
-        if replaces {
+        let anew = self.state.tainted || !planned.requires_replace.is_empty();
+        if anew && !self.state.tainted {
+            planned = self.plan_again(config, None).await;
+            if planned.diagnostics.has_errors() {
+                return planned.diagnostics;
+            }
+        }
+        self.resource = Self::resource(aws::connect_like(&self.sandbox, &self.aws).await);
+        if anew && self.state.value.is_some() {
             let found = self.destroy().await;
             if found.has_errors() {
                 return found;
             }
-            let planned = self.plan(config).await;
-            assert!(!planned.diagnostics.has_errors(), "{:?}", errors(&planned.diagnostics));
-            return self.apply_planned(config, planned).await;
         }
-        self.apply_planned(config, planned).await
+        let again = self.plan_again(config, self.state.value.clone()).await;
+        if again.diagnostics.has_errors() {
+            return again.diagnostics;
+        }
+        rules::check_replanned(planned.state.as_ref().unwrap(), again.state.as_ref().unwrap());
+        self.apply_planned(config, again).await
+    }
+
+    /// Plans without looking first.
+    async fn plan_again(&mut self, config: &Json, prior: Option<Value>) -> Planned {
+        let config = self.value(config);
+        let private = if prior.is_some() { self.state.private.clone() } else { Vec::new() };
+        let input = PlanInput { prior, config: Some(config.clone()), private };
+        let planned = self.resource.plan(self.context(), input).await;
+        if !planned.diagnostics.has_errors() {
+            rules::check_plan(self.resource.schema(), Some(&config), planned.state.as_ref());
+        }
+        planned
     }
 
     /// Applies a plan that was made before.

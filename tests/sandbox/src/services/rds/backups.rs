@@ -128,6 +128,20 @@ pub(super) fn stop(world: &mut World, request: &Request) -> Reply {
     Ok(json!({"DBInstanceAutomatedBackup": shown(&world.table(&request.region, BACKUP)[&backup])}))
 }
 
+/// What was replicated of an instance that is gone stays, retained.
+pub(super) fn retain_all(world: &mut World, instance: &Value) {
+    let mut sent: Vec<(String, String)> = Vec::new();
+    for (region, _, table) in world.tables().filter(|(_, kind, _)| *kind == BACKUP) {
+        let of = table.iter().filter(|(_, one)| one["DBInstanceArn"] == *instance);
+        sent.extend(of.map(|(id, _)| (region.to_owned(), id.clone())));
+    }
+    for (region, id) in sent {
+        if let Some(backup) = world.get_mut(&region, BACKUP, &id) {
+            backup["Status"] = "retained".into();
+        }
+    }
+}
+
 /// A region's own backups besides those that it is sent.
 pub(super) fn describe(world: &mut World, request: &Request) -> Reply {
     let own = world

@@ -74,6 +74,10 @@ pub(super) fn memory(class: &str, region: &str) -> Option<u64> {
     sold.then_some(gib * factor * (1 << 30))
 }
 
+/// The authorities that sign servers' certificates.
+pub(super) const CERTIFICATES: &[&str] =
+    &["rds-ca-rsa2048-g1", "rds-ca-rsa4096-g1", "rds-ca-ecc384-g1"];
+
 pub(super) fn describe_engine_versions(_: &mut World, request: &Request) -> Reply {
     if request.text("Engine").is_some_and(|engine| engine != "postgres") {
         return Ok(json!({"DBEngineVersions": {"DBEngineVersion": []}}));
@@ -93,6 +97,7 @@ pub(super) fn describe_engine_versions(_: &mut World, request: &Request) -> Repl
             json!({
                 "Engine": "postgres", "EngineVersion": version, "MajorEngineVersion": major, "Status": "available",
                 "DBParameterGroupFamily": format!("postgres{major}"), "SupportsReadReplica": true,
+                "SupportedCACertificateIdentifiers": {"member": CERTIFICATES},
                 "ExportableLogTypes": {"member": ["postgresql", "upgrade"]},
             })
         })

@@ -95,7 +95,7 @@ pub(super) fn check_settings(world: &World, request: &Request) -> Result<(), Fai
         }
     }
     if let Some(certificate) = request.text("CACertificateIdentifier")
-        && !["rds-ca-rsa2048-g1", "rds-ca-rsa4096-g1", "rds-ca-ecc384-g1"].contains(&certificate)
+        && !catalog::CERTIFICATES.contains(&certificate)
     {
         return Err(Failure::new(
             "CertificateNotFound",

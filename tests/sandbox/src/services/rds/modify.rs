@@ -112,6 +112,9 @@ pub(super) fn modify(world: &mut World, request: &Request) -> Reply {
         Some(given) => Some(upgrade_to(&instance, given)?),
         None => None,
     };
+    if let Some(version) = version {
+        replicas_first(world, &instance, version)?;
+    }
     let immediately = request.flag("ApplyImmediately").unwrap_or(false);
     let mut pending = instance["PendingModifiedValues"].as_object().cloned().unwrap_or_default();
     for (member, shown) in DEFERRABLE {
@@ -271,6 +274,23 @@ fn upgrade_to(instance: &Value, given: &str) -> Result<&'static str, Failure> {
         ));
     }
     Ok(version)
+}
+
+/// A source is upgraded after its replicas.
+fn replicas_first(world: &World, source: &Value, version: &str) -> Result<(), Failure> {
+    let place = |text: &str| catalog::VERSIONS.iter().position(|one| *one == text);
+    let replicas =
+        texts(&source["ReadReplicaDBInstanceIdentifiers"]["ReadReplicaDBInstanceIdentifier"]);
+    let behind = replicas.iter().filter_map(|arn| super::split_arn(arn)).any(|(region, id)| {
+        let replica = world.get(&region, INSTANCE, &id);
+        let its = replica.and_then(|one| one["EngineVersion"].as_str()).unwrap_or_default();
+        place(its) < place(version)
+    });
+    if behind {
+        let message = "One or more of the DB Instance's read replicas need to be upgraded";
+        return Err(Failure::new("DBUpgradeDependencyFailure", message));
+    }
+    Ok(())
 }
 
 /// The new group's name shows at once; its values come with the next reboot.
@@ -469,7 +489,9 @@ pub(super) fn delete(world: &mut World, request: &Request) -> Reply {
         flush_logs(world, region, id);
         cut_from_source(world, region, id);
         let gone = world.remove(region, INSTANCE, id);
-        orphan_replicas(world, &gone.unwrap_or_default());
+        let gone = gone.unwrap_or_default();
+        orphan_replicas(world, &gone);
+        backups::retain_all(world, &gone["DBInstanceArn"]);
     });
     answer(&world.table(&request.region, INSTANCE)[&id])
 }
