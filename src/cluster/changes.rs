@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Blueprint, Inventory, Role, Roles, Site, Spec,
-    parameters::{limits_rise, merged},
+    parameters::{self, limits_rise, merged},
     spec::InstanceClass,
 };
 use crate::components::{
@@ -288,12 +288,10 @@ fn rises(spec: &Spec, inventory: &Inventory) -> bool {
     limits_rise((&before.0, before.1), (&after.0, after.1))
 }
 
-/// Whether some of the writer's limits become larger and others smaller: then there is no order in which the
-/// standby never has less than the writer.
+/// Whether some of the writer's limits would become larger and others smaller in one apply.
 pub fn limits_cross(spec: &Spec, inventory: &Inventory) -> bool {
     let (before, after) = limits(spec, inventory);
-    let (before, after) = ((&before.0, before.1), (&after.0, after.1));
-    limits_rise(before, after) && limits_rise(after, before)
+    parameters::limits_cross((&before.0, before.1), (&after.0, after.1))
 }
 
 type Limits = (BTreeMap<String, String>, u64);

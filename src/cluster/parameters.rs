@@ -207,15 +207,25 @@ pub fn evaluate(text: &str, memory: u64) -> Option<u64> {
     }
 }
 
+/// Parameters, and the memory in bytes of the machine that they are for.
+pub type Limits<'a> = (&'a BTreeMap<String, String>, u64);
+
+fn limit((values, memory): Limits<'_>, name: &str) -> Option<u64> {
+    values.get(name).and_then(|text| evaluate(text, memory))
+}
+
+/// Whether some limits become larger and others smaller: then there is no order in which the standby never
+/// has less than the writer.
+pub fn limits_cross(before: Limits<'_>, after: Limits<'_>) -> bool {
+    let known =
+        STANDBY_LIMITS.iter().filter_map(|name| limit(before, name).zip(limit(after, name)));
+    let changes: Vec<_> = known.map(|(before, after)| before.cmp(&after)).collect();
+    changes.iter().any(|one| one.is_lt()) && changes.iter().any(|one| one.is_gt())
+}
+
 /// Whether any limit that a standby must keep up with becomes larger.
-pub fn limits_rise(
-    before: (&BTreeMap<String, String>, u64),
-    after: (&BTreeMap<String, String>, u64),
-) -> bool {
-    let value = |(values, memory): (&BTreeMap<String, String>, u64), name: &str| {
-        values.get(name).and_then(|text| evaluate(text, memory))
-    };
-    STANDBY_LIMITS.iter().any(|name| match (value(before, name), value(after, name)) {
+pub fn limits_rise(before: Limits<'_>, after: Limits<'_>) -> bool {
+    STANDBY_LIMITS.iter().any(|name| match (limit(before, name), limit(after, name)) {
         (Some(before), Some(after)) => after > before,
         // To or from a default that is not known here: nobody can say.
         (None, None) => false,
@@ -248,6 +258,13 @@ mod tests {
         let fewer = merged(&BTreeMap::from([("max_connections".into(), "100".into())]), 100);
         assert!(!limits_rise((&values, 4 * GIB), (&fewer, 4 * GIB)));
         assert!(limits_rise((&fewer, 4 * GIB), (&values, 4 * GIB)));
+        let mixed = BTreeMap::from([
+            ("max_connections".into(), "600".into()),
+            ("max_worker_processes".into(), "8".into()),
+        ]);
+        assert!(limits_cross((&values, 4 * GIB), (&merged(&mixed, 100), 4 * GIB)));
+        assert!(!limits_cross((&fewer, 4 * GIB), (&values, 4 * GIB)));
+        assert!(!limits_cross((&BTreeMap::new(), 4 * GIB), (&values, 4 * GIB)));
     }
 
     #[test]

@@ -155,12 +155,11 @@ impl Lease {
                         let all = leases(env, region, path).await?;
                         let its = all.get(&number).map(|one| &one.value);
                         // Made by an attempt of ours whose answer was lost.
-                        if its == Some(&value.to_string()) {
-                            if let Some(lease) =
+                        if its == Some(&value.to_string())
+                            && let Some(lease) =
                                 Self::held(env, region, path, number, &value).await?
-                            {
-                                return Ok(lease);
-                            }
+                        {
+                            return Ok(lease);
                         }
                         watched = None;
                     }

@@ -108,11 +108,11 @@ impl Opened {
             Err(DiscoveryError::Mistakes(mistakes)) => return Err(Trouble::Mistakes(mistakes)),
             Err(DiscoveryError::Api(error)) => return Err(Trouble::Api(error)),
         };
-        if let (Some(claim), Some(remembered)) = (&claim, &cluster_id) {
-            if claim.cluster_id != *remembered {
-                let (remembered, there) = (remembered.clone(), claim.cluster_id.clone());
-                return Err(Trouble::Another { remembered, there });
-            }
+        if let (Some(claim), Some(remembered)) = (&claim, &cluster_id)
+            && claim.cluster_id != *remembered
+        {
+            let (remembered, there) = (remembered.clone(), claim.cluster_id.clone());
+            return Err(Trouble::Another { remembered, there });
         }
         let id = claim.as_ref().map(|claim| claim.cluster_id.clone()).or(cluster_id);
         let env = env.for_cluster(id);

@@ -61,17 +61,23 @@ pub(super) async fn read(
     let opened = match Opened::look(&env, &spec, kept.cluster_id.clone(), Look::Lenient).await {
         Ok(opened) => opened,
         // The one that the state speaks of is gone, whoever has its suffix now.
-        Err(Trouble::Another { .. }) => return Outcome::default(),
+        Err(Trouble::Another { .. }) => return gone(configured, &spec),
         Err(trouble) => return failed(state, explain::trouble(&trouble, "reading the cluster")),
     };
     if opened.claim.is_none() && opened.inventory.all().all(|one| one.owner != Owner::Ours) {
-        return Outcome::default();
+        return gone(configured, &spec);
     }
     let new = observed(&state, &opened);
     let kept = Kept { cluster_id: opened.env.scope.cluster_id.clone(), ..kept };
     let diagnostics = warnings(&opened);
     configured.memory().looked.insert(spec.suffix.to_string(), opened);
     Outcome { state: Some(new), private: kept.to_private(), diagnostics }
+}
+
+/// What is not there is in no state any more.
+fn gone(configured: &Configured, spec: &Spec) -> Outcome {
+    configured.memory().in_state.remove(spec.suffix.as_str());
+    Outcome::default()
 }
 
 /// Notes for later operations of this process what the state has.
