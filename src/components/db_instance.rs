@@ -276,8 +276,8 @@ pub(super) fn group_of(instance: &Described) -> (&str, &str) {
     (name, group.and_then(|one| one.parameter_apply_status()).unwrap_or_default())
 }
 
-/// An instance as AWS describes it. A change that waits for the maintenance window counts as made and is
-/// noted as pending; a restart that parameters wait for counts as made only where `restarts` is false.
+/// An instance as AWS describes it. Where `restarts` is false, a change that waits for the maintenance
+/// window, and a restart that parameters wait for, count as made; they are noted as pending.
 pub(super) async fn look(
     env: &Env,
     wanted: &Wanted<DbInstance>,
@@ -286,7 +286,9 @@ pub(super) async fn look(
 ) -> Result<Observation, ApiError> {
     let region = &wanted.region;
     let mut pending = Vec::new();
-    let settings = live(instance, &mut pending);
+    // What waits while nothing is under way, and is to be made now, was not asked for yet.
+    let counts = !restarts || instance.db_instance_status() != Some("available");
+    let settings = live(instance, &mut pending, counts);
     let (group, in_force) = group_of(instance);
     let static_parameters = if group != wanted.settings.parameter_group {
         format!("of {group}")
@@ -333,20 +335,25 @@ pub(super) async fn look(
     Ok(seen.tagged(tags, &env.scope))
 }
 
-/// The settings that the description itself tells, with what is pending laid over them.
-fn live(instance: &Described, pending: &mut Vec<String>) -> BTreeMap<&'static str, String> {
+/// The settings that the description itself tells, with what is pending laid over them where it counts.
+fn live(
+    instance: &Described,
+    pending: &mut Vec<String>,
+    counts: bool,
+) -> BTreeMap<&'static str, String> {
     let later = instance.pending_modified_values();
     let mut over = |name: &'static str, now: String, then: Option<String>| {
         let then = then.filter(|then| *then != now);
         if let Some(then) = &then {
             pending.push(format!("{name}: {now} → {then}"));
         }
-        (name, then.unwrap_or(now))
+        (name, then.filter(|_| counts).unwrap_or(now))
     };
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
     let number = |value: Option<i32>| value.map(|value| value.to_string());
-    let gib = later.and_then(|one| one.allocated_storage()).or(instance.allocated_storage());
-    let iops = later.and_then(|one| one.iops()).or(instance.iops());
+    let soon = later.filter(|_| counts);
+    let gib = soon.and_then(|one| one.allocated_storage()).or(instance.allocated_storage());
+    let iops = soon.and_then(|one| one.iops()).or(instance.iops());
     let is_gp3 = instance.storage_type() == Some("gp3");
     let iops = match iops {
         Some(iops) if is_gp3 && iops == baseline(gib.unwrap_or_default()) => "baseline".to_owned(),

@@ -73,8 +73,10 @@ impl Primitive for KmsAlias {
             regional.kms.create_alias().alias_name(&wanted.name).target_key_id(&target).send()
         });
         match made.await {
-            // An earlier cluster's alias stays until its key is gone for good.
-            Err(error) if error.has_code("AlreadyExistsException") => redirect(env, wanted).await?,
+            // An earlier cluster's alias stays until its key is gone for good. Anybody else's stays theirs.
+            Err(error) if error.has_code("AlreadyExistsException") => {
+                take_over(env, wanted).await?
+            }
             other => other.map(|_| ())?,
         }
         Ok(Outputs::new())
@@ -99,6 +101,17 @@ impl Primitive for KmsAlias {
             .session
             .remove(api, || regional.kms.delete_alias().alias_name(&found.id).send())
             .await?)
+    }
+}
+
+async fn take_over(env: &Env, wanted: &Wanted<KmsAlias>) -> Result<(), Failure> {
+    env.look_again();
+    let seen = KmsAlias::observe(env, &wanted.region, &[wanted]).await?;
+    match seen.first().map(|found| &found.owner) {
+        Some(Owner::Foreign(why)) => {
+            Err(Failure::Obstacle(format!("{} exists: {why}", wanted.name)))
+        }
+        _ => redirect(env, wanted).await,
     }
 }
 

@@ -205,6 +205,18 @@ fn what_waits_for_the_maintenance_window_is_listed_and_is_no_difference() {
                 .clone()
         };
         assert_eq!(class(), "db.t3.medium");
+        // Wanted now after all, it is planned and made.
+        let mut now = config.clone();
+        now["database"]["apply_immediately"] = json!(true);
+        let mut other = User::of(aws_sandbox::Sandbox::with_world(user.sandbox.world(), 1.0)).await;
+        other.state = user.state.clone();
+        let warnings = lines(&other.plan(&now).await.diagnostics);
+        let told =
+            warnings.iter().any(|one| one.contains("us-east-1/db-instance restarts for this"));
+        assert!(told, "{warnings:#?}");
+        other.must_apply(&now).await;
+        let made = records(&other, "us-east-1", "db-instance")["trading-db-primary-prod"].clone();
+        assert_eq!(made["DBInstanceClass"], "db.r6g.large");
         tokio::time::sleep(std::time::Duration::from_secs(8 * 86_400)).await;
         assert_eq!(class(), "db.r6g.large");
         user.must_be_unchanged(&config).await;
