@@ -75,7 +75,7 @@ impl Primitive for KmsAlias {
         match made.await {
             // An earlier cluster's alias stays until its key is gone for good. Anybody else's stays theirs.
             Err(error) if error.has_code("AlreadyExistsException") => {
-                take_over(env, wanted).await?
+                take_over(env, wanted).await?;
             }
             other => other.map(|_| ())?,
         }

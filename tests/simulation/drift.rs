@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use crate::support::{
     aws::simulate,
-    user::{User, configuration, differences},
+    user::{User, differences},
 };
 
 /// Region, kind and id of a record, what becomes of it, and the line that shows it.
@@ -139,9 +139,7 @@ fn cases(user: &User) -> Vec<Case> {
 #[test]
 fn drift_shows_as_its_line_and_is_put_back() {
     simulate(async || {
-        let mut user = User::new().await;
-        let config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, config) = User::with_cluster().await;
         for (region, kind, id, change, expected) in cases(&user) {
             let before = user.state.value.clone().unwrap();
             user.sandbox.with(|world| world.drift(region, kind, &id, change.as_ref())).unwrap();
@@ -172,9 +170,7 @@ fn drift_shows_as_its_line_and_is_put_back() {
 #[test]
 fn a_door_that_somebody_opened_is_shown_and_closed() {
     simulate(async || {
-        let mut user = User::new().await;
-        let config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, config) = User::with_cluster().await;
         let group = id_of(&user, "us-west-2", "security-group");
         let ec2 = crate::support::aws::connect(&user.sandbox).await.region("us-west-2").ec2.clone();
         let everybody = aws_sdk_ec2::types::IpPermission::builder()
@@ -200,9 +196,7 @@ fn a_door_that_somebody_opened_is_shown_and_closed() {
 #[test]
 fn a_lost_secret_is_made_anew_and_the_database_takes_its_password() {
     simulate(async || {
-        let mut user = User::new().await;
-        let config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, config) = User::with_cluster().await;
         let password = |user: &User| {
             user.sandbox.with(|world| world.master_password("us-east-1", "trading-db-primary-prod"))
         };

@@ -27,9 +27,7 @@ fn records(user: &User, region: &str, kind: &str) -> Json {
 #[test]
 fn a_cluster_is_made_is_what_was_planned_and_goes_without_a_trace() {
     simulate(async || {
-        let mut user = User::new().await;
-        let config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, config) = User::with_cluster().await;
         let state = user.state.value.clone().unwrap();
         assert_eq!(state.get("status").as_str(), Some("available"));
         assert_eq!(state.get("writer_region").as_str(), Some("us-east-1"));
@@ -47,9 +45,7 @@ fn a_cluster_is_made_is_what_was_planned_and_goes_without_a_trace() {
 #[test]
 fn the_instances_are_what_disaster_recovery_needs() {
     simulate(async || {
-        let mut user = User::new().await;
-        let config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (user, _) = User::with_cluster().await;
         let primary = records(&user, "us-east-1", "db-instance")["trading-db-primary-prod"].clone();
         let replica = records(&user, "us-west-2", "db-instance")["trading-db-replica-prod"].clone();
         assert_eq!(primary["MultiAZ"], true);
@@ -76,9 +72,7 @@ fn the_instances_are_what_disaster_recovery_needs() {
 #[test]
 fn a_source_that_may_connect_is_one_line_and_one_rule() {
     simulate(async || {
-        let mut user = User::new().await;
-        let mut config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, mut config) = User::with_cluster().await;
         set(&mut config, "dr.allowed_cidr_blocks", json!(["192.168.0.0/24"]));
         let planned = user.must_plan(&config).await;
         let line =
@@ -97,9 +91,7 @@ fn a_source_that_may_connect_is_one_line_and_one_rule() {
 #[test]
 fn every_argument_that_can_change_in_place_does() {
     simulate(async || {
-        let mut user = User::new().await;
-        let mut config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, mut config) = User::with_cluster().await;
         config["database"] = json!({});
         config["backup"] = json!({});
         let changes = [
@@ -163,9 +155,7 @@ fn restarts(user: &User) -> Vec<String> {
 #[test]
 fn limits_rise_on_the_replica_first_and_fall_on_the_writer_first() {
     simulate(async || {
-        let mut user = User::new().await;
-        let mut config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, mut config) = User::with_cluster().await;
         config["database"] = json!({"parameters": {"max_connections": "800"}});
         user.sandbox.forget_calls();
         user.must_apply(&config).await;
@@ -226,9 +216,7 @@ fn what_waits_for_the_maintenance_window_is_listed_and_is_no_difference() {
 #[test]
 fn what_would_lose_data_is_refused_with_the_way_out() {
     simulate(async || {
-        let mut user = User::new().await;
-        let mut config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, mut config) = User::with_cluster().await;
         for (argument, value, expected) in [
             ("db_name", json!("other"), "database.db_name cannot be changed"),
             ("username", json!("other"), "database.username cannot be changed"),
@@ -253,9 +241,7 @@ fn what_would_lose_data_is_refused_with_the_way_out() {
 #[test]
 fn another_suffix_makes_everything_anew() {
     simulate(async || {
-        let mut user = User::new().await;
-        let mut config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, mut config) = User::with_cluster().await;
         config["environment_suffix"] = json!("prod-2");
         let planned = user.plan(&config).await;
         let paths: Vec<_> = planned.requires_replace.iter().map(ToString::to_string).collect();
@@ -321,9 +307,7 @@ fn protection_is_honoured_and_a_final_snapshot_stays() {
 #[test]
 fn after_a_failover_nothing_is_planned_for_what_holds_the_data() {
     simulate(async || {
-        let mut user = User::new().await;
-        let mut config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, mut config) = User::with_cluster().await;
         let rds = connect(&user.sandbox).await.region("us-west-2").rds.clone();
         let promote = rds.promote_read_replica().db_instance_identifier("trading-db-replica-prod");
         promote.backup_retention_period(7).send().await.unwrap();
@@ -356,9 +340,7 @@ fn after_a_failover_nothing_is_planned_for_what_holds_the_data() {
 #[test]
 fn a_lost_writer_is_not_made_anew_beside_the_only_copy_of_the_data() {
     simulate(async || {
-        let mut user = User::new().await;
-        let config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, config) = User::with_cluster().await;
         user.sandbox
             .with(|world| world.drift("us-east-1", "db-instance", "trading-db-primary-prod", None))
             .unwrap();

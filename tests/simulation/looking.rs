@@ -15,9 +15,7 @@ const REFRESH: &str = include_str!("../golden/refresh-calls.txt");
 #[test]
 fn a_refresh_makes_these_calls_in_four_rounds_and_changes_nothing() {
     simulate(async || {
-        let mut user = User::new().await;
-        let config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, config) = User::with_cluster().await;
         user.restart().await;
         // The tagging API is up to date again.
         user.sandbox.with(|_| ());

@@ -23,9 +23,7 @@ const TAGGED: [&str; 8] = [
 #[test]
 fn whatever_carries_somebody_elses_tags_is_refused_by_name() {
     simulate(async || {
-        let mut user = User::new().await;
-        let config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (user, config) = User::with_cluster().await;
         let inventory = user.sandbox.with(|world| world.inventory());
         for (region, kinds) in inventory.as_object().unwrap() {
             for (kind, records) in kinds
@@ -65,9 +63,7 @@ fn whatever_carries_somebody_elses_tags_is_refused_by_name() {
 #[test]
 fn a_destroy_leaves_alone_what_is_not_ours_and_never_takes_the_key_of_a_database_that_stays() {
     simulate(async || {
-        let mut user = User::new().await;
-        let config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, _) = User::with_cluster().await;
         let bare = json!({"_tags": {"trading-dr:environment-suffix": null}});
         user.sandbox
             .with(|world| {
@@ -114,9 +110,7 @@ fn a_half_made_cluster_is_imported_and_finished() {
 #[test]
 fn a_cluster_that_failed_over_is_imported_as_it_is() {
     simulate(async || {
-        let mut user = User::new().await;
-        let config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, config) = User::with_cluster().await;
         let rds = connect(&user.sandbox).await.region("us-west-2").rds.clone();
         rds.promote_read_replica()
             .db_instance_identifier("trading-db-replica-prod")
@@ -138,9 +132,7 @@ fn a_cluster_that_failed_over_is_imported_as_it_is() {
 #[test]
 fn lost_bookkeeping_is_made_anew_by_the_next_apply() {
     simulate(async || {
-        let mut user = User::new().await;
-        let mut config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, mut config) = User::with_cluster().await;
         for name in ["cluster", "complete", "arguments"] {
             let id = format!("/trading-db/prod/{name}");
             user.sandbox
@@ -163,9 +155,7 @@ fn lost_bookkeeping_is_made_anew_by_the_next_apply() {
 #[test]
 fn a_state_of_a_cluster_that_is_gone_does_not_touch_its_successor() {
     simulate(async || {
-        let mut user = User::new().await;
-        let mut config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, mut config) = User::with_cluster().await;
         let stale = user.state.clone();
         user.must_destroy().await;
         let mut other = User::of(user.sandbox.clone()).await;
@@ -193,9 +183,7 @@ fn a_state_of_a_cluster_that_is_gone_does_not_touch_its_successor() {
 #[test]
 fn what_is_switched_off_is_removed() {
     simulate(async || {
-        let mut user = User::new().await;
-        let mut config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, mut config) = User::with_cluster().await;
         config["backup"] = json!({"cross_region": false});
         user.must_apply(&config).await;
         user.must_be_unchanged(&config).await;
@@ -222,9 +210,7 @@ fn what_is_switched_off_is_removed() {
 #[test]
 fn routes_are_found_and_removed_after_their_subnets_are_gone() {
     simulate(async || {
-        let mut user = User::new().await;
-        let config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, _) = User::with_cluster().await;
         let subnets =
             user.sandbox.with(|world| world.network())["us-east-1"]["private_subnet_ids"].clone();
         for id in subnets.as_array().unwrap() {

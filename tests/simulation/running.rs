@@ -176,9 +176,7 @@ fn of_two_creates_of_one_suffix_one_wins_and_the_other_is_told_why() {
 #[test]
 fn an_update_and_a_destroy_do_not_meet() {
     simulate(async || {
-        let mut user = User::new().await;
-        let mut config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, mut config) = User::with_cluster().await;
         let mut other = User::of(user.sandbox.clone()).await;
         other.state = user.state.clone();
         config["database"] = json!({"instance_class": "db.r6g.large"});
@@ -202,9 +200,7 @@ fn an_update_and_a_destroy_do_not_meet() {
 #[test]
 fn a_region_that_is_down_is_named_and_nothing_is_lost() {
     simulate(async || {
-        let mut user = User::new().await;
-        let mut config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, mut config) = User::with_cluster().await;
         let before = user.state.clone();
         user.sandbox.set_down("us-east-1", true);
         config["tags"] = json!({"team": "risk"});
@@ -231,9 +227,7 @@ fn a_region_that_is_down_is_named_and_nothing_is_lost() {
 #[test]
 fn a_plan_that_became_stale_is_not_applied() {
     simulate(async || {
-        let mut user = User::new().await;
-        let mut config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
+        let (mut user, mut config) = User::with_cluster().await;
         config["tags"] = json!({"team": "risk"});
         let planned = user.plan(&config).await;
         let rds = connect(&user.sandbox).await.region("us-west-2").rds.clone();

@@ -85,6 +85,14 @@ impl User {
         Self::by(sandbox, aws::Way::default()).await
     }
 
+    /// One who has made a cluster, and its configuration.
+    pub async fn with_cluster() -> (Self, Json) {
+        let mut user = Self::new().await;
+        let config = configuration(&user.sandbox);
+        user.must_apply(&config).await;
+        (user, config)
+    }
+
     /// One who reaches AWS in a way of their own.
     pub async fn by(sandbox: Sandbox, way: aws::Way) -> Self {
         let resource = Self::resource(aws::connect_like(&sandbox, &way).await);
