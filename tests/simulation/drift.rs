@@ -217,3 +217,75 @@ fn a_lost_secret_is_made_anew_and_the_database_takes_its_password() {
         assert_eq!(value["password"].as_str(), password(&user).as_deref());
     });
 }
+
+#[test]
+fn storage_changes_between_types_and_across_the_size_where_gp3_changes() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        for database in [
+            json!({"storage_type": "io2", "iops": 3000}),
+            json!({"storage_type": "gp3"}),
+            json!({"storage_type": "gp3", "allocated_storage": 400}),
+            json!({"storage_type": "gp3", "allocated_storage": 500, "iops": 15000}),
+            json!({"storage_type": "gp3", "allocated_storage": 500}),
+        ] {
+            config["database"] = database;
+            user.must_apply(&config).await;
+            user.must_be_unchanged(&config).await;
+        }
+        // Storage that has grown by itself is no difference, and does not hinder the next change.
+        for (region, id) in
+            [("us-east-1", "trading-db-primary-prod"), ("us-west-2", "trading-db-replica-prod")]
+        {
+            let grown = json!({"AllocatedStorage": 700});
+            user.sandbox
+                .with(|world| world.drift(region, "db-instance", id, Some(&grown)))
+                .unwrap();
+        }
+        user.must_be_unchanged(&config).await;
+        config["database"]["iops"] = json!(16000);
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+    });
+}
+
+#[test]
+fn a_replica_that_no_longer_follows_is_reported_and_not_made_anew() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let broken = json!({"StatusInfos": {"DBInstanceStatusInfo": [{"StatusType": "read replication", "Normal": false, "Status": "terminated", "Message": "the slot is lost"}]}});
+        user.sandbox
+            .with(|world| {
+                world.drift("us-west-2", "db-instance", "trading-db-replica-prod", Some(&broken))
+            })
+            .unwrap();
+        let planned = user.plan(&config).await;
+        let warnings = crate::support::user::lines(&planned.diagnostics);
+        assert!(
+            warnings
+                .iter()
+                .any(|one| one.contains("no longer replicating (terminated: the slot is lost)")),
+            "{warnings:#?}"
+        );
+        let state = user.state.value.clone().unwrap();
+        assert_eq!(state.get("status").as_str(), Some("degraded"));
+        assert_eq!(differences(&state, &planned.state.unwrap()), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_secret_whose_replication_failed_is_replicated_again() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let failed = json!({"ReplicationStatus": [{"Region": "us-west-2", "Status": "Failed", "KmsKeyId": "x"}]});
+        user.sandbox
+            .with(|world| {
+                world.drift("us-east-1", "secret", "trading-db-master-prod", Some(&failed))
+            })
+            .unwrap();
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        let secret = user.sandbox.with(|world| world.inventory())["us-east-1"]["secret"]["trading-db-master-prod"].clone();
+        assert_eq!(secret["ReplicationStatus"][0]["Status"], "InSync");
+    });
+}
