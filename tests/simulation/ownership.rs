@@ -153,6 +153,37 @@ fn lost_bookkeeping_is_made_anew_by_the_next_apply() {
 }
 
 #[test]
+fn arguments_are_kept_for_an_import_as_long_as_ssm_takes_them() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        let tags = |count: usize| -> serde_json::Map<String, serde_json::Value> {
+            (0..count).map(|one| (format!("note-{one}"), json!("x".repeat(250)))).collect()
+        };
+        // Beyond a standard parameter's 4 KB, then short again: what is advanced once stays it.
+        for count in [20, 1] {
+            config["tags"] = json!(tags(count));
+            user.must_apply(&config).await;
+            user.restart().await;
+            user.state = State::default();
+            let found = user.import("prod").await;
+            assert!(!found.has_errors(), "{:#?}", lines(&found));
+            user.must_be_unchanged(&config).await;
+        }
+        // Beyond an advanced one's 8 KB.
+        config["tags"] = json!(tags(40));
+        let found = lines(&user.apply(&config).await);
+        assert!(found[0].contains("The arguments are too long to be kept in AWS"), "{found:#?}");
+        user.must_be_unchanged(&config).await;
+        let state = std::mem::take(&mut user.state);
+        let found = errors(&user.import("prod").await);
+        assert!(found[0].contains("does not know its arguments"), "{found:#?}");
+        user.state = state;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
 fn a_state_of_a_cluster_that_is_gone_does_not_touch_its_successor() {
     simulate(async || {
         let (mut user, mut config) = User::with_cluster().await;

@@ -173,3 +173,23 @@ fn of_two_that_make_a_parameter_one_succeeds() {
     let odd = json!({"Name": "/x/lease/1", "Value": "b", "Overwrite": true, "Policies": "[]"});
     refused(caller.call(EAST, "ssm", "PutParameter", odd), "NotImplemented", "Policies");
 }
+
+/// Systems Manager guide, "Managing parameter tiers": 4 KB and 8 KB; there is no way back from the second.
+#[test]
+fn a_long_parameter_needs_the_advanced_tier_and_stays_in_it() {
+    let mut caller = Caller::new();
+    let mut put = |length: usize, tier: &str| {
+        let value = "a".repeat(length);
+        let params = json!({"Name": "/x/arguments", "Value": value, "Type": "String", "Overwrite": true, "Tier": tier});
+        caller.call(EAST, "ssm", "PutParameter", params)
+    };
+    refused(put(4097, "Standard"), "ValidationException", "4096 characters");
+    assert_eq!(put(4096, "Intelligent-Tiering").unwrap()["Tier"], "Standard");
+    refused(put(8193, "Intelligent-Tiering"), "ValidationException", "8192 characters");
+    assert_eq!(put(8192, "Intelligent-Tiering").unwrap()["Tier"], "Advanced");
+    refused(put(1, "Standard"), "ValidationException", "can't downgrade");
+    assert_eq!(put(1, "Intelligent-Tiering").unwrap()["Tier"], "Advanced");
+    refused(put(1, "Gold"), "ValidationException", "tier");
+    let secret = json!({"Name": "/x/secret", "Value": "a", "Type": "SecureString"});
+    refused(caller.call(EAST, "ssm", "PutParameter", secret), "NotImplemented", "plain text");
+}

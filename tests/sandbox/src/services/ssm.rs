@@ -19,8 +19,9 @@ pub(crate) const SERVICE: Service = Service {
 };
 
 const KIND: &str = "ssm-parameter";
-/// A standard parameter's limit.
-const LONGEST_VALUE: usize = 4096;
+/// What a parameter holds at most, by its tier (Systems Manager guide, "Managing parameter tiers").
+const LONGEST_STANDARD: usize = 4096;
+const LONGEST_ADVANCED: usize = 8192;
 
 const OPERATIONS: &[Operation] = &[
     op(
@@ -105,7 +106,8 @@ fn put_parameter(world: &mut World, request: &Request) -> Reply {
     let (name, value) =
         (request.required("Name")?.to_owned(), request.required("Value")?.to_owned());
     let invalid = |message: &str| Err(Failure::new("ValidationException", message));
-    let plain = request.text("DataType").is_none_or(|kind| kind == "text" || kind.is_empty());
+    let plain = request.text("DataType").is_none_or(|kind| kind == "text" || kind.is_empty())
+        && request.text("Type") != Some("SecureString");
     if request.text("AllowedPattern").is_some_and(|pattern| !pattern.is_empty()) || !plain {
         let message = "the sandbox has parameters of plain text without a pattern only";
         return Err(Failure { status: 501, ..Failure::new("NotImplemented", message) });
@@ -121,11 +123,6 @@ fn put_parameter(world: &mut World, request: &Request) -> Reply {
             "Parameter hierarchies are limited to fifteen levels.",
         ));
     }
-    if value.len() > LONGEST_VALUE {
-        return invalid(
-            "Standard tier parameters support a maximum parameter value of 4096 characters. To create a larger parameter value, upgrade the parameter to use the advanced-parameter tier.",
-        );
-    }
     let overwrite = request.flag("Overwrite").unwrap_or(false);
     if overwrite && request.has("Tags") {
         return invalid(
@@ -139,8 +136,40 @@ fn put_parameter(world: &mut World, request: &Request) -> Reply {
             "The parameter already exists. To overwrite this value, set the overwrite option in the request to true.",
         ));
     }
+    let was_advanced = present.is_some_and(|one| one["_tier"] == "Advanced");
+    let tier = match request.text("Tier").unwrap_or("Standard") {
+        "Standard" if was_advanced => {
+            return invalid(
+                "This parameter uses the advanced-parameter tier. You can't downgrade a parameter from the advanced-parameter tier to the standard-parameter tier.",
+            );
+        }
+        "Standard" => "Standard",
+        "Advanced" => "Advanced",
+        "Intelligent-Tiering" if was_advanced || value.len() > LONGEST_STANDARD => "Advanced",
+        "Intelligent-Tiering" => "Standard",
+        _ => {
+            return invalid(
+                "Value at 'tier' failed to satisfy constraint: Member must satisfy enum value set: [Standard, Advanced, Intelligent-Tiering]",
+            );
+        }
+    };
+    if tier == "Standard" && value.len() > LONGEST_STANDARD {
+        return invalid(
+            "Standard tier parameters support a maximum parameter value of 4096 characters. To create a larger parameter value, upgrade the parameter to use the advanced-parameter tier.",
+        );
+    }
+    if value.len() > LONGEST_ADVANCED {
+        return invalid(
+            "Advanced tier parameters support a maximum parameter value of 8192 characters.",
+        );
+    }
     let kind = match (present, request.text("Type")) {
-        (_, Some(kind)) => kind.to_owned(),
+        (_, Some(kind @ ("String" | "StringList"))) => kind.to_owned(),
+        (_, Some(_)) => {
+            return invalid(
+                "Value at 'type' failed to satisfy constraint: Member must satisfy enum value set: [SecureString, StringList, String]",
+            );
+        }
         (Some(record), None) => record["Type"].as_str().unwrap_or("String").to_owned(),
         (None, None) => {
             return invalid("A parameter type is required when you create a parameter.");
@@ -152,10 +181,10 @@ fn put_parameter(world: &mut World, request: &Request) -> Reply {
     let arn = request.arn("ssm", &format!("parameter/{}", name.trim_start_matches('/')));
     let record = json!({
         "Name": name, "Type": kind, "Value": value, "Version": version, "ARN": arn, "DataType": "text",
-        "LastModifiedDate": request.now.as_seconds(), "_tags": tags,
+        "LastModifiedDate": request.now.as_seconds(), "_tags": tags, "_tier": tier,
     });
     world.put(&request.region, KIND, &name, record);
-    Ok(json!({"Version": version, "Tier": "Standard"}))
+    Ok(json!({"Version": version, "Tier": tier}))
 }
 
 fn get_parameter(world: &mut World, request: &Request) -> Reply {
