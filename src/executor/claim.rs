@@ -3,7 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::parameters::{make, read, remove, write};
+use super::{
+    new_id,
+    parameters::{make, read, remove, write},
+};
 use crate::{
     aws::{ApiError, ErrorClass},
     components::Env,
@@ -11,12 +14,6 @@ use crate::{
 
 /// What SSM's advanced parameters hold at most.
 const LONGEST: usize = 8192;
-
-fn new_id() -> Result<String, ClaimError> {
-    let mut bytes = [0u8; 8];
-    getrandom::fill(&mut bytes).map_err(|error| ClaimError::NoRandomness(error.to_string()))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
-}
 
 /// A claim, as it stands in the DR region.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +36,7 @@ pub enum ClaimError {
     Api(#[from] ApiError),
     /// The operating system gives no random numbers.
     #[error("no random number for the cluster's id: {0}")]
-    NoRandomness(String),
+    NoRandomness(#[from] getrandom::Error),
 }
 
 impl Claim {

@@ -20,7 +20,10 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::parameters::{Parameter, make, read, remove, write};
+use super::{
+    new_id,
+    parameters::{Parameter, make, read, remove, write},
+};
 use crate::{
     aws::{ApiError, ErrorClass, Session},
     components::Env,
@@ -51,6 +54,9 @@ pub enum LeaseError {
         /// Where it runs.
         host: String,
     },
+    /// The operating system gives no random numbers.
+    #[error("no random number for the lease: {0}")]
+    NoRandomness(#[from] getrandom::Error),
     /// The run was stopped while waiting.
     #[error("{0} while waiting for the lease")]
     Stopped(&'static str),
@@ -95,21 +101,14 @@ impl Lease {
     /// Takes the lease, or finds out who holds it: after a heartbeat was seen to move, or not to.
     ///
     /// # Errors
-    /// Somebody holds it and lives; a call failed; the run was stopped.
+    /// Somebody holds it and lives; a call failed; there was no randomness; the run was stopped.
     pub async fn acquire(
         env: &Env,
         region: &str,
         path: &str,
         command: &str,
     ) -> Result<Self, LeaseError> {
-        let mut nonce = [0u8; 8];
-        // Without randomness, time and process still tell two runs of one machine apart.
-        if getrandom::fill(&mut nonce).is_err() {
-            nonce = (u64::from(std::process::id()) << 32
-                | u64::from(env.session.clock.now().elapsed().unwrap_or_default().subsec_nanos()))
-            .to_le_bytes();
-        }
-        let holder: String = nonce.iter().map(|byte| format!("{byte:02x}")).collect();
+        let holder = new_id()?;
         let since =
             DateTime::from(env.session.clock.now()).fmt(Format::DateTime).unwrap_or_default();
         let value = json!({

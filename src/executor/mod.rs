@@ -21,6 +21,13 @@ use crate::{
 /// How often a component is made again after an answer that leaves open whether AWS acted.
 const ATTEMPTS: u32 = 5;
 
+/// An id that nobody else has, of 64 bits in hex.
+fn new_id() -> Result<String, getrandom::Error> {
+    let mut bytes = [0u8; 8];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 /// A change that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {

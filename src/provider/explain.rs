@@ -75,6 +75,9 @@ pub(super) fn lease(error: &LeaseError, suffix: &str) -> Diagnostics {
                  Should it have died, its lease ends 90 seconds later by itself."
             ),
         ),
+        LeaseError::NoRandomness(_) => {
+            Diagnostics::from_error("The cluster's lease was not taken", error.to_string())
+        }
         LeaseError::Stopped(_) => Diagnostics::from_error(
             "Interrupted before anything was changed",
             "The cluster's lease was not held yet.",
