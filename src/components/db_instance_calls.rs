@@ -123,6 +123,14 @@ where
     Err(error.into())
 }
 
+/// The role that RDS reports with, where it reports.
+fn monitoring_role(env: &Env, settings: &DbInstance) -> Result<Option<String>, Failure> {
+    Ok(match settings.monitoring_interval {
+        0 => None,
+        _ => Some(env.resolve(&settings.monitoring_role)?),
+    })
+}
+
 pub(super) async fn create_writer(
     env: &Env,
     wanted: &Wanted<DbInstance>,
@@ -135,10 +143,7 @@ pub(super) async fn create_writer(
     let secret = env.resolve(secret)?;
     let password = master_password(env, region, &secret).await?;
     let (key, group) = (env.resolve(&settings.key)?, env.resolve(&settings.security_group)?);
-    let role = match settings.monitoring_interval {
-        0 => None,
-        _ => Some(env.resolve(&settings.monitoring_role)?),
-    };
+    let role = monitoring_role(env, settings)?;
     let mut tags = rds_tags(&wanted.tags);
     tags.push(Tag::builder().key(SECRET_TAG).value(secret).build());
     let attempt = || {
@@ -210,10 +215,7 @@ pub(super) async fn create_replica(
         ready_source(env, source_region, source_id).await?;
     }
     let (key, group) = (env.resolve(&settings.key)?, env.resolve(&settings.security_group)?);
-    let role = match settings.monitoring_interval {
-        0 => None,
-        _ => Some(env.resolve(&settings.monitoring_role)?),
-    };
+    let role = monitoring_role(env, settings)?;
     let attempt = || {
         regional
             .rds
@@ -406,10 +408,7 @@ async fn modification(
             "maintenance_window" => call.preferred_maintenance_window(&settings.maintenance_window),
             "monitoring_interval" | "monitoring_role" => {
                 let call = call.monitoring_interval(small(settings.monitoring_interval));
-                match settings.monitoring_interval {
-                    0 => call,
-                    _ => call.monitoring_role_arn(env.resolve(&settings.monitoring_role)?),
-                }
+                call.set_monitoring_role_arn(monitoring_role(env, settings)?)
             }
             "performance_insights" => {
                 let call = call.enable_performance_insights(settings.performance_insights);

@@ -267,11 +267,7 @@ impl Run<'_> {
     async fn destroy(self) -> Outcome {
         let mut found = Diagnostics::new();
         if self.spec.deletion.protection {
-            found.error(
-                "The cluster is protected from being destroyed",
-                "Set deletion.protection to false, apply that, then destroy.",
-            );
-            return self.untouched(found);
+            return self.untouched(explain::protected());
         }
         let kept = Kept::parse(&self.input.private);
         self.env.be_thorough();

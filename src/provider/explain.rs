@@ -97,6 +97,17 @@ pub(super) fn claim(error: &ClaimError) -> Diagnostics {
     }
 }
 
+/// A cluster is to be destroyed, and its protection is on.
+pub(super) fn protected() -> Diagnostics {
+    let mut found = Diagnostics::new();
+    found.error_at(
+        Path::attributes("deletion.protection"),
+        "deletion.protection keeps the cluster from being destroyed",
+        "Set it to false, apply that, then destroy or replace the cluster.",
+    );
+    found
+}
+
 /// A cluster of that suffix is there, and Terraform does not have it.
 pub(super) fn exists(suffix: &str, id: &str) -> Diagnostics {
     let mut found = Diagnostics::new();

@@ -74,14 +74,13 @@ pub(super) async fn plan(
     };
     let is_create = input.prior.is_none();
     let asks_first = is_create || !changed.is_empty();
-    let opened = match look(configured, context, &spec, &input, asks_first).await {
+    let mut opened = match look(configured, context, &spec, &input, asks_first).await {
         Ok(opened) => opened,
         Err(trouble) => {
             found.extend(explain::trouble(&trouble, "planning"));
             return failed(found);
         }
     };
-    let mut opened = opened;
     if is_create {
         let suffix = spec.suffix.as_str();
         let in_state = configured.memory().in_state.contains(suffix);
@@ -92,7 +91,7 @@ pub(super) async fn plan(
         if in_state {
             // One that Terraform has in its state, tainted or to be replaced, goes before this one comes.
             if configured.memory().protected.contains(suffix) {
-                found.extend(protected());
+                found.extend(explain::protected());
                 return failed(found);
             }
             opened.inventory = opened.inventory.foreign();
@@ -102,22 +101,12 @@ pub(super) async fn plan(
     decided(&arguments, &input, &opened, found)
 }
 
-fn protected() -> Diagnostics {
-    let mut found = Diagnostics::new();
-    found.error_at(
-        Path::attributes("deletion.protection"),
-        "deletion.protection keeps the cluster from being destroyed",
-        "Set it to false, apply that, then destroy or replace the cluster.",
-    );
-    found
-}
-
 /// Notes that a cluster goes before the one that is planned comes.
 fn leave(configured: &Configured, schema: &Schema, prior: &Value) -> Diagnostics {
     let Ok(spec) = spec_of(configured, schema, prior) else { return Diagnostics::new() };
     remember(configured, &spec);
     if spec.deletion.protection {
-        return protected();
+        return explain::protected();
     }
     configured.memory().leaving.insert(spec.suffix.to_string());
     Diagnostics::new()
@@ -298,7 +287,7 @@ fn destroy(configured: &Configured, schema: &Schema, input: &PlanInput) -> Plann
             remember(configured, &spec);
         }
         if prior.get("deletion").get("protection").as_bool() == Some(true) {
-            found.extend(protected());
+            found.extend(explain::protected());
         }
     }
     let state = input.prior.clone().filter(|_| found.has_errors());
