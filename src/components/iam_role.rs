@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_iam::types::{Role, Tag};
+use percent_encoding::percent_decode_str;
 
 use super::{
     ARN, Address, Env, Failure, Field, GLOBAL, Observation, Outputs, Primitive, Tags, Wanted,
@@ -38,22 +39,7 @@ fn tags(all: &Tags) -> Vec<Tag> {
 
 /// IAM hands documents back with everything but letters and digits percent-encoded.
 fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        let pair = tail.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
-        match pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).filter(|_| first == b'%') {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                bytes.push(first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 async fn get(env: &Env, region: &str, name: &str) -> Result<Option<Role>, ApiError> {
@@ -221,7 +207,7 @@ async fn remove_inline(env: &Env, region: &str, name: &str) -> Result<(), ApiErr
     for policy in inline(env, region, name).await? {
         let api = regional.api("iam", "DeleteRolePolicy");
         let call = || regional.iam.delete_role_policy().role_name(name).policy_name(&policy).send();
-        env.session.call(api, call).await?;
+        env.session.remove(api, call).await?;
     }
     Ok(())
 }
