@@ -6,6 +6,7 @@ that AWS's model has. boto3, which nobody here wrote, drives all of its operatio
 Usage: contract.py <path of the aws-sandbox program>
 """
 
+import datetime
 import json
 import re
 import subprocess
@@ -115,7 +116,7 @@ def check_answer(operation_model, response_dict, **_):
     shape = operation_model.output_shape
     if shape is None:
         return
-    protocol, body = service.metadata["protocol"], response_dict["body"]
+    protocol, body = service.resolved_protocol, response_dict["body"]
     if protocol == "json":
         check_json(json.loads(body or "{}"), shape, place)
         return
@@ -151,6 +152,9 @@ class Account:
         body = json.dumps({"advance_seconds": seconds}).encode()
         request = urllib.request.Request(f"{self.url}/_sandbox/clock", body, method="POST")
         urllib.request.urlopen(request).read()
+
+    def now(self):
+        return datetime.datetime.fromisoformat(self.get("clock")["now"].replace("Z", "+00:00"))
 
 
 def refused(code, call, **arguments):
@@ -340,6 +344,7 @@ def drive_databases(account, network, keys, role):
     account.advance(700)
     east.reboot_db_instance(DBInstanceIdentifier="contract")
     account.advance(100)
+    drive_watching(account, network, keys[EAST])
     west.promote_read_replica(DBInstanceIdentifier="contract-2", BackupRetentionPeriod=7)
     account.advance(300)
     west.delete_db_instance(DBInstanceIdentifier="contract-2", SkipFinalSnapshot=True)
@@ -355,6 +360,103 @@ def drive_databases(account, network, keys, role):
     east.delete_db_parameter_group(DBParameterGroupName="contract")
     for rds in (east, west):
         rds.delete_db_subnet_group(DBSubnetGroupName="contract")
+
+
+def drive_watching(account, network, key):
+    topic = f"arn:aws:sns:{EAST}:123456789012:contract"
+    kms = account.client("kms")
+    kms.put_key_policy(KeyId=key, PolicyName="default", Policy=json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}, "Action": "kms:*", "Resource": "*"},
+        {"Effect": "Allow", "Principal": {"Service": "events.rds.amazonaws.com"},
+         "Action": ["kms:Decrypt", "kms:GenerateDataKey*"], "Resource": "*"}]}))
+    sns = account.client("sns")
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [{
+        "Effect": "Allow", "Principal": {"Service": "events.rds.amazonaws.com"}, "Action": "sns:Publish",
+        "Resource": topic}]})
+    tags = [{"Key": "a", "Value": "b"}]
+    sns.create_topic(Name="contract", Attributes={"KmsMasterKeyId": key}, Tags=tags)
+    sns.set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
+    sns.get_topic_attributes(TopicArn=topic)
+    sns.tag_resource(ResourceArn=topic, Tags=tags)
+    sns.untag_resource(ResourceArn=topic, TagKeys=["a"])
+    sns.list_tags_for_resource(ResourceArn=topic)
+    queue = f"arn:aws:sqs:{EAST}:123456789012:alerts"
+    one = sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=queue, ReturnSubscriptionArn=True)
+    sns.list_subscriptions_by_topic(TopicArn=topic)
+    sns.unsubscribe(SubscriptionArn=one["SubscriptionArn"])
+    sns.publish(TopicArn=topic, Subject="contract", Message="hello")
+    rds = account.client("rds")
+    rds.create_event_subscription(SubscriptionName="contract", SnsTopicArn=topic, SourceType="db-instance",
+                                  SourceIds=["contract"], EventCategories=["failover"], Enabled=True, Tags=tags)
+    account.advance(20)
+    rds.describe_event_subscriptions(SubscriptionName="contract")
+    rds.add_source_identifier_to_subscription(SubscriptionName="contract", SourceIdentifier="contract")
+    rds.remove_source_identifier_from_subscription(SubscriptionName="contract", SourceIdentifier="contract")
+    rds.modify_event_subscription(SubscriptionName="contract", Enabled=False)
+    rds.delete_event_subscription(SubscriptionName="contract")
+    rds.describe_events(SourceIdentifier="contract", SourceType="db-instance", Duration=1440)
+    sns.delete_topic(TopicArn=topic)
+    refused("NotFound", sns.get_topic_attributes, TopicArn=topic)
+    watch = account.client("cloudwatch")
+    watch.put_metric_alarm(AlarmName="contract", MetricName="PrimaryServing", Namespace="TradingDR",
+                           Statistic="Minimum", Period=60, EvaluationPeriods=1, Threshold=1.0,
+                           ComparisonOperator="LessThanThreshold", TreatMissingData="ignore", Tags=tags)
+    arn = watch.describe_alarms(AlarmNames=["contract"])["MetricAlarms"][0]["AlarmArn"]
+    watch.tag_resource(ResourceARN=arn, Tags=tags)
+    watch.untag_resource(ResourceARN=arn, TagKeys=["a"])
+    watch.list_tags_for_resource(ResourceARN=arn)
+    watch.put_metric_data(Namespace="TradingDR", MetricData=[{"MetricName": "PrimaryServing", "Value": 1.0}])
+    account.advance(120)
+    state = watch.describe_alarms(AlarmNames=["contract"])["MetricAlarms"][0]["StateValue"]
+    if state != "OK":
+        problems.append(f"an alarm on good data is {state}")
+    now = account.now()
+    start, end = now - datetime.timedelta(minutes=10), now
+    found = watch.get_metric_statistics(Namespace="TradingDR", MetricName="PrimaryServing", StartTime=start,
+                                        EndTime=end, Period=60, Statistics=["Minimum"])
+    if not found["Datapoints"]:
+        problems.append("a value that was published is not found")
+    metric = {"Namespace": "TradingDR", "MetricName": "PrimaryServing"}
+    watch.get_metric_data(StartTime=start, EndTime=end, MetricDataQueries=[
+        {"Id": "a", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Minimum"}}])
+    body = json.dumps({"widgets": [{"type": "text", "x": 0, "y": 0, "width": 6, "height": 2,
+                                    "properties": {"markdown": "contract"}}]})
+    watch.put_dashboard(DashboardName="contract", DashboardBody=body)
+    watch.get_dashboard(DashboardName="contract")
+    watch.delete_dashboards(DashboardNames=["contract"])
+    drive_names(account, network)
+    watch.delete_alarms(AlarmNames=["contract"])
+    refused("ResourceNotFound", watch.delete_alarms, AlarmNames=["contract"])
+
+
+def drive_names(account, network):
+    dns = account.client("route53")
+    vpc = lambda region: {"VPCRegion": region, "VPCId": network[region]["vpc_id"]}
+    zone = dns.create_hosted_zone(Name="contract.internal", VPC=vpc(EAST), CallerReference="contract",
+                                  HostedZoneConfig={"Comment": "contract", "PrivateZone": True})
+    id = zone["HostedZone"]["Id"]
+    dns.associate_vpc_with_hosted_zone(HostedZoneId=id, VPC=vpc(WEST))
+    dns.disassociate_vpc_from_hosted_zone(HostedZoneId=id, VPC=vpc(WEST))
+    dns.list_hosted_zones_by_name(DNSName="contract.internal")
+    dns.get_change(Id=zone["ChangeInfo"]["Id"])
+    config = {"Type": "CLOUDWATCH_METRIC", "AlarmIdentifier": {"Region": EAST, "Name": "contract"},
+              "InsufficientDataHealthStatus": "LastKnownStatus", "Inverted": False}
+    check = dns.create_health_check(CallerReference="contract", HealthCheckConfig=config)["HealthCheck"]["Id"]
+    dns.get_health_check(HealthCheckId=check)
+    dns.list_health_checks()
+    dns.update_health_check(HealthCheckId=check, Inverted=True)
+    dns.change_tags_for_resource(ResourceType="healthcheck", ResourceId=check, AddTags=[{"Key": "a", "Value": "b"}],
+                                 RemoveTagKeys=["c"])
+    dns.list_tags_for_resource(ResourceType="healthcheck", ResourceId=check)
+    record = {"Name": "db.contract.internal", "Type": "CNAME", "SetIdentifier": "one", "Weight": 100, "TTL": 30,
+              "ResourceRecords": [{"Value": "one.example"}], "HealthCheckId": check}
+    for action in ("CREATE", "UPSERT", "DELETE"):
+        dns.change_resource_record_sets(HostedZoneId=id, ChangeBatch={
+            "Changes": [{"Action": action, "ResourceRecordSet": record}]})
+        dns.list_resource_record_sets(HostedZoneId=id, StartRecordName="db.contract.internal")
+    dns.delete_health_check(HealthCheckId=check)
+    refused("NoSuchHealthCheck", dns.get_health_check, HealthCheckId=check)
+    dns.delete_hosted_zone(Id=id)
 
 
 def drive(account):

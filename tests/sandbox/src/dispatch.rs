@@ -9,7 +9,7 @@ use crate::{
     iam::{self, Need, Principal},
     request::{Failure, Reply, Request},
     services::{self, Operation, Service},
-    wire::{Protocol, query, xml},
+    wire::{Protocol, cbor, query, xml},
     world::{GLOBAL, World},
 };
 
@@ -46,7 +46,8 @@ pub(crate) struct Incoming {
 pub(crate) struct Outgoing {
     pub(crate) status: u16,
     pub(crate) content_type: &'static str,
-    pub(crate) body: String,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Vec<u8>,
     pub(crate) request_id: String,
     pub(crate) effect: Option<Effect>,
 }
@@ -94,7 +95,11 @@ fn principal(world: &World, access_key: &str) -> Result<Principal, Failure> {
 
 /// The name of the operation and its parameters.
 fn decode(service: &Service, incoming: &Incoming) -> Option<(String, Value)> {
-    match service.protocol {
+    decode_as(service.protocol, incoming)
+}
+
+fn decode_as(protocol: Protocol, incoming: &Incoming) -> Option<(String, Value)> {
+    match protocol {
         Protocol::Query | Protocol::Ec2 => {
             let body = std::str::from_utf8(&incoming.body).ok()?;
             let mut params = query::parse(body)?;
@@ -113,6 +118,37 @@ fn decode(service: &Service, incoming: &Incoming) -> Option<(String, Value)> {
             Some((operation.to_owned(), params))
         }
         Protocol::RestXml => services::route53::decode(incoming),
+        Protocol::Three => match Dialect::of(incoming) {
+            Dialect::Cbor => {
+                let operation = incoming.path.strip_prefix(CBOR_PATH)?;
+                Some((operation.to_owned(), cbor::parse(&incoming.body)?))
+            }
+            Dialect::Json => decode_as(Protocol::Json, incoming),
+            Dialect::Form => decode_as(Protocol::Query, incoming),
+        },
+    }
+}
+
+/// Where the Smithy RPC protocol is spoken; the operation follows.
+const CBOR_PATH: &str = "/service/GraniteServiceVersion20100801/operation/";
+
+/// Which of CloudWatch's three protocols a request speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Dialect {
+    Cbor,
+    Json,
+    Form,
+}
+
+impl Dialect {
+    fn of(incoming: &Incoming) -> Self {
+        if incoming.path.starts_with(CBOR_PATH) {
+            Self::Cbor
+        } else if incoming.target.is_some() {
+            Self::Json
+        } else {
+            Self::Form
+        }
     }
 }
 
@@ -122,7 +158,8 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
     let mut out = Outgoing {
         status: 400,
         content_type: "text/xml",
-        body: String::new(),
+        headers: Vec::new(),
+        body: Vec::new(),
         request_id: request_id.clone(),
         effect: None,
     };
@@ -136,18 +173,19 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
     };
     let Some(service) = services::find(&scope.service) else {
         out.status = 501;
-        out.body = format!("the sandbox has no service {}", scope.service);
+        out.body = format!("the sandbox has no service {}", scope.service).into_bytes();
         return out;
     };
     let Some((name, params)) = decode(service, incoming) else {
         let failure = Failure::new("InvalidAction", "The request cannot be read.");
-        return encode(service, "Unknown", Err(failure), out);
+        return encode(service, incoming, "Unknown", Err(failure), out);
     };
     if service.protocol == Protocol::Json {
         out.content_type = "application/x-amz-json-1.1";
     }
     let mut effect = crate::faults::striking(&mut world.faults, service.name, &name, &scope.region);
-    if effect.is_none() && world.down.contains(&scope.region) && !service.global {
+    let place = if service.global { GLOBAL } else { &scope.region };
+    if effect.is_none() && world.down.contains(place) {
         effect = Some(Effect::DropBefore);
     }
     let reply = match &effect {
@@ -181,7 +219,7 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
         error,
     });
     out.effect = effect;
-    encode(service, &name, reply, out)
+    encode(service, incoming, &name, reply, out)
 }
 
 fn throttled(service: &Service) -> Failure {
@@ -191,7 +229,9 @@ fn throttled(service: &Service) -> Failure {
             ..Failure::new("RequestLimitExceeded", "Request limit exceeded.")
         },
         Protocol::Json => Failure::new("ThrottlingException", "Rate exceeded"),
-        Protocol::Query | Protocol::RestXml => Failure::new("Throttling", "Rate exceeded"),
+        Protocol::Query | Protocol::RestXml | Protocol::Three => {
+            Failure::new("Throttling", "Rate exceeded")
+        }
     }
 }
 
@@ -269,16 +309,37 @@ pub(crate) fn authorise(world: &World, request: &Request, need: Need) -> Result<
     }
 }
 
-fn encode(service: &Service, name: &str, reply: Reply, mut out: Outgoing) -> Outgoing {
+fn encode(
+    service: &Service,
+    incoming: &Incoming,
+    name: &str,
+    reply: Reply,
+    mut out: Outgoing,
+) -> Outgoing {
+    let protocol = match (service.protocol, Dialect::of(incoming)) {
+        (Protocol::Three, Dialect::Cbor) => return encode_cbor(reply, out),
+        (Protocol::Three, Dialect::Json) => {
+            out.content_type = "application/x-amz-json-1.0";
+            query_error(&reply, &mut out);
+            Protocol::Json
+        }
+        (Protocol::Three, Dialect::Form) => Protocol::Query,
+        (protocol, _) => protocol,
+    };
+    // CloudWatch's trees are as in JSON: in XML, every list is called the same.
+    let reply = match (service.protocol, protocol) {
+        (Protocol::Three, Protocol::Query) => reply.map(|tree| xml::listed(&tree)),
+        _ => reply,
+    };
     let id = &out.request_id;
-    (out.status, out.body) = match (service.protocol, reply) {
+    let (status, body) = match (protocol, reply) {
         (Protocol::Json, Ok(Value::Null)) => (200, "{}".to_owned()),
         (Protocol::Json, Ok(value)) => (200, value.to_string()),
         (Protocol::Json, Err(failure)) => {
             let body = json!({"__type": failure.code, "message": failure.message});
             (failure.status, body.to_string())
         }
-        (Protocol::Query, Ok(value)) => {
+        (Protocol::Query | Protocol::Three, Ok(value)) => {
             let result = xml::render(&value);
             let body = format!(
                 "<{name}Response xmlns=\"{}\"><{name}Result>{result}</{name}Result><ResponseMetadata>\
@@ -295,13 +356,17 @@ fn encode(service: &Service, name: &str, reply: Reply, mut out: Outgoing) -> Out
             );
             (200, body)
         }
-        (Protocol::RestXml, Ok(value)) => {
+        (Protocol::RestXml, Ok(mut value)) => {
+            let location = value.as_object_mut().and_then(|all| all.shift_remove("_location"));
+            let made = location.is_some();
+            out.headers
+                .extend(location.and_then(|one| Some(("location", one.as_str()?.to_owned()))));
             let result = xml::render(&value);
             let body = format!(
                 "<{name}Response xmlns=\"{}\">{result}</{name}Response>",
                 service.namespace
             );
-            (200, body)
+            (if made { 201 } else { 200 }, body)
         }
         (Protocol::Ec2, Err(failure)) => {
             let error = failed(&failure);
@@ -310,7 +375,7 @@ fn encode(service: &Service, name: &str, reply: Reply, mut out: Outgoing) -> Out
             );
             (failure.status, body)
         }
-        (Protocol::Query | Protocol::RestXml, Err(failure)) => {
+        (Protocol::Query | Protocol::RestXml | Protocol::Three, Err(failure)) => {
             let fault = if failure.status < 500 { "Sender" } else { "Receiver" };
             let error = failed(&failure);
             let body = format!(
@@ -319,6 +384,30 @@ fn encode(service: &Service, name: &str, reply: Reply, mut out: Outgoing) -> Out
                 service.namespace
             );
             (failure.status, body)
+        }
+    };
+    (out.status, out.body) = (status, body.into_bytes());
+    out
+}
+
+/// The code as the query protocol has it, which newer protocols carry in a header.
+fn query_error(reply: &Reply, out: &mut Outgoing) {
+    if let Err(failure) = reply {
+        let fault = if failure.status < 500 { "Sender" } else { "Receiver" };
+        out.headers.push(("x-amzn-query-error", format!("{};{fault}", failure.code)));
+    }
+}
+
+fn encode_cbor(reply: Reply, mut out: Outgoing) -> Outgoing {
+    out.content_type = "application/cbor";
+    out.headers.push(("smithy-protocol", "rpc-v2-cbor".to_owned()));
+    query_error(&reply, &mut out);
+    (out.status, out.body) = match reply {
+        Ok(Value::Null) => (200, cbor::render(&json!({}))),
+        Ok(value) => (200, cbor::render(&value)),
+        Err(failure) => {
+            let body = json!({"__type": failure.code, "message": failure.message});
+            (failure.status, cbor::render(&body))
         }
     };
     out

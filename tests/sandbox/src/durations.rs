@@ -45,3 +45,9 @@ pub const PEERING_GONE: u64 = 3600;
 pub const SECRET_REPLICATION: u64 = 5;
 /// Until a deleted secret's name is free again, without a recovery window.
 pub const SECRET_DELETE: u64 = 5;
+/// Until a change of Route 53's is in sync (aws-facts 1.5).
+pub const ROUTE53_CHANGE: u64 = 30;
+/// By how much a health check on a metric lags behind it (failover.md, "The budgets").
+pub const HEALTH_CHECK_LAG: u64 = 60;
+/// Until an event subscription is active.
+pub const EVENT_SUBSCRIPTION: u64 = 15;

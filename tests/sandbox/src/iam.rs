@@ -243,10 +243,13 @@ pub(crate) fn policy_allows(
 
 /// Whether a key lets an AWS service do something.
 pub(crate) fn service_may(world: &World, key_arn: &str, service: &str, need: &Need) -> bool {
-    let Some(key) = key_of(world, key_arn) else { return false };
+    key_of(world, key_arn).is_some_and(|key| lets_service(&key["_policy"], service, need))
+}
+
+/// Whether a resource's policy lets an AWS service do something.
+pub(crate) fn lets_service(policy: &Value, service: &str, need: &Need) -> bool {
     let named = [service.to_owned()];
-    judge(&key["_policy"], need, &|statement| names(statement, "Service", &named))
-        == Verdict::Allowed
+    judge(policy, need, &|statement| names(statement, "Service", &named)) == Verdict::Allowed
 }
 
 pub(crate) fn key_of<'a>(world: &'a World, arn: &str) -> Option<&'a Value> {
@@ -260,7 +263,8 @@ pub(crate) fn key_of<'a>(world: &'a World, arn: &str) -> Option<&'a Value> {
 pub(crate) fn denial(service: &str, who: &Principal, need: &Need) -> Failure {
     let code = match service {
         "ec2" => "UnauthorizedOperation",
-        "rds" | "iam" | "sts" | "route53" => "AccessDenied",
+        "rds" | "iam" | "sts" | "route53" | "cloudwatch" => "AccessDenied",
+        "sns" => "AuthorizationError",
         _ => "AccessDeniedException",
     };
     let message = if service == "ec2" {

@@ -101,7 +101,7 @@ impl Sandbox {
         inner.world.down.clear();
     }
 
-    /// Takes a region's control planes down or up again.
+    /// Takes a region's control planes down or up again; `global` is what IAM and Route 53 are changed with.
     pub fn set_down(&self, region: &str, down: bool) {
         let mut inner = self.lock();
         if down {
@@ -145,14 +145,15 @@ impl Sandbox {
             }
             Some(Effect::Throttle | Effect::Fail { .. }) | None => {}
         }
-        let response = Response::builder()
+        let mut response = Response::builder()
             .status(out.status)
             .header("content-type", out.content_type)
             .header("x-amzn-requestid", &out.request_id)
-            .header("date", date.http_date())
-            .body(Bytes::from(out.body))
-            .unwrap_or_default();
-        Answer::Response(response)
+            .header("date", date.http_date());
+        for (name, value) in out.headers {
+            response = response.header(name, value);
+        }
+        Answer::Response(response.body(Bytes::from(out.body)).unwrap_or_default())
     }
 
     /// Serves over TCP until the process ends.

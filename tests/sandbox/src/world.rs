@@ -29,6 +29,8 @@ struct Event {
 pub struct World {
     /// The moment of the last call.
     pub(crate) now: Time,
+    /// The moment that time is passing to.
+    pub(crate) until: Time,
     sequence: u64,
     tables: BTreeMap<(String, &'static str), Table>,
     events: BTreeMap<(Time, u64), Event>,
@@ -113,12 +115,17 @@ impl World {
     }
 
     pub(crate) fn after(&mut self, seconds: u64, region: &str, id: &str, action: Action) {
-        let key = (self.now.plus_seconds(seconds), self.next());
+        self.at(self.now.plus_seconds(seconds), region, id, action);
+    }
+
+    pub(crate) fn at(&mut self, when: Time, region: &str, id: &str, action: Action) {
+        let key = (when, self.next());
         self.events.insert(key, Event { region: region.to_owned(), id: id.to_owned(), action });
     }
 
     /// Lets everything happen that is due until `now`.
     pub(crate) fn advance_to(&mut self, now: Time) {
+        self.until = now;
         while let Some(entry) = self.events.first_entry() {
             if entry.key().0 > now {
                 break;

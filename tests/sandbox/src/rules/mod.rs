@@ -4,9 +4,11 @@
 #![allow(clippy::needless_pass_by_value)]
 
 mod identity;
+mod names;
 mod network;
 mod rds;
 mod storage;
+mod watching;
 
 use serde_json::{Value, json};
 

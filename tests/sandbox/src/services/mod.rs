@@ -1,5 +1,6 @@
 //! The services: each a table of operations.
 
+pub(crate) mod cloudwatch;
 pub(crate) mod ec2;
 pub(crate) mod iam;
 pub(crate) mod kms;
@@ -7,6 +8,7 @@ pub(crate) mod logs;
 pub(crate) mod rds;
 pub(crate) mod route53;
 pub(crate) mod secrets;
+pub(crate) mod sns;
 pub(crate) mod ssm;
 pub(crate) mod sts;
 pub(crate) mod tagging;
@@ -51,6 +53,7 @@ pub(crate) struct Service {
 }
 
 const SERVICES: &[&Service] = &[
+    &cloudwatch::SERVICE,
     &ec2::SERVICE,
     &iam::SERVICE,
     &kms::SERVICE,
@@ -58,6 +61,7 @@ const SERVICES: &[&Service] = &[
     &rds::SERVICE,
     &route53::SERVICE,
     &secrets::SERVICE,
+    &sns::SERVICE,
     &ssm::SERVICE,
     &sts::SERVICE,
     &tagging::SERVICE,

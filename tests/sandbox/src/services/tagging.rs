@@ -7,7 +7,7 @@ use crate::{
     durations::TAGGING_LAG,
     request::{Failure, Reply, Request},
     wire::Protocol,
-    world::{World, tag_list},
+    world::{GLOBAL, World, tag_list},
 };
 
 pub(crate) const SERVICE: Service = Service {
@@ -62,7 +62,9 @@ fn get_resources(world: &mut World, request: &Request) -> Reply {
     let kinds = request.texts("ResourceTypeFilters");
     let mut found = Vec::new();
     for (region, _, table) in world.tables() {
-        if region != request.region {
+        // What belongs to no region is found where its control plane is; IAM is not known at all.
+        let is_dns = region == GLOBAL && request.region == "us-east-1";
+        if region != request.region && !is_dns {
             continue;
         }
         for record in table.values() {
@@ -76,6 +78,9 @@ fn get_resources(world: &mut World, request: &Request) -> Reply {
                         && wanted.is_none_or(|any_of| any_of.is_empty() || any_of.contains(value))
                 });
             let Some(arn) = record["_arn"].as_str().filter(|_| fits) else { continue };
+            if is_dns && !arn.starts_with("arn:aws:route53:") {
+                continue;
+            }
             let mut parts = arn.split(':').skip(2);
             let service = parts.next().unwrap_or_default();
             let resource = parts.nth(2).unwrap_or_default().split('/').next().unwrap_or_default();

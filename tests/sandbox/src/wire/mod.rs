@@ -1,5 +1,6 @@
 //! AWS's wire protocols, to and from JSON trees: handlers know no protocol.
 
+pub(crate) mod cbor;
 pub(crate) mod query;
 pub(crate) mod xml;
 
@@ -14,4 +15,6 @@ pub(crate) enum Protocol {
     Json,
     /// Paths and XML: Route 53.
     RestXml,
+    /// CloudWatch, which understands three: CBOR, AWS JSON 1.0 and a form, each answered as it asks.
+    Three,
 }

@@ -3,8 +3,17 @@
 use serde_json::{Map, Value};
 
 /// The names that the query protocol puts between a list and its numbers.
-const LIST_NAMES: &[&str] =
-    &["member", "Tag", "SubnetIdentifier", "Parameter", "VpcSecurityGroupId", "Filter", "Value"];
+const LIST_NAMES: &[&str] = &[
+    "member",
+    "Tag",
+    "SubnetIdentifier",
+    "Parameter",
+    "VpcSecurityGroupId",
+    "Filter",
+    "Value",
+    "SourceId",
+    "EventCategory",
+];
 
 /// Parses an `application/x-www-form-urlencoded` body. `None` for what is no form.
 pub(crate) fn parse(body: &str) -> Option<Value> {

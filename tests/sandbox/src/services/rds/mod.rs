@@ -2,6 +2,7 @@
 
 mod backups;
 mod catalog;
+mod events;
 mod instances;
 mod modify;
 mod parameters;
@@ -31,6 +32,8 @@ const SUBNET_GROUP: &str = "db-subnet-group";
 const PARAMETER_GROUP: &str = "db-parameter-group";
 const BACKUP: &str = "db-automated-backup";
 const SNAPSHOT: &str = "db-snapshot";
+
+pub(crate) use events::publish_metrics;
 
 const OPERATIONS: &[Operation] = &[
     op(
@@ -189,6 +192,43 @@ const OPERATIONS: &[Operation] = &[
         any,
         catalog::describe_orderable,
     ),
+    op(
+        "CreateEventSubscription",
+        "SubscriptionName SnsTopicArn SourceType EventCategories SourceIds Enabled Tags",
+        on_subscription,
+        events::create,
+    ),
+    op(
+        "DescribeEventSubscriptions",
+        "SubscriptionName MaxRecords Marker",
+        on_subscription,
+        events::describe,
+    ),
+    op(
+        "ModifyEventSubscription",
+        "SubscriptionName SnsTopicArn SourceType EventCategories Enabled",
+        on_subscription,
+        events::modify,
+    ),
+    op(
+        "AddSourceIdentifierToSubscription",
+        "SubscriptionName SourceIdentifier",
+        on_subscription,
+        events::add_source,
+    ),
+    op(
+        "RemoveSourceIdentifierFromSubscription",
+        "SubscriptionName SourceIdentifier",
+        on_subscription,
+        events::remove_source,
+    ),
+    op("DeleteEventSubscription", "SubscriptionName", on_subscription, events::delete),
+    op(
+        "DescribeEvents",
+        "SourceIdentifier SourceType Duration EventCategories MaxRecords Marker",
+        any,
+        events::describe_events,
+    ),
     op("AddTagsToResource", "ResourceName Tags", on_named, |world, request| {
         let new = tag_map(request.get("Tags"), "Key", "Value");
         let record = named(world, request)?;
@@ -210,6 +250,11 @@ const OPERATIONS: &[Operation] = &[
         Ok(json!({"TagList": {"Tag": tag_list(record, "Key", "Value")}}))
     }),
 ];
+
+fn on_subscription(_: &World, request: &Request) -> Vec<Need> {
+    let name = request.text("SubscriptionName").unwrap_or("*");
+    vec![Need::new("", request.arn("rds", &format!("es:{name}")))]
+}
 
 fn on(
     world: &World,
@@ -275,6 +320,7 @@ fn locate(arn: &str) -> Option<(&'static str, String)> {
         "subgrp" => (SUBNET_GROUP, name.to_owned()),
         "pg" => (PARAMETER_GROUP, name.to_owned()),
         "snapshot" => (SNAPSHOT, name.to_owned()),
+        "es" => (events::SUBSCRIPTION, name.to_owned()),
         "auto-backup" => (BACKUP, arn.to_owned()),
         _ => return None,
     })
@@ -295,6 +341,7 @@ fn named<'a>(world: &'a mut World, request: &Request) -> Result<&'a mut Value, F
         SNAPSHOT => "DBSnapshotNotFound",
         PARAMETER_GROUP => "DBParameterGroupNotFound",
         SUBNET_GROUP => "DBSubnetGroupNotFoundFault",
+        events::SUBSCRIPTION => "SubscriptionNotFound",
         _ => "DBInstanceAutomatedBackupNotFound",
     };
     let missing = Failure::new(code, format!("{arn} not found."));

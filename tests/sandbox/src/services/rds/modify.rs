@@ -3,7 +3,9 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    INSTANCE, SNAPSHOT, answer, backups, busy, catalog, granted_key,
+    INSTANCE, SNAPSHOT, answer, backups, busy, catalog,
+    events::happened,
+    granted_key,
     instances::{check_settings, check_storage, combination, flush_logs, invalid},
     missing_instance, parameters,
 };
@@ -373,9 +375,40 @@ pub(super) fn reboot(world: &mut World, request: &Request) -> Reply {
         {
             instance["DBInstanceStatus"] = "available".into();
             restart(world, region, id);
+            happened(world, region, id, "availability", "RDS-EVENT-0006", "DB instance restarted");
         }
     });
+    if request.flag("ForceFailover") == Some(true) {
+        fail_over(world, &request.region, &id);
+    }
     answer(&world.table(&request.region, INSTANCE)[&id])
+}
+
+/// The standby in the other zone takes over.
+fn fail_over(world: &mut World, region: &str, id: &str) {
+    happened(
+        world,
+        region,
+        id,
+        "failover",
+        "RDS-EVENT-0013",
+        "Multi-AZ instance failover started.",
+    );
+    if let Some(instance) = world.get_mut(region, INSTANCE, id) {
+        let zone = instance["AvailabilityZone"].take();
+        instance["AvailabilityZone"] = instance["SecondaryAvailabilityZone"].take();
+        instance["SecondaryAvailabilityZone"] = zone;
+    }
+    world.after(DB_REBOOT, region, id, |world, region, id| {
+        happened(
+            world,
+            region,
+            id,
+            "failover",
+            "RDS-EVENT-0049",
+            "Multi-AZ instance failover completed",
+        );
+    });
 }
 
 pub(super) fn promote(world: &mut World, request: &Request) -> Reply {

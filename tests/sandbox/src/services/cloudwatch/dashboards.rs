@@ -1,0 +1,78 @@
+//! Dashboards.
+
+use serde_json::{Value, json};
+
+use super::invalid;
+use crate::{
+    ACCOUNT,
+    iam::Need,
+    request::{Failure, Reply, Request},
+    world::World,
+};
+
+const DASHBOARD: &str = "dashboard";
+/// Widgets of one dashboard (CloudWatch quotas).
+const MOST_WIDGETS: usize = 500;
+
+fn arn(name: &str) -> String {
+    format!("arn:aws:cloudwatch::{ACCOUNT}:dashboard/{name}")
+}
+
+pub(super) fn access(_: &World, request: &Request) -> Vec<Need> {
+    let mut names = request.texts("DashboardNames");
+    names.extend(request.text("DashboardName").map(str::to_owned));
+    names.iter().map(|name| Need::new("", arn(name))).collect()
+}
+
+fn missing() -> Failure {
+    let message = "Dashboard does not exist";
+    Failure { status: 404, ..Failure::new("ResourceNotFound", message) }
+}
+
+fn unfit(message: &str) -> Failure {
+    Failure::new("InvalidParameterInput", message)
+}
+
+/// CloudWatch checks a body for being JSON with widgets, each with a place and properties.
+pub(super) fn put(world: &mut World, request: &Request) -> Reply {
+    let name = request.required("DashboardName")?.to_owned();
+    let allowed = |one: char| one.is_ascii_alphanumeric() || one == '-' || one == '_';
+    if name.len() > 255 || !name.chars().all(allowed) {
+        return Err(invalid("The value of DashboardName is invalid."));
+    }
+    let text = request.required("DashboardBody")?.to_owned();
+    let body: Value = serde_json::from_str(&text).map_err(|_| unfit("The body is no JSON"))?;
+    let widgets = body["widgets"].as_array().ok_or_else(|| unfit("Should have 'widgets'"))?;
+    if widgets.len() > MOST_WIDGETS {
+        return Err(unfit("The dashboard has more than 500 widgets"));
+    }
+    for widget in widgets {
+        let kind = widget["type"].as_str().unwrap_or_default();
+        let placed = ["x", "y", "width", "height"].iter().all(|side| widget[*side].is_u64());
+        let wide = widget["x"].as_u64().unwrap_or(0) + widget["width"].as_u64().unwrap_or(0);
+        if !["metric", "text", "alarm", "log"].contains(&kind) || !placed || wide > 24 {
+            return Err(unfit("A widget has no type, no place, or is wider than the dashboard"));
+        }
+        if kind == "metric" && widget["properties"]["region"].as_str().is_none() {
+            return Err(unfit("A widget of metrics has no region"));
+        }
+    }
+    let record = json!({"DashboardName": name, "DashboardBody": text, "DashboardArn": arn(&name)});
+    world.put(&request.region, DASHBOARD, &name, record);
+    Ok(json!({"DashboardValidationMessages": []}))
+}
+
+pub(super) fn get(world: &mut World, request: &Request) -> Reply {
+    let name = request.required("DashboardName")?;
+    world.get(&request.region, DASHBOARD, name).cloned().ok_or_else(missing)
+}
+
+pub(super) fn delete(world: &mut World, request: &Request) -> Reply {
+    let names = request.texts("DashboardNames");
+    let table = world.table_mut(&request.region, DASHBOARD);
+    if names.iter().any(|name| !table.contains_key(name)) {
+        return Err(missing());
+    }
+    table.retain(|name, _| !names.contains(name));
+    Ok(Value::Null)
+}
