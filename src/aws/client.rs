@@ -72,6 +72,7 @@ pub enum ConfigError {
 /// The services that are called, by the names that endpoints are given under.
 const SERVICES: &[&str] = &[
     "*",
+    "cloudwatch",
     "ec2",
     "iam",
     "kms",
@@ -79,6 +80,7 @@ const SERVICES: &[&str] = &[
     "rds",
     "route53",
     "secretsmanager",
+    "sns",
     "ssm",
     "sts",
     "tagging",
@@ -86,13 +88,16 @@ const SERVICES: &[&str] = &[
 
 /// The SDK's own variables for the endpoint of a single service, with the service.
 pub const SERVICE_VARIABLES: &[(&str, &str)] = &[
+    ("AWS_ENDPOINT_URL_CLOUDWATCH", "cloudwatch"),
     ("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", "logs"),
     ("AWS_ENDPOINT_URL_EC2", "ec2"),
     ("AWS_ENDPOINT_URL_IAM", "iam"),
     ("AWS_ENDPOINT_URL_KMS", "kms"),
     ("AWS_ENDPOINT_URL_RDS", "rds"),
     ("AWS_ENDPOINT_URL_RESOURCE_GROUPS_TAGGING_API", "tagging"),
+    ("AWS_ENDPOINT_URL_ROUTE_53", "route53"),
     ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "secretsmanager"),
+    ("AWS_ENDPOINT_URL_SNS", "sns"),
     ("AWS_ENDPOINT_URL_SSM", "ssm"),
     ("AWS_ENDPOINT_URL_STS", "sts"),
 ];
@@ -171,12 +176,15 @@ impl Aws {
         }
         Regional {
             name: name.into(),
+            cloudwatch: client!(aws_sdk_cloudwatch, "cloudwatch"),
             ec2: client!(aws_sdk_ec2, "ec2"),
             iam: client!(aws_sdk_iam, "iam"),
             kms: client!(aws_sdk_kms, "kms"),
             logs: client!(aws_sdk_cloudwatchlogs, "logs"),
             rds: client!(aws_sdk_rds, "rds"),
+            route53: client!(aws_sdk_route53, "route53"),
             secrets: client!(aws_sdk_secretsmanager, "secretsmanager"),
+            sns: client!(aws_sdk_sns, "sns"),
             ssm: client!(aws_sdk_ssm, "ssm"),
             sts: client!(aws_sdk_sts, "sts"),
             tagging: client!(aws_sdk_resourcegroupstagging, "tagging"),
@@ -218,12 +226,15 @@ fn loader(connection: &Connection, from: &Credentials) -> ConfigLoader {
 #[allow(missing_docs)]
 pub struct Regional {
     pub name: Arc<str>,
+    pub cloudwatch: aws_sdk_cloudwatch::Client,
     pub ec2: aws_sdk_ec2::Client,
     pub iam: aws_sdk_iam::Client,
     pub kms: aws_sdk_kms::Client,
     pub logs: aws_sdk_cloudwatchlogs::Client,
     pub rds: aws_sdk_rds::Client,
+    pub route53: aws_sdk_route53::Client,
     pub secrets: aws_sdk_secretsmanager::Client,
+    pub sns: aws_sdk_sns::Client,
     pub ssm: aws_sdk_ssm::Client,
     pub sts: aws_sdk_sts::Client,
     pub tagging: aws_sdk_resourcegroupstagging::Client,

@@ -9,7 +9,8 @@ use super::{
 };
 use crate::components::{
     Address, Component, Difference, Effect, Observation, Owner, Readiness, SOURCE, Text,
-    db_backup::DbBackup, db_instance::DbInstance, db_parameter_group::DbParameterGroup, kinds,
+    db_backup::DbBackup, db_instance::DbInstance, db_parameter_group::DbParameterGroup,
+    dns_record::DnsRecord, health_check::HealthCheck, kinds,
 };
 
 /// What is done to a component.
@@ -49,8 +50,10 @@ pub struct Changes {
     after: BTreeMap<Address, BTreeSet<Address>>,
 }
 
-/// Kinds whose members hold or follow the data. After a failover none of them is planned.
-const DATA_KINDS: [&str; 2] = [DbInstance::KIND, DbBackup::KIND];
+/// Kinds whose members hold or follow the data, and those that lead clients to it. After a failover none of
+/// them is planned.
+pub const HELD_KINDS: [&str; 4] =
+    [DbInstance::KIND, DbBackup::KIND, HealthCheck::KIND, DnsRecord::KIND];
 
 impl Changes {
     /// Holds what is wanted against what there is.
@@ -64,7 +67,7 @@ impl Changes {
                 text => inventory.resolve(text),
             };
             for component in blueprint.all() {
-                if roles.failed_over() && DATA_KINDS.contains(&component.address.kind()) {
+                if roles.failed_over() && HELD_KINDS.contains(&component.address.kind()) {
                     continue;
                 }
                 let found = inventory.get(&component.address);
@@ -90,7 +93,7 @@ impl Changes {
         }
         for found in inventory.all() {
             let unwanted = blueprint.get(&found.address).is_none() && found.owner == Owner::Ours;
-            if unwanted && !(roles.failed_over() && DATA_KINDS.contains(&found.address.kind())) {
+            if unwanted && !(roles.failed_over() && HELD_KINDS.contains(&found.address.kind())) {
                 all.insert(found.address.clone(), removal(found));
             }
         }

@@ -68,6 +68,12 @@ pub enum Name {
     MonitoringRole,
     /// The master password. 512.
     MasterSecret,
+    /// The topic of a region that everything notable is told to. 256.
+    Topic,
+    /// What RDS tells of a region's instance. 255.
+    EventSubscription,
+    /// A region's dashboard. 255.
+    Dashboard,
 }
 
 impl Name {
@@ -83,6 +89,9 @@ impl Name {
             Self::Peering => "trading-db-peering",
             Self::MonitoringRole => "trading-db-monitoring-role",
             Self::MasterSecret => "trading-db-master",
+            Self::Topic => "trading-db-alerts",
+            Self::EventSubscription => "trading-db-events",
+            Self::Dashboard => "trading-db-dashboard",
         };
         format!("{stem}-{suffix}")
     }
@@ -97,6 +106,21 @@ pub fn final_snapshot(suffix: &Suffix, cluster_id: &str) -> String {
 /// The log group that RDS writes a kind of log of an instance to.
 pub fn log_group(instance: &str, log: &str) -> String {
     format!("/aws/rds/instance/{instance}/{log}")
+}
+
+/// The alarm of that purpose; 255 characters are allowed.
+pub fn alarm(what: &str, suffix: &Suffix) -> String {
+    format!("trading-db-{what}-{suffix}")
+}
+
+/// The private zone that is made where no other one is named.
+pub fn zone(suffix: &Suffix) -> String {
+    format!("trading-db-{suffix}.internal")
+}
+
+/// What the records of the cluster's DNS name are told apart by; 128 characters are allowed.
+pub fn record(site: &str, suffix: &Suffix) -> String {
+    format!("trading-db-{site}-{suffix}")
 }
 
 /// The folder of parameters in which a cluster keeps its record and its leases.

@@ -4,8 +4,9 @@ use serde_json::json;
 
 use super::surroundings::Surroundings;
 
-/// The policy of a region's key: the account's own policies decide who uses it, and CloudWatch Logs may
-/// use it for this cluster's log groups alone.
+/// The policy of a region's key: the account's own policies decide who uses it, CloudWatch Logs may use it
+/// for this cluster's log groups alone, and what tells the topic of alarms and events may encrypt for it. RDS
+/// sends no condition key with the latter that could be relied on (aws-facts 7).
 pub(super) fn key(surroundings: &Surroundings, region: &str, log_groups: &[String]) -> String {
     let (partition, account) = (&surroundings.partition, &surroundings.account);
     let groups: Vec<_> = log_groups
@@ -30,6 +31,57 @@ pub(super) fn key(surroundings: &Surroundings, region: &str, log_groups: &[Strin
                 "Resource": "*",
                 "Condition": {"ArnEquals": {"kms:EncryptionContext:aws:logs:arn": groups}},
             },
+            {
+                "Sid": "AlarmsOfThisAccount",
+                "Effect": "Allow",
+                "Principal": {"Service": "cloudwatch.amazonaws.com"},
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+                "Resource": "*",
+                "Condition": {"StringEquals": {"aws:SourceAccount": account}},
+            },
+            {
+                "Sid": "EventsOfDatabases",
+                "Effect": "Allow",
+                "Principal": {"Service": "events.rds.amazonaws.com"},
+                "Action": ["kms:Decrypt", "kms:GenerateDataKey*"],
+                "Resource": "*",
+            },
+        ],
+    })
+    .to_string()
+}
+
+/// Who may tell a region's topic: alarms of this cluster, and RDS's events by its one subscription.
+pub(super) fn topic(
+    surroundings: &Surroundings,
+    region: &str,
+    topic: &str,
+    alarms: &str,
+    subscription: &str,
+) -> String {
+    let (partition, account) = (&surroundings.partition, &surroundings.account);
+    let topic = format!("arn:{partition}:sns:{region}:{account}:{topic}");
+    let allow = |sid: &str, service: &str, source: String| {
+        json!({
+            "Sid": sid,
+            "Effect": "Allow",
+            "Principal": {"Service": service},
+            "Action": "sns:Publish",
+            "Resource": topic,
+            "Condition": {
+                "StringEquals": {"aws:SourceAccount": account},
+                "ArnLike": {"aws:SourceArn": source},
+            },
+        })
+    };
+    let of = |service: &str, name: String| {
+        format!("arn:{partition}:{service}:{region}:{account}:{name}")
+    };
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [
+            allow("Alarms", "cloudwatch.amazonaws.com", of("cloudwatch", format!("alarm:{alarms}"))),
+            allow("Events", "events.rds.amazonaws.com", of("rds", format!("es:{subscription}"))),
         ],
     })
     .to_string()

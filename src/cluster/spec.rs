@@ -299,6 +299,43 @@ fn half_a_day_after(time: &str) -> Option<String> {
     Some(format!("{:02}:{minute}", (hour + 12) % 24))
 }
 
+/// The DNS name that follows the writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsSpec {
+    /// A hosted zone that exists and is somebody else's; our own private one is made if `None`.
+    pub zone_id: Option<String>,
+    /// The name; derived from the zone's if `None`.
+    pub name: Option<String>,
+    /// Seconds that an answer may be kept.
+    pub ttl: u32,
+    /// VPCs that see our private zone, besides the two sites'.
+    pub additional_vpc_ids: BTreeSet<String>,
+}
+
+/// When alarms go off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MonitoringSpec {
+    /// Seconds that the replica may lag behind; half of it warns.
+    pub replica_lag_seconds: u32,
+    /// Share of the processors that may be busy.
+    pub cpu_percent: u32,
+    /// GiB that must be free; a tenth of the storage if `None`.
+    pub free_storage_gib: Option<u32>,
+    /// Share of `max_connections` that may be in use.
+    pub connections_percent: u32,
+}
+
+/// Who is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotificationsSpec {
+    /// Mail addresses.
+    pub emails: BTreeSet<String>,
+    /// Where messages are posted to.
+    pub https_urls: BTreeSet<String>,
+    /// ARNs of queues.
+    pub sqs_queue_arns: BTreeSet<String>,
+}
+
 /// What a deletion keeps and asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeletionSpec {
@@ -336,6 +373,12 @@ pub struct Spec {
     pub database: DatabaseSpec,
     /// Their backups.
     pub backup: BackupSpec,
+    /// The name that follows the writer.
+    pub dns: DnsSpec,
+    /// When alarms go off.
+    pub monitoring: MonitoringSpec,
+    /// Who is told.
+    pub notifications: NotificationsSpec,
     /// What becomes of it in the end.
     pub deletion: DeletionSpec,
     /// Tags of everything, the provider's default ones included.
@@ -390,6 +433,7 @@ impl Spec {
         }
         self.database_mistakes(&known, &mut found);
         self.window_mistakes(&known, &mut found);
+        self.dns_mistakes(&known, &mut found);
         found.extend(super::parameters::mistakes(&self.database.parameters));
         for key in self.tags.keys() {
             if RESERVED_TAGS.iter().any(|prefix| key.starts_with(prefix)) || key == "Name" {
@@ -408,6 +452,41 @@ impl Spec {
             ));
         }
         found
+    }
+
+    fn dns_mistakes(&self, known: &dyn Fn(&str) -> bool, found: &mut Vec<Mistake>) {
+        if self.dns.zone_id.is_some() && !self.dns.additional_vpc_ids.is_empty() {
+            found.push(Mistake::new(
+                "dns.additional_vpc_ids",
+                "The zone of dns.zone_id is not this cluster's",
+                "Associate VPCs with it where it is managed, or leave dns.zone_id out: the cluster then makes \
+                 a private zone of its own, and associates them.",
+            ));
+        }
+        let site_vpc = Site::ALL
+            .iter()
+            .map(|site| &self.site(*site).vpc_id)
+            .find(|id| self.dns.additional_vpc_ids.contains(*id));
+        if let Some(id) = site_vpc {
+            found.push(Mistake::new(
+                "dns.additional_vpc_ids",
+                format!("{id} sees the zone anyway"),
+                "The VPCs of primary and dr need not be named again.",
+            ));
+        }
+        // A zone of our own is named after what follows the first label.
+        let name = self.dns.name.as_deref().unwrap_or_default();
+        if self.dns.zone_id.is_none() && known("dns.name") && self.dns.name.is_some() {
+            let parent = name.split_once('.').map_or("", |(_, parent)| parent);
+            if !parent.contains('.') {
+                found.push(Mistake::new(
+                    "dns.name",
+                    format!("{name} leaves no zone to be made"),
+                    "Without dns.zone_id the cluster makes a private zone of everything behind the first \
+                     dot, which needs two labels or more, as in db.orders.internal.",
+                ));
+            }
+        }
     }
 
     fn window_mistakes(&self, known: &dyn Fn(&str) -> bool, found: &mut Vec<Mistake>) {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     aws::{ApiError, Regional},
-    components::{Env, route::tables_of},
+    components::{Env, hosted_zone::zone, route::tables_of},
 };
 
 /// A subnet.
@@ -43,6 +43,10 @@ pub struct Surroundings {
     pub partition: String,
     /// The networks.
     pub networks: BTreeMap<Site, Network>,
+    /// The name of the zone that `dns.zone_id` names; empty where it is not known.
+    pub zone_name: Option<String>,
+    /// The regions of the VPCs that `dns.additional_vpc_ids` names.
+    pub additional_vpcs: BTreeMap<String, String>,
 }
 
 impl Surroundings {
@@ -50,7 +54,13 @@ impl Surroundings {
     /// VPCs are gone.
     pub fn unknown(account: &str, partition: &str) -> Self {
         let networks = Site::ALL.map(|site| (site, Network::default())).into();
-        Self { account: account.to_owned(), partition: partition.to_owned(), networks }
+        Self {
+            account: account.to_owned(),
+            partition: partition.to_owned(),
+            networks,
+            zone_name: None,
+            additional_vpcs: BTreeMap::new(),
+        }
     }
 
     /// The network of a site.
@@ -75,9 +85,15 @@ pub enum DiscoveryError {
 /// # Errors
 /// Looking failed, or what was found does not carry a cluster.
 pub async fn discover(env: &Env, spec: &Spec) -> Result<Surroundings, DiscoveryError> {
-    let (primary, dr) =
-        futures::join!(network(env, spec, Site::Primary), network(env, spec, Site::Dr));
+    let (primary, dr, names, others) = futures::join!(
+        network(env, spec, Site::Primary),
+        network(env, spec, Site::Dr),
+        given_zone(env, spec),
+        additional_vpcs(env, spec),
+    );
     let mut mistakes = Vec::new();
+    let zone_name = collect(names, &mut mistakes)?.flatten();
+    let additional_vpcs = collect(others, &mut mistakes)?.unwrap_or_default();
     let mut networks = BTreeMap::new();
     for (site, found) in [(Site::Primary, primary), (Site::Dr, dr)] {
         match found {
@@ -95,7 +111,102 @@ pub async fn discover(env: &Env, spec: &Spec) -> Result<Surroundings, DiscoveryE
         return Err(DiscoveryError::Mistakes(mistakes));
     }
     let (account, partition) = (env.scope.account.clone(), env.scope.partition.clone());
-    Ok(Surroundings { account, partition, networks })
+    Ok(Surroundings { account, partition, networks, zone_name, additional_vpcs })
+}
+
+/// Sets mistakes aside, so that all of them are told at once.
+fn collect<T>(
+    found: Result<T, DiscoveryError>,
+    mistakes: &mut Vec<Mistake>,
+) -> Result<Option<T>, ApiError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(DiscoveryError::Mistakes(more)) => {
+            mistakes.extend(more);
+            Ok(None)
+        }
+        Err(DiscoveryError::Api(error)) => Err(error),
+    }
+}
+
+/// The zone of `dns.zone_id`: it exists, the name lies in it, and where it is private, both VPCs see it.
+async fn given_zone(env: &Env, spec: &Spec) -> Result<Option<String>, DiscoveryError> {
+    let Some(id) = &spec.dns.zone_id else { return Ok(None) };
+    let wrong = |argument: &str, summary: String, detail: String| {
+        Err(DiscoveryError::Mistakes(vec![Mistake::new(argument, summary, detail)]))
+    };
+    let Some(zone) = zone(env, &spec.primary.region, id).await? else {
+        return wrong(
+            "dns.zone_id",
+            format!("There is no hosted zone {id}"),
+            "Name a zone of this account, or leave it out: the cluster then makes a private one."
+                .into(),
+        );
+    };
+    if let Some(name) = spec.dns.name.as_ref().filter(|_| !spec.unknown.contains("dns.name"))
+        && !name.ends_with(&format!(".{}", zone.name))
+    {
+        return wrong(
+            "dns.name",
+            format!("{name} does not lie in the zone {}", zone.name),
+            format!("Names in the zone {id} end with .{}.", zone.name),
+        );
+    }
+    if zone.is_private {
+        let sees = |site: &Site| {
+            let own = spec.site(*site);
+            zone.vpcs.contains(&(own.region.clone(), own.vpc_id.clone()))
+        };
+        let blind = Site::ALL
+            .iter()
+            .filter(|site| !sees(site))
+            .map(|site| format!("{} in {}", spec.site(*site).vpc_id, spec.site(*site).region));
+        let blind: Vec<_> = blind.collect();
+        if !blind.is_empty() {
+            return wrong(
+                "dns.zone_id",
+                format!("{} cannot see the zone {id}", blind.join(" and ")),
+                format!(
+                    "The zone {} is private. Associate the VPC with it, or applications there would not \
+                     find the database by its name.",
+                    zone.name
+                ),
+            );
+        }
+    }
+    Ok(Some(zone.name))
+}
+
+/// In which of the two regions the VPCs of `dns.additional_vpc_ids` are.
+async fn additional_vpcs(
+    env: &Env,
+    spec: &Spec,
+) -> Result<BTreeMap<String, String>, DiscoveryError> {
+    let mut found = BTreeMap::new();
+    if spec.dns.additional_vpc_ids.is_empty() {
+        return Ok(found);
+    }
+    for site in Site::ALL {
+        let regional = env.region(&spec.site(site).region);
+        let api = regional.api("ec2", "DescribeVpcs");
+        let ids: Vec<String> = spec.dns.additional_vpc_ids.iter().cloned().collect();
+        // By a filter, those that are elsewhere are no error.
+        let filter = Filter::builder().name("vpc-id").set_values(Some(ids)).build();
+        let call = || regional.ec2.describe_vpcs().filters(filter.clone()).send();
+        let answer = env.session.call(api, call).await?;
+        let ids = answer.vpcs().iter().filter_map(|vpc| vpc.vpc_id());
+        found.extend(ids.map(|id| (id.to_owned(), spec.site(site).region.clone())));
+    }
+    let missing: Vec<_> =
+        spec.dns.additional_vpc_ids.iter().filter(|id| !found.contains_key(*id)).collect();
+    if let Some(id) = missing.first() {
+        return Err(DiscoveryError::Mistakes(vec![Mistake::new(
+            "dns.additional_vpc_ids",
+            format!("There is no VPC {id} in {} or {}", spec.primary.region, spec.dr.region),
+            "Name VPCs of this account in one of the two regions.",
+        )]));
+    }
+    Ok(found)
 }
 
 fn overlap(spec: &Spec, one: &Network, other: &Network) -> Option<Mistake> {

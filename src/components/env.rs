@@ -26,6 +26,12 @@ pub const SUFFIX_TAG: &str = "trading-dr:environment-suffix";
 pub const CLUSTER_TAG: &str = "trading-dr:cluster-id";
 /// The tag that says from which secret an instance's master password was set: RDS itself does not tell.
 pub const SECRET_TAG: &str = "trading-dr:master-secret";
+/// The tag of a health check that says in which zone and under which name its record is: records carry no
+/// tags, and a zone that is somebody else's is not found otherwise once it is no longer named.
+pub const RECORD_TAG: &str = "trading-dr:dns-record";
+
+/// Tags that say something about a thing and that nobody chose.
+const REMEMBERED: [&str; 2] = [SECRET_TAG, RECORD_TAG];
 
 /// Whom a thing in AWS belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +83,8 @@ impl Scope {
 
 /// Tags in one text, without those that nobody chooses.
 pub fn canonical_tags(tags: &Tags) -> String {
-    let own = |key: &str| key.starts_with("aws:") || key == CLUSTER_TAG || key == SECRET_TAG;
+    let own =
+        |key: &str| key.starts_with("aws:") || key == CLUSTER_TAG || REMEMBERED.contains(&key);
     let chosen = tags.iter().filter(|(key, _)| !own(key));
     let pairs: Vec<_> = chosen.map(|(key, value)| format!("{key}={value}")).collect();
     pairs.join(",")
@@ -87,10 +94,20 @@ pub fn canonical_tags(tags: &Tags) -> String {
 pub fn retag(current: &Tags, wanted: &Tags) -> (Tags, Vec<String>) {
     let set = wanted.iter().filter(|(key, value)| current.get(*key) != Some(value));
     let set = set.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let stays =
-        |key: &str| wanted.contains_key(key) || key.starts_with("aws:") || key == SECRET_TAG;
+    let stays = |key: &str| {
+        wanted.contains_key(key) || key.starts_with("aws:") || REMEMBERED.contains(&key)
+    };
     let gone = current.keys().filter(|key| !stays(key));
     (set, gone.cloned().collect())
+}
+
+/// 32 random bits in hex: for names that AWS takes once and never again.
+pub(super) fn nonce() -> Result<String, Failure> {
+    let mut bytes = [0u8; 4];
+    getrandom::fill(&mut bytes).map_err(|error| {
+        Failure::Obstacle(format!("the operating system gives no random numbers: {error}"))
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Why an operation on a component did not succeed.

@@ -7,19 +7,29 @@ mod address;
 mod env;
 mod field;
 
+pub mod alarm;
+pub mod dashboard;
 pub mod db_backup;
+pub mod db_event_subscription;
 pub mod db_instance;
 mod db_instance_calls;
 pub mod db_parameter_group;
 pub mod db_subnet_group;
+pub mod dns_record;
+pub mod health_check;
+pub mod hosted_zone;
+pub mod hosted_zone_association;
 pub mod iam_role;
 pub mod kms_alias;
 pub mod kms_key;
 pub mod log_group;
 pub mod route;
+mod route53;
 pub mod secret;
 pub mod security_group;
 pub mod security_group_rule;
+pub mod sns_subscription;
+pub mod sns_topic;
 pub mod vpc_peering;
 pub mod vpc_peering_accepter;
 pub mod vpc_peering_options;
@@ -30,15 +40,18 @@ use async_trait::async_trait;
 
 use crate::aws::ApiError;
 pub use address::{Address, GLOBAL};
+pub use alarm::Alarm;
 pub use env::{
-    CLUSTER_TAG, Env, Failure, Outputs, Owner, SECRET_TAG, SUFFIX_TAG, Scope, Tags, canonical_tags,
-    retag,
+    CLUSTER_TAG, Env, Failure, Outputs, Owner, RECORD_TAG, SECRET_TAG, SUFFIX_TAG, Scope, Tags,
+    canonical_tags, retag,
 };
 pub use field::{
     ARN, ENDPOINT, Effect, Equality, Field, ID, Output, SOURCE, STATUS, Style, Text,
     canonical_json, short_digest,
 };
+pub use hosted_zone::HostedZone;
 pub use security_group::SecurityGroup;
+pub use sns_topic::SnsTopic;
 
 /// A component that is wanted, with settings of a type of its own.
 #[derive(Clone, Debug)]
@@ -414,6 +427,15 @@ const KINDS: &[&dyn Kind] = &[
     kind::<log_group::LogGroup>(),
     kind::<db_instance::DbInstance>(),
     kind::<db_backup::DbBackup>(),
+    kind::<sns_topic::SnsTopic>(),
+    kind::<sns_subscription::SnsSubscription>(),
+    kind::<db_event_subscription::DbEventSubscription>(),
+    kind::<alarm::Alarm>(),
+    kind::<dashboard::Dashboard>(),
+    kind::<hosted_zone::HostedZone>(),
+    kind::<hosted_zone_association::HostedZoneAssociation>(),
+    kind::<health_check::HealthCheck>(),
+    kind::<dns_record::DnsRecord>(),
 ];
 
 /// Every kind, each after those that it depends on.

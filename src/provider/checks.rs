@@ -43,6 +43,105 @@ pub(super) fn vpc_id(value: &Value, path: &Path, found: &mut Diagnostics) {
     }
 }
 
+pub(super) fn vpc_ids(value: &Value, path: &Path, found: &mut Diagnostics) {
+    for item in value.items() {
+        if item.as_str().is_some_and(|text| !text.starts_with("vpc-")) {
+            wrong(item, path, found, "a VPC's id begins with vpc-");
+        }
+    }
+}
+
+pub(super) fn zone_id(value: &Value, path: &Path, found: &mut Diagnostics) {
+    let text = value.as_str().unwrap_or_default();
+    let fits = text.starts_with('Z') && text.chars().all(|one| one.is_ascii_alphanumeric());
+    if !fits || text.len() > 32 {
+        wrong(
+            value,
+            path,
+            found,
+            "a hosted zone's id begins with Z, without /hostedzone/ before it",
+        );
+    }
+}
+
+pub(super) fn dns_name(value: &Value, path: &Path, found: &mut Diagnostics) {
+    let text = value.as_str().unwrap_or_default();
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .chars()
+                .all(|one| one.is_ascii_lowercase() || one.is_ascii_digit() || "-_".contains(one))
+    };
+    if text.len() > 253 || !text.contains('.') || !text.split('.').all(label) {
+        let why = "a DNS name is labels of lower-case letters, digits, hyphens and underscores with dots \
+                   between them, as in db.orders.internal";
+        wrong(value, path, found, why);
+    }
+}
+
+pub(super) fn ttl(value: &Value, path: &Path, found: &mut Diagnostics) {
+    within(value, path, found, 1..=300);
+}
+
+pub(super) fn lag(value: &Value, path: &Path, found: &mut Diagnostics) {
+    within(value, path, found, 2..=3600);
+}
+
+pub(super) fn percent(value: &Value, path: &Path, found: &mut Diagnostics) {
+    within(value, path, found, 1..=100);
+}
+
+pub(super) fn gib(value: &Value, path: &Path, found: &mut Diagnostics) {
+    within(value, path, found, 1..=65_536);
+}
+
+fn each(
+    value: &Value,
+    path: &Path,
+    found: &mut Diagnostics,
+    fits: impl Fn(&str) -> bool,
+    why: &str,
+) {
+    for item in value.items() {
+        if item.as_str().is_some_and(|text| !fits(text)) {
+            wrong(item, path, found, why);
+        }
+    }
+}
+
+pub(super) fn emails(value: &Value, path: &Path, found: &mut Diagnostics) {
+    let fits = |text: &str| {
+        let domain = text.split_once('@').filter(|(local, _)| !local.is_empty());
+        let domain = domain.map_or("", |(_, domain)| domain);
+        let has_space = text.chars().any(char::is_whitespace);
+        !has_space && domain.contains('.') && !domain.contains('@') && !domain.ends_with('.')
+    };
+    each(value, path, found, fits, "a mail address is written as oncall@example.com is");
+}
+
+pub(super) fn https_urls(value: &Value, path: &Path, found: &mut Diagnostics) {
+    let fits = |text: &str| {
+        text.starts_with("https://") && text.len() > 8 && !text.chars().any(char::is_whitespace)
+    };
+    each(value, path, found, fits, "it begins with https://");
+}
+
+pub(super) fn queue_arns(value: &Value, path: &Path, found: &mut Diagnostics) {
+    let fits = |text: &str| {
+        let parts: Vec<_> = text.split(':').collect();
+        parts.len() == 6 && parts[0] == "arn" && parts[2] == "sqs" && !parts[5].is_empty()
+    };
+    each(
+        value,
+        path,
+        found,
+        fits,
+        "a queue's ARN is written as arn:aws:sqs:us-east-1:123456789012:alerts is",
+    );
+}
+
 pub(super) fn peering_id(value: &Value, path: &Path, found: &mut Diagnostics) {
     if !value.as_str().unwrap_or_default().starts_with("pcx-") {
         wrong(value, path, found, "a peering's id begins with pcx-");

@@ -90,6 +90,18 @@ pub(super) fn cluster() -> Schema {
                 "Automated backups. Those of the primary are sent to the DR region too: AWS restores to a \
                  point in time from them, not from a replica.",
             ),
+            optional_object("dns", dns(), "The DNS name that leads to whichever site writes."),
+            optional_object(
+                "monitoring",
+                monitoring(),
+                "When alarms go off. They tell the topic of their region, as RDS's events do.",
+            ),
+            optional_object(
+                "notifications",
+                notifications(),
+                "Who hears what the topics of both regions are told. Other subscriptions of these kinds are \
+                 removed from the topics; those of other kinds, such as functions, are left alone.",
+            ),
             optional_object(
                 "deletion",
                 vec![
@@ -140,6 +152,12 @@ pub(super) fn cluster() -> Schema {
                 "tags_all",
                 Type::string_map(),
                 "The tags with the provider's default ones.",
+            ),
+            Attribute::computed(
+                "endpoint",
+                Type::String,
+                "The DNS name that leads to the site that serves. The servers' certificates do not carry it: \
+                 connect with `sslmode=verify-ca`, or to the other two endpoints with `verify-full`.",
             ),
             Attribute::computed(
                 "primary_endpoint",
@@ -218,6 +236,83 @@ fn site(name: &'static str, region: &str, description: &'static str) -> Attribut
         ],
         description,
     )
+}
+
+fn dns() -> Vec<Attribute> {
+    vec![
+        Attribute::optional(
+            "zone_id",
+            Type::String,
+            "A hosted zone that exists already; a private one must be seen by both VPCs. Default: the \
+             cluster makes a private zone, which both VPCs see.",
+        )
+        .validate(checks::zone_id),
+        Attribute::optional(
+            "name",
+            Type::String,
+            "The name. Default: `trading-db-{suffix}` in the zone of `zone_id`, otherwise \
+             `db.trading-db-{suffix}.internal`. Without `zone_id`, the zone that is made is everything behind \
+             the first dot.",
+        )
+        .validate(checks::dns_name),
+        number("ttl", 30, "Seconds that clients may keep an answer, 1 to 300: part of the recovery time.")
+            .validate(checks::ttl),
+        Attribute::optional(
+            "additional_vpc_ids",
+            Type::string_set(),
+            "VPCs of this account in one of the two regions that see the cluster's own zone too.",
+        )
+        .validate(checks::vpc_ids),
+    ]
+}
+
+fn monitoring() -> Vec<Attribute> {
+    vec![
+        number(
+            "replica_lag_seconds",
+            60,
+            "Seconds that the replica may lag behind for two minutes, 2 to 3600. Half of it warns.",
+        )
+        .validate(checks::lag),
+        number("cpu_percent", 80, "Share of the processors that may be busy for five minutes, 1 to 100.")
+            .validate(checks::percent),
+        Attribute::optional(
+            "free_storage_gib",
+            Type::Number,
+            "GiB that must be free. Default: a tenth of `database.allocated_storage`.",
+        )
+        .validate(checks::gib),
+        number(
+            "connections_percent",
+            80,
+            "Share of `max_connections` that may be in use, 1 to 100. RDS computes the latter from memory \
+             and keeps some of it to itself, so that the alarm is late rather than early by a few percent.",
+        )
+        .validate(checks::percent),
+    ]
+}
+
+fn notifications() -> Vec<Attribute> {
+    vec![
+        Attribute::optional(
+            "emails",
+            Type::string_set(),
+            "Mail addresses. Their owners get a mail of AWS for each region, and have to follow its link.",
+        )
+        .validate(checks::emails),
+        Attribute::optional(
+            "https_urls",
+            Type::string_set(),
+            "URLs that messages are posted to; they have to confirm as SNS asks them to.",
+        )
+        .validate(checks::https_urls),
+        Attribute::optional(
+            "sqs_queue_arns",
+            Type::string_set(),
+            "ARNs of queues, whose policies let the topics send.",
+        )
+        .validate(checks::queue_arns),
+    ]
 }
 
 fn database() -> Vec<Attribute> {

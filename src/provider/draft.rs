@@ -14,8 +14,8 @@ use crate::{
         Mistake, Site, Spec,
         names::Suffix,
         spec::{
-            BackupSpec, DatabaseSpec, DeletionSpec, InstanceClass, MaintenanceWindow, SiteSpec,
-            Timeouts, Window,
+            BackupSpec, DatabaseSpec, DeletionSpec, DnsSpec, InstanceClass, MaintenanceWindow,
+            MonitoringSpec, NotificationsSpec, SiteSpec, Timeouts, Window,
         },
     },
     components::Tags,
@@ -68,6 +68,11 @@ impl Reader<'_> {
         self.take(argument, None, |value| Some(u32::try_from(value.as_i64()?).ok()))
     }
 
+    fn set(&self, argument: &str) -> BTreeSet<String> {
+        let items = self.at(argument).items().iter();
+        items.filter_map(|item| item.as_str().map(str::to_owned)).collect()
+    }
+
     fn map(&mut self, argument: &str) -> BTreeMap<String, String> {
         self.take(argument, BTreeMap::new(), |value| {
             let pairs = value.entries();
@@ -85,7 +90,7 @@ impl Reader<'_> {
 }
 
 /// Arguments that decide which components there are.
-const DECIDING: [&str; 14] = [
+const DECIDING: [&str; 19] = [
     "backup.cross_region",
     "peering_connection_id",
     "primary.vpc_id",
@@ -100,6 +105,11 @@ const DECIDING: [&str; 14] = [
     "dr.route_table_ids",
     "dr.allowed_security_group_ids",
     "dr.allowed_cidr_blocks",
+    "dns.zone_id",
+    "dns.additional_vpc_ids",
+    "notifications.emails",
+    "notifications.https_urls",
+    "notifications.sqs_queue_arns",
 ];
 
 impl Draft {
@@ -126,6 +136,23 @@ impl Draft {
             window: window.unwrap_or_default(),
             cross_region: config.get("backup").get("cross_region").as_bool().unwrap_or(true),
         };
+        let dns = DnsSpec {
+            zone_id: reader.at("dns.zone_id").as_str().map(str::to_owned),
+            name: reader.take("dns.name", None, |value| Some(value.as_str().map(str::to_owned))),
+            ttl: reader.number("dns.ttl", 30),
+            additional_vpc_ids: reader.set("dns.additional_vpc_ids"),
+        };
+        let monitoring = MonitoringSpec {
+            replica_lag_seconds: reader.number("monitoring.replica_lag_seconds", 60),
+            cpu_percent: reader.number("monitoring.cpu_percent", 80),
+            free_storage_gib: reader.maybe_number("monitoring.free_storage_gib"),
+            connections_percent: reader.number("monitoring.connections_percent", 80),
+        };
+        let notifications = NotificationsSpec {
+            emails: reader.set("notifications.emails"),
+            https_urls: reader.set("notifications.https_urls"),
+            sqs_queue_arns: reader.set("notifications.sqs_queue_arns"),
+        };
         let deletion = DeletionSpec {
             protection: reader.flag("deletion.protection"),
             final_snapshot: reader.flag("deletion.final_snapshot"),
@@ -143,6 +170,14 @@ impl Draft {
         // How much WAL a slot may hold back is a share of the storage.
         if unknown.contains("database.allocated_storage") {
             unknown.insert("database.parameters".into());
+            unknown.insert("monitoring.free_storage_gib".into());
+        }
+        // How many connections there are is computed from the class and the parameters.
+        if ["database.instance_class", "database.dr_instance_class", "database.parameters"]
+            .iter()
+            .any(|one| unknown.contains(*one))
+        {
+            unknown.insert("monitoring.connections_percent".into());
         }
         let peering_connection_id = config.get("peering_connection_id").as_str().map(str::to_owned);
         let spec = Spec {
@@ -152,6 +187,9 @@ impl Draft {
             peering_connection_id,
             database,
             backup,
+            dns,
+            monitoring,
+            notifications,
             deletion,
             tags,
             timeouts,

@@ -9,7 +9,7 @@ use crate::{
         Blueprint, Changes, DiscoveryError, Inventory, Mistake, Roles, Site, Spec, Surroundings,
         names::parameter_path, surroundings::discover,
     },
-    components::{Env, Text},
+    components::{Env, Owner, Text},
     executor::Claim,
     plugin::{CancellationToken, Context},
 };
@@ -122,6 +122,13 @@ impl Opened {
         }
         let blueprint = Blueprint::new(spec, &surroundings, &env.scope);
         let inventory = Inventory::observe(&env, &blueprint).await?;
+        if claim.is_none()
+            && inventory.all().any(|one| one.owner != Owner::Ours)
+            && Claim::find(&env, &spec.dr.region, &path).await?.is_some()
+        {
+            // Somebody took the suffix while the others were looked for.
+            return Box::pin(Self::look(&env, spec, env.scope.cluster_id.clone(), how)).await;
+        }
         let roles = Roles::observed(spec, &inventory);
         Ok(Self { env, spec: spec.clone(), claim, surroundings, blueprint, inventory, roles })
     }
@@ -152,6 +159,8 @@ impl Opened {
             && self.spec.peering_connection_id == spec.peering_connection_id
             && self.spec.database.apply_immediately == spec.database.apply_immediately
             && self.spec.database.port == spec.database.port
+            && self.spec.dns == spec.dns
+            && self.spec.notifications == spec.notifications
             && self.spec.deletion == spec.deletion;
         if !alike {
             return None;

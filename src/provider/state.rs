@@ -6,20 +6,23 @@ use serde_json::json;
 
 use super::flow::Opened;
 use crate::{
-    cluster::{Changes, Site, Verb, blueprint::MASTER, roles::status},
+    cluster::{
+        Changes, Site, Verb, blueprint::MASTER, blueprint::dns::zone_and_name, changes::HELD_KINDS,
+        roles::status,
+    },
     components::{
-        ARN, Address, ENDPOINT, ID, Observation, Owner, db_backup::DbBackup,
-        db_instance::DbInstance, secret::Secret,
+        ARN, Address, ENDPOINT, ID, Observation, Owner, db_instance::DbInstance, secret::Secret,
     },
     plugin::{Private, Value},
 };
 
 /// Attributes that the provider computes.
-pub(super) const COMPUTED: [&str; 10] = [
+pub(super) const COMPUTED: [&str; 11] = [
     "id",
     "components",
     "arns",
     "tags_all",
+    "endpoint",
     "primary_endpoint",
     "replica_endpoint",
     "writer_region",
@@ -75,7 +78,7 @@ fn arn(found: &Observation) -> String {
 
 /// Components that are held as they are after a failover.
 fn is_held(opened: &Opened, address: &Address) -> bool {
-    opened.roles.failed_over() && [DbInstance::KIND, DbBackup::KIND].contains(&address.kind())
+    opened.roles.failed_over() && HELD_KINDS.contains(&address.kind())
 }
 
 fn ours(opened: &Opened) -> impl Iterator<Item = &Observation> {
@@ -85,6 +88,11 @@ fn ours(opened: &Opened) -> impl Iterator<Item = &Observation> {
 fn endpoint(opened: &Opened, site: Site) -> Option<String> {
     let address = DbInstance::address(&opened.spec.site(site).region);
     opened.inventory.get(&address)?.outputs.get(ENDPOINT).cloned()
+}
+
+/// The DNS name that leads to whichever site serves.
+fn dns_name(opened: &Opened) -> Value {
+    maybe(zone_and_name(&opened.spec, &opened.surroundings).1)
 }
 
 fn secret(opened: &Opened) -> Address {
@@ -120,6 +128,7 @@ pub(super) fn observed(arguments: &Value, opened: &Opened) -> Value {
         .with("components", strings(components))
         .with("arns", strings(arns))
         .with("tags_all", strings(opened.spec.tags.clone()))
+        .with("endpoint", dns_name(opened))
         .with("primary_endpoint", maybe(endpoint(opened, Site::Primary)))
         .with("replica_endpoint", maybe(endpoint(opened, Site::Dr)))
         .with("writer_region", maybe(writer))
@@ -209,6 +218,8 @@ fn assembled(
     } else {
         strings(opened.spec.tags.clone())
     };
+    let name =
+        if opened.spec.unknown.contains("dns.name") { Value::Unknown } else { dns_name(opened) };
     let secret = if is_create || touched(&secret(opened)) {
         Value::Unknown
     } else {
@@ -220,6 +231,7 @@ fn assembled(
         .with("components", Value::Mapping(components))
         .with("arns", Value::Mapping(arns))
         .with("tags_all", tags)
+        .with("endpoint", name)
         .with("primary_endpoint", later("primary_endpoint", instance(Site::Primary)))
         .with("replica_endpoint", later("replica_endpoint", instance(Site::Dr)))
         .with("writer_region", later("writer_region", writer))

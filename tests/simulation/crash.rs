@@ -137,6 +137,9 @@ fn an_update_that_died_after_any_call_is_finished_by_the_next() {
         config["backup"] = json!({"retention_days": 10});
         config["tags"] = json!({"team": "risk"});
         config["dr"]["allowed_cidr_blocks"] = json!(["192.168.0.0/24"]);
+        config["dns"] = json!({"name": "db.orders.example", "ttl": 20});
+        config["monitoring"] = json!({"cpu_percent": 70});
+        config["notifications"] = json!({"emails": ["oncall@example.com"]});
         user.must_apply(&config).await;
         deaths = found.lock().unwrap().clone();
         wanted = Some(expected(&user));

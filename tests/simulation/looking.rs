@@ -25,15 +25,15 @@ fn a_refresh_makes_these_calls_in_four_rounds_and_changes_nothing() {
         user.sandbox.add_fault(Fault::new(Rule::default(), Effect::Delay { milliseconds: 1000 }));
         let begun = tokio::time::Instant::now();
         user.must_be_unchanged(&config).await;
-        assert!(begun.elapsed().as_secs() <= 4, "{:?}", begun.elapsed());
         let calls = user.sandbox.calls();
+        assert!(begun.elapsed().as_secs() <= 4, "{:?}", begun.elapsed());
         let mut names: Vec<_> = calls
             .iter()
             .map(|one| format!("{}:{} {}", one.service, one.operation, one.region))
             .collect();
         names.sort();
         assert_eq!(names.join("\n"), REFRESH.trim_end());
-        assert!(names.len() <= 35);
+        assert!(names.len() <= 100);
     });
 }
 

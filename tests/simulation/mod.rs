@@ -9,3 +9,4 @@ mod ownership;
 mod refusals;
 mod running;
 mod summaries;
+mod watching;

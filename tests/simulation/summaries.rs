@@ -8,8 +8,8 @@ use trading::{
         Blueprint, Site, Spec, Surroundings,
         names::Suffix,
         spec::{
-            BackupSpec, DatabaseSpec, DeletionSpec, InstanceClass, MaintenanceWindow, SiteSpec,
-            Timeouts, Window,
+            BackupSpec, DatabaseSpec, DeletionSpec, DnsSpec, InstanceClass, MaintenanceWindow,
+            MonitoringSpec, NotificationsSpec, SiteSpec, Timeouts, Window,
         },
         surroundings::{Network, Subnetwork},
     },
@@ -69,6 +69,9 @@ prop_compose! {
         tags in prop::collection::btree_map("[a-z]{1,6}", "[ -~]{0,8}", 0..3),
         days in 7u32..=35,
         protection in any::<bool>(),
+        (ttl, lag) in (1u32..300, 2u32..100),
+        free in prop::option::of(1u32..20),
+        emails in prop::collection::btree_set("[a-z]{1,6}@example.com", 0..3),
     ) -> Spec {
         let hour = std::time::Duration::from_secs(3600);
         Spec {
@@ -78,6 +81,14 @@ prop_compose! {
             peering_connection_id: None,
             database,
             backup: BackupSpec { retention_days: days, window: Window::default(), cross_region: true },
+            dns: DnsSpec { zone_id: None, name: None, ttl, additional_vpc_ids: BTreeSet::new() },
+            monitoring: MonitoringSpec {
+                replica_lag_seconds: lag,
+                cpu_percent: 80,
+                free_storage_gib: free,
+                connections_percent: 80,
+            },
+            notifications: NotificationsSpec { emails, ..NotificationsSpec::default() },
             deletion: DeletionSpec { protection, final_snapshot: false },
             tags,
             timeouts: Timeouts { create: hour, read: hour, update: hour, delete: hour },
@@ -98,6 +109,8 @@ fn blueprint(spec: &Spec) -> Blueprint {
         account: "123456789012".into(),
         partition: "aws".into(),
         networks: BTreeMap::from(Site::ALL.map(|site| (site, network(site)))),
+        zone_name: None,
+        additional_vpcs: BTreeMap::new(),
     };
     let scope = Scope {
         suffix: "prod".into(),

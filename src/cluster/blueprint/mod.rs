@@ -1,5 +1,9 @@
 //! The complete set of components that a cluster consists of.
 
+mod dashboard;
+pub mod dns;
+mod watch;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
@@ -51,11 +55,11 @@ pub struct Blueprint {
 impl Blueprint {
     /// What a spec means in its surroundings. Pure: the same input gives the same blueprint.
     pub fn new(spec: &Spec, surroundings: &Surroundings, scope: &Scope) -> Self {
-        let mut plan = Plan { spec, surroundings, scope, all: BTreeMap::new() };
+        let mut plan =
+            Plan { spec, surroundings, scope, all: BTreeMap::new(), dormant: BTreeMap::new() };
         plan.network();
-        let mut dormant = BTreeMap::new();
         if spec.peering_connection_id.is_some() {
-            dormant.append(&mut plan.all);
+            plan.dormant.append(&mut plan.all);
         }
         for site in Site::ALL {
             plan.keys(site);
@@ -68,10 +72,18 @@ impl Blueprint {
         }
         plan.backups();
         if !spec.backup.cross_region {
-            dormant.extend(plan.all.remove_entry(&DbBackup::address(&spec.dr.region)));
+            plan.rest(&DbBackup::address(&spec.dr.region));
+        }
+        for site in Site::ALL {
+            plan.notifications(site);
+            plan.alarms(site);
+        }
+        plan.dns();
+        for site in Site::ALL {
+            plan.dashboard(site);
         }
         let regions = Site::ALL.map(|site| spec.site(site).region.clone()).to_vec();
-        Self { wanted: plan.all, dormant, regions }
+        Self { wanted: plan.all, dormant: plan.dormant, regions }
     }
 
     /// What is wanted at an address.
@@ -108,6 +120,7 @@ struct Plan<'a> {
     surroundings: &'a Surroundings,
     scope: &'a Scope,
     all: BTreeMap<Address, Component>,
+    dormant: BTreeMap<Address, Component>,
 }
 
 impl Plan<'_> {
@@ -149,6 +162,17 @@ impl Plan<'_> {
     ) {
         let tags = self.tags(name.strip_prefix("alias/").unwrap_or(&name));
         self.add(address, region, name, tags, settings, after);
+    }
+
+    /// Something is not wanted, and is looked for all the same.
+    fn rest(&mut self, address: &Address) {
+        self.dormant.extend(self.all.remove_entry(address));
+    }
+
+    /// The site whose instance is meant to write: what watches the writer or the replica is placed by it.
+    /// After a failover the placement stays as it was until the sites' roles are decided anew.
+    fn writer() -> Site {
+        Site::Primary
     }
 
     fn network(&mut self) {

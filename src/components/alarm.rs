@@ -1,0 +1,298 @@
+//! Alarms on metrics, and whom they tell.
+
+use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, MetricAlarm, Statistic, Tag};
+
+use super::{
+    ARN, Address, Env, Failure, Field, Observation, Outputs, Primitive, Tags, Text, Wanted, retag,
+};
+use crate::aws::ApiError;
+
+/// When an alarm goes off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Comparison {
+    /// Above its threshold.
+    Above,
+    /// Below it.
+    Below,
+}
+
+/// What an alarm makes of minutes without data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// They are as good as good ones: what is watched has ended its work.
+    Good,
+    /// They are as bad as bad ones: silence is what is watched for.
+    Bad,
+    /// They change nothing.
+    Ignored,
+    /// The alarm says that it does not know.
+    Unknown,
+}
+
+impl Missing {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Good => "notBreaching",
+            Self::Bad => "breaching",
+            Self::Ignored => "ignore",
+            Self::Unknown => "missing",
+        }
+    }
+}
+
+/// An alarm.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alarm {
+    /// What somebody who is woken by it should know.
+    pub description: String,
+    /// Of the metric.
+    pub namespace: String,
+    /// The metric.
+    pub metric: String,
+    /// What tells the metric's series apart.
+    pub dimensions: Vec<(String, String)>,
+    /// What is made of a minute's values: `Average`, `Maximum`, `Minimum`, `Sum`.
+    pub statistic: &'static str,
+    /// When it goes off.
+    pub comparison: Comparison,
+    /// In the metric's unit.
+    pub threshold: f64,
+    /// The argument that the threshold comes from.
+    pub argument: &'static str,
+    /// How many of the last minutes are looked at.
+    pub minutes: i32,
+    /// How many of them must be bad.
+    pub bad_minutes: i32,
+    /// What minutes without data count as.
+    pub missing: Missing,
+    /// The ARN of the topic that is told, of both changes.
+    pub topic: Text,
+}
+
+/// Seconds of a period: what RDS's metrics come in.
+const PERIOD: i32 = 60;
+
+impl Alarm {
+    /// The kind's name.
+    pub const KIND: &str = "alarm";
+
+    /// The address of a region's alarm.
+    pub fn address(region: &str, what: &str) -> Address {
+        Address::with(region, Self::KIND, what)
+    }
+
+    fn operator(&self) -> ComparisonOperator {
+        match self.comparison {
+            Comparison::Above => ComparisonOperator::GreaterThanThreshold,
+            Comparison::Below => ComparisonOperator::LessThanThreshold,
+        }
+    }
+
+    /// Its condition in one text: what Route 53 copies of it, too.
+    pub fn condition(&self) -> String {
+        Self::condition_of(
+            &self.namespace,
+            &self.metric,
+            self.dimensions.clone(),
+            self.statistic,
+            self.operator().as_str(),
+            self.threshold,
+            self.minutes,
+            self.bad_minutes,
+            PERIOD,
+        )
+    }
+
+    /// A condition in the same words, as AWS has it.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn condition_of(
+        namespace: &str,
+        metric: &str,
+        mut dimensions: Vec<(String, String)>,
+        statistic: &str,
+        operator: &str,
+        threshold: f64,
+        periods: i32,
+        datapoints: i32,
+        period: i32,
+    ) -> String {
+        dimensions.sort();
+        let of: Vec<_> = dimensions.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let sign = match operator {
+            "GreaterThanThreshold" => ">",
+            "LessThanThreshold" => "<",
+            other => other,
+        };
+        format!(
+            "{statistic}({namespace}:{metric}[{}]){sign}{threshold} in {datapoints}/{periods}x{period}s",
+            of.join(",")
+        )
+    }
+}
+
+fn seen_condition(one: &MetricAlarm) -> String {
+    let dimensions = one.dimensions().iter();
+    let dimensions = dimensions.map(|one| {
+        (one.name().unwrap_or_default().to_owned(), one.value().unwrap_or_default().to_owned())
+    });
+    let periods = one.evaluation_periods().unwrap_or_default();
+    Alarm::condition_of(
+        one.namespace().unwrap_or_default(),
+        one.metric_name().unwrap_or_default(),
+        dimensions.collect(),
+        one.statistic().map(Statistic::as_str).unwrap_or_default(),
+        one.comparison_operator().map(ComparisonOperator::as_str).unwrap_or_default(),
+        one.threshold().unwrap_or_default(),
+        periods,
+        one.datapoints_to_alarm().unwrap_or(periods),
+        one.period().unwrap_or_default(),
+    )
+}
+
+/// The most names that DescribeAlarms takes at once.
+const NAMES: usize = 100;
+
+async fn tags_of(env: &Env, region: &str, arn: &str, wanted: &Tags) -> Result<Tags, ApiError> {
+    let regional = env.region(region);
+    let ask = || async move {
+        let api = regional.api("cloudwatch", "ListTagsForResource");
+        let call = || regional.cloudwatch.list_tags_for_resource().resource_arn(arn).send();
+        let answer = env.session.call(api, call).await?;
+        let pairs = answer.tags().iter();
+        Ok(pairs.filter_map(|tag| Some((tag.key()?.to_owned(), tag.value()?.to_owned()))).collect())
+    };
+    env.tags_of(region, arn, Some(wanted), ask).await
+}
+
+fn tags(all: &Tags) -> Vec<Tag> {
+    all.iter().map(|(key, value)| Tag::builder().key(key).value(value).build()).collect()
+}
+
+impl Primitive for Alarm {
+    const KIND: &'static str = Alarm::KIND;
+
+    fn fields(&self) -> Vec<Field> {
+        vec![
+            Field::new("condition", self.condition()).from(self.argument),
+            Field::new("missing", self.missing.as_str()),
+            Field::new("notifies", self.topic.clone()),
+            Field::new("enabled", "true"),
+            Field::new("description", &*self.description).digest(),
+        ]
+    }
+
+    async fn observe(
+        env: &Env,
+        region: &str,
+        wanted: &[&Wanted<Self>],
+    ) -> Result<Vec<Observation>, ApiError> {
+        let regional = env.region(region);
+        let mut found = Vec::new();
+        for some in wanted.chunks(NAMES) {
+            let names: Vec<String> = some.iter().map(|one| one.name.clone()).collect();
+            let api = regional.api("cloudwatch", "DescribeAlarms");
+            let call = || {
+                let call =
+                    regional.cloudwatch.describe_alarms().set_alarm_names(Some(names.clone()));
+                call.max_records(100).send()
+            };
+            let answer = env.session.call(api, call).await?;
+            for one in answer.metric_alarms() {
+                let name = one.alarm_name().unwrap_or_default();
+                let Some(wanted) = some.iter().find(|wanted| wanted.name == name) else { continue };
+                let arn = one.alarm_arn().unwrap_or_default();
+                let tags = tags_of(env, region, arn, &wanted.tags).await?;
+                // Both lists hold the topic and nothing else, or what is wrong with them shows.
+                let told = |all: &[String]| all.join(",");
+                let (bad, good) = (told(one.alarm_actions()), told(one.ok_actions()));
+                let notifies = if bad == good { bad } else { format!("{bad} / {good}") };
+                found.push(
+                    Observation::new(wanted.address.clone(), region, name)
+                        .with("condition", seen_condition(one))
+                        .with("missing", one.treat_missing_data().unwrap_or("missing"))
+                        .with("notifies", notifies)
+                        .with("enabled", one.actions_enabled().unwrap_or(false).to_string())
+                        .with("description", one.alarm_description().unwrap_or_default())
+                        .output(ARN, arn)
+                        .tagged(tags, &env.scope),
+                );
+            }
+        }
+        Ok(found)
+    }
+
+    async fn create(env: &Env, wanted: &Wanted<Self>) -> Result<Outputs, Failure> {
+        put(env, wanted).await?;
+        let (partition, account) = (&env.scope.partition, &env.scope.account);
+        let arn =
+            format!("arn:{partition}:cloudwatch:{}:{account}:alarm:{}", wanted.region, wanted.name);
+        Ok(Outputs::from([(ARN, arn)]))
+    }
+
+    async fn update(
+        env: &Env,
+        wanted: &Wanted<Self>,
+        found: &Observation,
+        differing: &[&'static str],
+    ) -> Result<Outputs, Failure> {
+        if differing.iter().any(|one| *one != "tags") {
+            put(env, wanted).await?;
+        }
+        if differing.contains(&"tags") {
+            let arn = found.outputs.get(ARN).cloned().unwrap_or_default();
+            let (set, gone) = retag(&found.tags, &wanted.tags);
+            let regional = env.region(&wanted.region);
+            if !set.is_empty() {
+                let api = regional.api("cloudwatch", "TagResource");
+                let set = tags(&set);
+                let call = || {
+                    let call = regional.cloudwatch.tag_resource().resource_arn(&arn);
+                    call.set_tags(Some(set.clone())).send()
+                };
+                env.session.call(api, call).await?;
+            }
+            if !gone.is_empty() {
+                let api = regional.api("cloudwatch", "UntagResource");
+                let call = || {
+                    let call = regional.cloudwatch.untag_resource().resource_arn(&arn);
+                    call.set_tag_keys(Some(gone.clone())).send()
+                };
+                env.session.call(api, call).await?;
+            }
+        }
+        Ok(Outputs::new())
+    }
+
+    async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
+        let regional = env.region(&found.region);
+        let api = regional.api("cloudwatch", "DeleteAlarms");
+        let call = || regional.cloudwatch.delete_alarms().alarm_names(&found.id).send();
+        Ok(env.session.remove(api, call).await?)
+    }
+}
+
+/// Makes or changes it: the same call. Tags count at the making only.
+async fn put(env: &Env, wanted: &Wanted<Alarm>) -> Result<(), Failure> {
+    let settings = &wanted.settings;
+    let topic = env.resolve(&settings.topic)?;
+    let dimension =
+        |(name, value): &(String, String)| Dimension::builder().name(name).value(value).build();
+    let dimensions: Vec<_> = settings.dimensions.iter().map(dimension).collect();
+    let regional = env.region(&wanted.region);
+    let api = regional.api("cloudwatch", "PutMetricAlarm");
+    let call = || {
+        let call = regional.cloudwatch.put_metric_alarm().alarm_name(&wanted.name);
+        let call = call.alarm_description(&settings.description).actions_enabled(true);
+        let call = call.alarm_actions(&topic).ok_actions(&topic);
+        let call = call.namespace(&settings.namespace).metric_name(&settings.metric);
+        let call = call.set_dimensions(Some(dimensions.clone()));
+        let call = call.statistic(Statistic::from(settings.statistic)).period(PERIOD);
+        let call = call.evaluation_periods(settings.minutes);
+        let call = call.datapoints_to_alarm(settings.bad_minutes).threshold(settings.threshold);
+        let call = call.comparison_operator(settings.operator());
+        let call = call.treat_missing_data(settings.missing.as_str());
+        call.set_tags(Some(tags(&wanted.tags))).send()
+    };
+    env.session.call(api, call).await?;
+    Ok(())
+}
