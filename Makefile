@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: help demo test crash contract bench
+.PHONY: help demo test crash simulate contract bench
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -16,6 +16,9 @@ test: ## Every test
 
 crash: ## Every call of a create denied, hanging, or without its answer (make test tries a sample)
 	CRASH_POINTS=all $(CARGO) test --locked --test main -- --nocapture simulation::crash simulation::faults
+
+simulate: ## Failovers in a typed world, SEEDS of them (default 100000; make test tries 2040)
+	SEEDS=$(or $(SEEDS),100000) $(CARGO) test --locked --test main -- --nocapture simulation::failover::what_must_hold
 
 contract: ## The sandbox against AWS's own service models (needs boto3)
 	$(CARGO) build --locked --package aws-sandbox

@@ -3,6 +3,7 @@
 //! Observe, decide, act: a configuration becomes a [`provider`] draft; what AWS holds is observed; pure
 //! code decides what is to change; an executor does it. Imports run one way, from `provider` down.
 
+pub mod agent;
 pub mod aws;
 pub mod cluster;
 pub mod components;

@@ -5,15 +5,18 @@
 
 pub mod blueprint;
 pub mod changes;
+pub mod failover;
 pub mod inventory;
 mod mistake;
 pub mod names;
+pub mod objectives;
 pub mod parameters;
 mod policies;
 pub mod preflight;
 pub mod roles;
 pub mod spec;
 pub mod surroundings;
+pub mod window;
 
 pub use blueprint::Blueprint;
 pub use changes::{Change, Changes, Verb};

@@ -7,7 +7,8 @@ use ipnet::Ipv4Net;
 use crate::{
     cluster::{
         names::Suffix,
-        spec::{InstanceClass, MaintenanceWindow, Window},
+        spec::InstanceClass,
+        window::{MaintenanceWindow, Window},
     },
     plugin::{Diagnostics, Path, Value},
 };

@@ -14,9 +14,10 @@ use crate::{
         Mistake, Site, Spec,
         names::Suffix,
         spec::{
-            BackupSpec, DatabaseSpec, DeletionSpec, DnsSpec, InstanceClass, MaintenanceWindow,
-            MonitoringSpec, NotificationsSpec, SiteSpec, Timeouts, Window,
+            BackupSpec, DatabaseSpec, DeletionSpec, DnsSpec, InstanceClass, MonitoringSpec,
+            NotificationsSpec, SiteSpec, Timeouts,
         },
+        window::{MaintenanceWindow, Window},
     },
     components::Tags,
     plugin::{Diagnostics, Path, Value},

@@ -2,6 +2,7 @@
 
 mod crash;
 mod drift;
+mod failover;
 mod faults;
 mod lifecycle;
 mod looking;

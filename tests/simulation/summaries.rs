@@ -8,10 +8,11 @@ use trading::{
         Blueprint, Site, Spec, Surroundings,
         names::Suffix,
         spec::{
-            BackupSpec, DatabaseSpec, DeletionSpec, DnsSpec, InstanceClass, MaintenanceWindow,
-            MonitoringSpec, NotificationsSpec, SiteSpec, Timeouts, Window,
+            BackupSpec, DatabaseSpec, DeletionSpec, DnsSpec, InstanceClass, MonitoringSpec,
+            NotificationsSpec, SiteSpec, Timeouts,
         },
         surroundings::{Network, Subnetwork},
+        window::{MaintenanceWindow, Window},
     },
     components::Scope,
 };

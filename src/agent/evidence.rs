@@ -1,0 +1,228 @@
+//! From what was seen in a tick to evidence. Pure, but for what it remembers in the ledger.
+
+use std::time::Duration;
+
+use super::{Ack, Fault, Instance, InstanceRole, Intent, Lease, Ledger, Probed, Session};
+use crate::cluster::failover::{Control, Evidence, Sign};
+
+/// How old a receiver's last message may be: idle ones ping seldom (failover.md, "Parts").
+const RECEIVER_FRESH: u64 = 45_000;
+/// How long a lease may stand still and still count as renewed: three renewals.
+const LEASE_FRESH: u64 = 30_000;
+/// How old the last acknowledged write may be at the last sign of life, so that a loss can be estimated from
+/// it: a writer that lived on unseen took writes that nobody here knows of.
+const ACK_FRESH: u64 = 30_000;
+
+/// RDS's words for an instance that somebody wants to be as it is.
+const INTENDED: &[&str] = &[
+    "converting-to-vpc",
+    "delete-precheck",
+    "deleting",
+    "maintenance",
+    "modifying",
+    "moving-to-vpc",
+    "rebooting",
+    "renaming",
+    "resetting-master-credentials",
+    "starting",
+    "stopped",
+    "stopping",
+    "upgrading",
+];
+
+/// What one look brought.
+pub(super) struct Look<'a> {
+    pub(super) now: u64,
+    pub(super) probed: &'a Result<Probed, Fault>,
+    pub(super) lease: &'a Result<Option<Lease>, Fault>,
+    pub(super) instance: &'a Result<Option<Instance>, Fault>,
+    pub(super) zone_failed_over: bool,
+    pub(super) intent: Intent,
+    /// The other region.
+    pub(super) there: &'a str,
+}
+
+/// The evidence of a look. Notes in the ledger what the next one is compared with.
+pub(super) fn gather(ledger: &mut Ledger, look: &Look<'_>) -> Evidence {
+    let standby = match look.probed {
+        Ok(Probed { here: Session::Standby { replayed, receiver_age }, .. }) => {
+            Some((*replayed, *receiver_age))
+        }
+        _ => None,
+    };
+    let writes = writes(ledger, look, standby.is_some());
+    let mut life = (writes == Sign::Yes).then_some(look.now);
+    let replicates = match standby {
+        None => Sign::Unknown,
+        Some((replayed, age)) => {
+            let heard = age.map(|age| look.now.saturating_sub(age));
+            let has_moved = replayed > ledger.replayed;
+            ledger.replayed = ledger.replayed.max(replayed);
+            life = life.max(heard).max(has_moved.then_some(look.now));
+            let is_fresh = age.is_some_and(|age| age <= RECEIVER_FRESH);
+            if is_fresh || has_moved { Sign::Yes } else { Sign::No }
+        }
+    };
+    let vouched = vouched(ledger, look);
+    let renewed = ledger.lease_seen.as_ref().filter(|(lease, _)| lease.holder == look.there);
+    life = life.max(renewed.map(|(_, at)| *at));
+    let standby_writes = match look.probed {
+        Ok(Probed { here: Session::Writer { .. }, .. }) => Sign::Yes,
+        Ok(Probed { here: Session::Standby { .. }, .. }) => Sign::No,
+        _ => Sign::Unknown,
+    };
+    Evidence {
+        writes,
+        replicates,
+        vouched,
+        control: control(look.instance),
+        zone_failed_over: look.zone_failed_over,
+        standby_writes,
+        life,
+        is_held: look.intent.hold_until.is_some_and(|until| until > look.now),
+        data_loss: standby.and_then(|(replayed, _)| data_loss(ledger, life, replayed)),
+        is_fenced: if ledger.fenced_there { Sign::Yes } else { Sign::No },
+    }
+}
+
+/// Whether the writer acknowledged a write. It did not only if the same probe worked on the standby.
+fn writes(ledger: &mut Ledger, look: &Look<'_>, standby_works: bool) -> Sign {
+    match look.probed {
+        Ok(Probed { there: Session::Writer { acknowledged }, .. }) => {
+            ledger.ack = Some(Ack { stamp: *acknowledged, seen_at: look.now });
+            Sign::Yes
+        }
+        Ok(Probed { here: Session::Writer { .. }, .. }) => Sign::No,
+        Ok(_) if standby_works => Sign::No,
+        _ => Sign::Unknown,
+    }
+}
+
+/// Whether the writer's region renews the lease: by how long it was seen to stand still from here, never by
+/// comparing clocks.
+fn vouched(ledger: &mut Ledger, look: &Look<'_>) -> Sign {
+    let lease = match look.lease {
+        Ok(Some(lease)) if lease.holder == look.there => lease,
+        // Ours: nobody else vouches.
+        Ok(Some(_)) => return Sign::No,
+        Ok(None) | Err(_) => return Sign::Unknown,
+    };
+    match &ledger.lease_seen {
+        Some((seen, at)) if seen == lease => {
+            if look.now.saturating_sub(*at) <= LEASE_FRESH {
+                Sign::Yes
+            } else {
+                Sign::No
+            }
+        }
+        _ => {
+            ledger.lease_seen = Some((lease.clone(), look.now));
+            Sign::Yes
+        }
+    }
+}
+
+fn control(instance: &Result<Option<Instance>, Fault>) -> Control {
+    match instance {
+        Ok(Some(one)) if one.role == InstanceRole::Replica => Control::Intended,
+        Ok(Some(one)) if INTENDED.contains(&one.status.as_str()) => Control::Intended,
+        Ok(Some(_)) | Err(Fault::Refused(_)) => Control::Answers,
+        Ok(None) => Control::Intended,
+        Err(Fault::Silent) => Control::Silent,
+        Err(Fault::Failing(_)) => Control::Unknown,
+    }
+}
+
+/// What the standby lacks of what was acknowledged. Both stamps are the writer's clock.
+fn data_loss(ledger: &Ledger, life: Option<u64>, replayed: u64) -> Option<Duration> {
+    let ack = ledger.ack?;
+    let lived = life.unwrap_or(0).max(ledger.series.last_life());
+    let is_fresh = ack.seen_at + ACK_FRESH >= lived;
+    is_fresh.then(|| Duration::from_millis(ack.stamp.saturating_sub(replayed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(counter: u64) -> Lease {
+        Lease { epoch: 1, holder: "us-east-1".into(), counter }
+    }
+
+    fn standby(replayed: u64, receiver_age: Option<u64>) -> Session {
+        Session::Standby { replayed, receiver_age }
+    }
+
+    fn look(ledger: &mut Ledger, now: u64, here: Session, there: Session, seen: Lease) -> Evidence {
+        let status = Instance { role: InstanceRole::Writer, status: "available".into() };
+        let look = Look {
+            now,
+            probed: &Ok(Probed { here, there }),
+            lease: &Ok(Some(seen)),
+            instance: &Ok(Some(status)),
+            zone_failed_over: false,
+            intent: Intent::default(),
+            there: "us-east-1",
+        };
+        gather(ledger, &look)
+    }
+
+    #[test]
+    fn no_write_is_a_no_only_where_the_probe_worked_on_the_standby() {
+        let mut ledger = Ledger::default();
+        let writes =
+            |ledger: &mut Ledger, here| look(ledger, 1, here, Session::Closed, lease(1)).writes;
+        assert_eq!(writes(&mut ledger, standby(1, None)), Sign::No);
+        assert_eq!(writes(&mut ledger, Session::Closed), Sign::Unknown);
+        assert_eq!(writes(&mut ledger, Session::Broken("x".into())), Sign::Unknown);
+    }
+
+    #[test]
+    fn a_lease_is_renewed_while_it_is_seen_to_move() {
+        let mut ledger = Ledger::default();
+        let mut vouched = |now, counter| {
+            look(&mut ledger, now, standby(1, None), Session::Closed, lease(counter)).vouched
+        };
+        assert_eq!(vouched(0, 1), Sign::Yes);
+        assert_eq!(vouched(30_000, 1), Sign::Yes);
+        assert_eq!(vouched(30_001, 1), Sign::No);
+        assert_eq!(vouched(40_000, 2), Sign::Yes);
+    }
+
+    #[test]
+    fn replication_moves_by_its_receiver_or_by_what_it_replayed() {
+        let mut ledger = Ledger::default();
+        let mut moves = |replayed, age| {
+            look(&mut ledger, 1, standby(replayed, age), Session::Closed, lease(1)).replicates
+        };
+        assert_eq!(moves(5, Some(45_000)), Sign::Yes);
+        assert_eq!(moves(5, Some(45_001)), Sign::No);
+        assert_eq!(moves(6, None), Sign::Yes);
+        assert_eq!(moves(6, None), Sign::No);
+    }
+
+    #[test]
+    fn a_loss_is_known_from_a_write_that_was_acknowledged_shortly_before_the_end() {
+        let mut ledger = Ledger::default();
+        let writer = Session::Writer { acknowledged: 100_000 };
+        look(&mut ledger, 1_000, standby(98_000, Some(0)), writer, lease(1));
+        let seen = look(&mut ledger, 21_000, standby(98_000, None), Session::Closed, lease(2));
+        assert_eq!(seen.data_loss, Some(Duration::from_secs(2)));
+        // Its own region vouches for it for longer: it wrote on, and nobody here saw what.
+        let seen = look(&mut ledger, 31_001, standby(98_000, None), Session::Closed, lease(3));
+        assert_eq!(seen.data_loss, None);
+    }
+
+    #[test]
+    fn what_rds_says_is_told_from_what_it_does_not() {
+        let says =
+            |role, status: &str| control(&Ok(Some(Instance { role, status: status.into() })));
+        assert_eq!(says(InstanceRole::Writer, "available"), Control::Answers);
+        assert_eq!(says(InstanceRole::Writer, "storage-full"), Control::Answers);
+        assert_eq!(says(InstanceRole::Writer, "stopped"), Control::Intended);
+        assert_eq!(control(&Ok(None)), Control::Intended);
+        assert_eq!(control(&Err(Fault::Silent)), Control::Silent);
+        assert_eq!(control(&Err(Fault::Failing("503".into()))), Control::Unknown);
+        assert_eq!(control(&Err(Fault::Refused("denied".into()))), Control::Answers);
+    }
+}

@@ -1,0 +1,144 @@
+//! The guard: vouches for the writer, and closes it when it may have been superseded.
+
+use super::{Fault, Lease, Monitor, Probed, Session, Side, Surface, Written, monitor::Stop};
+use crate::cluster::failover::Phase;
+
+/// How long a guard may have reached neither the witness nor the other region before it closes its own
+/// writer: shorter than any detection of the other region.
+const ISOLATION: u64 = 40_000;
+
+/// What the guard learned of its standing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It renewed the lease.
+    Holds,
+    /// It reached the witness, and nobody has taken over.
+    Reached,
+    /// It reached the other region only, which last saw a sign of life of it so many milliseconds ago.
+    Heard(u64),
+    /// It reached nobody.
+    Alone,
+    /// The other region has taken over.
+    Superseded,
+}
+
+impl<S: Surface> Monitor<S> {
+    pub(super) async fn guard(
+        &mut self,
+        probed: &Result<Probed, Fault>,
+        lease: Result<Option<Lease>, Fault>,
+    ) -> Result<(), Stop> {
+        let now = self.surface.now();
+        let is_healthy = matches!(probed, Ok(Probed { here: Session::Writer { .. }, .. }));
+        if self.ledger.contact == 0 {
+            self.ledger.contact = now;
+        }
+        let standing = self.standing(lease, is_healthy).await;
+        // Answers that do not come take their time: the moment after them counts.
+        let after = self.surface.now();
+        let heard = match standing {
+            Standing::Holds | Standing::Reached => Some(now),
+            Standing::Heard(age) => Some(now.saturating_sub(age)),
+            Standing::Alone | Standing::Superseded => None,
+        };
+        self.ledger.contact = self.ledger.contact.max(heard.unwrap_or(0));
+        let is_alone = after.saturating_sub(self.ledger.contact) >= ISOLATION;
+        match standing {
+            Standing::Superseded => {
+                self.close_here(probed, "the other region has taken over").await?;
+            }
+            Standing::Alone if is_alone => {
+                self.close_here(probed, "neither the witness nor the other region can be reached")
+                    .await?;
+            }
+            // Nobody has taken over: applications are let in again.
+            Standing::Holds if !self.ledger.closed_here.is_empty() => {
+                let rules = self.ledger.closed_here.clone();
+                self.surface.restore(Side::Here, &rules).await?;
+                self.ledger.closed_here.clear();
+                self.tell("The writer is open again", "the lease was renewed").await;
+            }
+            Standing::Holds | Standing::Reached | Standing::Heard(_) | Standing::Alone => {}
+        }
+        let healthy = f64::from(u8::from(is_healthy));
+        let _ = self.surface.publish(&[("MonitorRuns", 1.0), ("WriterHealthy", healthy)]).await;
+        self.remember().await
+    }
+
+    /// The ledger of a guard helps its successor; a guard that cannot write it guards on.
+    async fn remember(&mut self) -> Result<(), Stop> {
+        match self.save().await {
+            Err(Stop::Fault(_)) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn standing(
+        &mut self,
+        lease: Result<Option<Lease>, Fault>,
+        is_healthy: bool,
+    ) -> Standing {
+        let here = self.config.here.clone();
+        match lease {
+            Ok(Some(lease)) if lease.holder != here => Standing::Superseded,
+            Ok(seen) => {
+                self.ledger.held = true;
+                let epoch = seen.as_ref().map_or(self.ledger.epoch, |lease| lease.epoch);
+                self.ledger.epoch = epoch;
+                if !is_healthy {
+                    return Standing::Reached;
+                }
+                let counter = seen.as_ref().map_or(0, |lease| lease.counter) + 1;
+                let new = Lease { epoch, holder: here, counter };
+                match self.surface.write_lease(seen.as_ref(), &new).await {
+                    Ok(Written::Done) => Standing::Holds,
+                    // Taken, or renewed by a run that overlaps: the next look tells.
+                    Ok(Written::Conflict) => Standing::Reached,
+                    Err(_) => self.hear().await,
+                }
+            }
+            Err(_) => self.hear().await,
+        }
+    }
+
+    /// Without the witness, the other region is asked. That it answers is not enough: it decides by the signs
+    /// of life that it sees.
+    async fn hear(&self) -> Standing {
+        match self.surface.ledger(Side::There).await {
+            Ok((other, _)) => match other.phase {
+                Phase::Promoting | Phase::Accepted | Phase::Promoted => Standing::Superseded,
+                Phase::Normal | Phase::Diverged | Phase::Destroying => {
+                    let age = other.series.lost_for().as_millis();
+                    Standing::Heard(u64::try_from(age).unwrap_or(u64::MAX))
+                }
+            },
+            Err(_) => Standing::Alone,
+        }
+    }
+
+    /// Keeps applications out of the own writer. Which rules that takes is on record before they go.
+    async fn close_here(&mut self, probed: &Result<Probed, Fault>, why: &str) -> Result<(), Stop> {
+        let open = self.surface.rules(Side::Here).await?;
+        if !open.is_empty() {
+            self.ledger.closed_here.extend(open.iter().cloned());
+            self.ledger.closed_here.sort();
+            self.ledger.closed_here.dedup();
+            self.remember().await?;
+            self.surface.revoke(Side::Here, &open).await?;
+        }
+        // Rules that are gone do not cut what is connected (aws-facts 12b).
+        let _ = self.surface.end_sessions().await;
+        let last = match probed {
+            Ok(Probed { here: Session::Writer { acknowledged }, .. }) => {
+                format!(" It had acknowledged writes until {acknowledged} ms of its clock.")
+            }
+            _ => String::new(),
+        };
+        if self.ledger.moment("closed").is_none() {
+            self.ledger.note(self.surface.now(), "closed");
+            let subject = format!("The writer in {} is closed", self.config.here);
+            self.tell(&subject, &format!("Applications are kept out: {why}.{last}")).await;
+        }
+        Ok(())
+    }
+}

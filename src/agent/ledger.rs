@@ -1,0 +1,113 @@
+//! What a region's monitors remember from one look, and from one run, to the next.
+
+use serde::{Deserialize, Serialize};
+
+use super::Lease;
+use crate::cluster::failover::{Phase, Series};
+
+/// A write that the writer acknowledged to this region's probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ack {
+    /// By the writer's clock, in milliseconds.
+    pub stamp: u64,
+    /// By the own region's clock.
+    pub seen_at: u64,
+}
+
+/// Something that happened in a failover.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// By the own region's clock, in milliseconds.
+    pub at: u64,
+    /// What.
+    pub what: String,
+}
+
+/// The ledger of a region. Written under its version, by the newest run only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Raised by each write.
+    pub version: u64,
+    /// The newest run that has written.
+    pub leader: String,
+    /// How far a failover to this region has come.
+    pub phase: Phase,
+    /// The failover's number, in the lease too.
+    pub epoch: u64,
+    /// Whether this region has held the lease: only then can it be superseded.
+    pub held: bool,
+    /// Whether the lease was taken for [`Ledger::epoch`].
+    pub lease_taken: bool,
+    /// Whether RDS is known to have accepted the promotion: an answer that was lost leaves that open.
+    pub certain: bool,
+    /// Whether a human asked for the failover that is under way.
+    pub by_hand: bool,
+    /// How long the writer has been gone.
+    pub series: Series,
+    /// The lease as it was last seen to move, and when.
+    pub lease_seen: Option<(Lease, u64)>,
+    /// The newest heartbeat that the standby was seen to have replayed.
+    pub replayed: u64,
+    /// The last write that was acknowledged to this region.
+    pub ack: Option<Ack>,
+    /// When the witness or the other region was last reached.
+    pub contact: u64,
+    /// Rules that were taken away in this region; empty while it is open.
+    pub closed_here: Vec<String>,
+    /// Rules that were taken away in the other one.
+    pub closed_there: Vec<String>,
+    /// Whether the other region is known to keep everybody out.
+    pub fenced_there: bool,
+    /// The alarm that was last told, so that it is told once.
+    pub told: String,
+    /// What a failover would have lost, in seconds, when it was decided.
+    pub data_loss: Option<u64>,
+    /// The failover that is under way, or the last one.
+    pub timeline: Vec<Moment>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self {
+            version: 0,
+            leader: String::new(),
+            phase: Phase::Normal,
+            epoch: 1,
+            held: false,
+            lease_taken: false,
+            certain: false,
+            by_hand: false,
+            series: Series::default(),
+            lease_seen: None,
+            replayed: 0,
+            ack: None,
+            contact: 0,
+            closed_here: Vec::new(),
+            closed_there: Vec::new(),
+            fenced_there: false,
+            told: String::new(),
+            data_loss: None,
+            timeline: Vec::new(),
+        }
+    }
+}
+
+impl Ledger {
+    /// The value of the metric that moves the DNS name.
+    pub(super) fn serves(&self) -> f64 {
+        let is_open = self.phase == Phase::Accepted && !self.certain;
+        if is_open || self.phase.primary_serves() { 1.0 } else { 0.0 }
+    }
+
+    /// Notes that something happened; what repeats itself is noted once.
+    pub(super) fn note(&mut self, at: u64, what: &str) {
+        if !self.timeline.iter().any(|one| one.what == what) {
+            self.timeline.push(Moment { at, what: what.to_owned() });
+        }
+    }
+
+    /// When something happened in the failover.
+    pub fn moment(&self, what: &str) -> Option<u64> {
+        self.timeline.iter().find(|one| one.what == what).map(|one| one.at)
+    }
+}

@@ -1,0 +1,206 @@
+//! One run of the monitor: tick after tick, for as long as it leads.
+
+use super::{Fault, Instance, Intent, Lease, Ledger, Probed, Session, Side, Surface, Written};
+use crate::cluster::{
+    failover::{Decision, Phase, Policy},
+    objectives::{CONNECT, TICK},
+};
+
+/// What a monitor is told about its cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Its own region.
+    pub here: String,
+    /// The other one.
+    pub there: String,
+    /// The settings that decide.
+    pub policy: Policy,
+}
+
+/// What a tick came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tick {
+    /// As the guard of the writer.
+    Guarded,
+    /// As the challenger.
+    Decided(Decision),
+    /// A newer run leads: this one is over.
+    Superseded,
+    /// Nothing could be done: the text says why.
+    Blind(String),
+}
+
+/// A run of the monitor.
+pub struct Monitor<S> {
+    pub(super) surface: S,
+    pub(super) config: Config,
+    /// Runs are ordered by it: the newest leads.
+    run: String,
+    pub(super) ledger: Ledger,
+}
+
+/// What a tick saw.
+pub(super) struct Seen {
+    /// When the look began: what it shows is no older.
+    pub(super) at: u64,
+    pub(super) probed: Result<Probed, Fault>,
+    pub(super) lease: Result<Option<Lease>, Fault>,
+    pub(super) instance: Result<Option<Instance>, Fault>,
+    /// How long ago the writer's zone began to fail over.
+    pub(super) zone_failover: Option<u64>,
+}
+
+/// Why a step ends the tick.
+pub(super) enum Stop {
+    /// A newer run leads.
+    Superseded,
+    /// A run that overlaps wrote in between: the next look tells which of the two leads.
+    Crossed,
+    /// Something that was needed did not work.
+    Fault(Fault),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl<S: Surface> Monitor<S> {
+    /// A run. `run` must be greater than that of every earlier one.
+    pub fn new(surface: S, config: Config, run: String) -> Self {
+        Self { surface, config, run, ledger: Ledger::default() }
+    }
+
+    /// When the next look should begin, given when the last one did: every [`TICK`], and in time for what is
+    /// waited for. Looks at something that does not answer take [`CONNECT`].
+    pub fn next_look(&self, begun: u64) -> u64 {
+        let regular = begun + u64::from(TICK) * 1000;
+        let lead = u64::from(CONNECT) * 1000;
+        let policy = &self.config.policy;
+        let due = [policy.region_detection, policy.instance_detection].into_iter();
+        let due = due.filter_map(|patience| self.ledger.series.due(patience));
+        let due = due.map(|at| at.saturating_sub(lead)).filter(|at| *at > begun);
+        due.fold(regular, u64::min)
+    }
+
+    /// What it remembers.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Looks once, decides and acts.
+    pub async fn tick(&mut self) -> Tick {
+        match self.look().await {
+            Ok(tick) => tick,
+            Err(Stop::Superseded) => Tick::Superseded,
+            Err(Stop::Crossed) => Tick::Blind("another run wrote in between".into()),
+            Err(Stop::Fault(fault)) => {
+                let _ = self.surface.publish(&[("AgentErrors", 1.0)]).await;
+                Tick::Blind(fault.to_string())
+            }
+        }
+    }
+
+    /// A human asks for a failover: refused while the writer takes writes, unless it is forced.
+    ///
+    /// # Errors
+    /// Why it was not begun.
+    pub async fn fail_over(&mut self, force: bool) -> Result<(), String> {
+        let text = |fault: Fault| fault.to_string();
+        let (ledger, intent) = self.surface.ledger(Side::Here).await.map_err(text)?;
+        self.ledger = ledger;
+        if intent.destroying || self.ledger.phase != Phase::Normal {
+            return Err(format!("the phase is {}", self.ledger.phase.as_str()));
+        }
+        let probed = self.surface.probe().await.map_err(text)?;
+        match probed {
+            Probed { there: Session::Writer { .. }, .. } if !force => {
+                return Err("the writer takes writes; say force to fail over all the same".into());
+            }
+            Probed { here: Session::Writer { .. } | Session::Standby { .. }, .. } => {}
+            Probed { here, .. } => return Err(format!("the standby cannot be used: {here:?}")),
+        }
+        self.ledger.by_hand = true;
+        match self.begin().await {
+            Ok(()) => Ok(()),
+            Err(Stop::Superseded | Stop::Crossed) => Err("another run acts; ask again".into()),
+            Err(Stop::Fault(fault)) => Err(text(fault)),
+        }
+    }
+
+    async fn look(&mut self) -> Result<Tick, Stop> {
+        // A new run looks before it takes over, so that the look of the older one is not lost meanwhile.
+        let first = if self.ledger.version == 0 { Some(self.see().await) } else { None };
+        let intent = match self.surface.ledger(Side::Here).await {
+            Ok((ledger, intent)) => {
+                if ledger.leader > self.run {
+                    return Err(Stop::Superseded);
+                }
+                self.ledger = ledger;
+                if self.ledger.leader != self.run {
+                    // Taken before anything else, so that an older run stops instead of this one.
+                    self.save().await?;
+                }
+                intent
+            }
+            // A guard that remembers goes on guarding; a challenger without its ledger does nothing.
+            Err(_) if self.ledger.held && self.ledger.version > 0 => Intent::default(),
+            Err(fault) => return Err(fault.into()),
+        };
+        if intent.destroying && self.ledger.phase != Phase::Destroying {
+            self.ledger.phase = Phase::Destroying;
+            self.save().await?;
+        }
+        if self.ledger.phase == Phase::Destroying {
+            return Ok(Tick::Decided(Decision::Nothing));
+        }
+        let seen = match first {
+            Some(seen) => seen,
+            None => self.see().await,
+        };
+        let writes_here = matches!(&seen.probed, Ok(Probed { here: Session::Writer { .. }, .. }));
+        // Whoever has held the lease guards; so does a writer where nobody ever has.
+        let is_guard = self.ledger.held || (writes_here && seen.lease == Ok(None));
+        if is_guard && self.ledger.phase == Phase::Normal {
+            self.guard(&seen.probed, seen.lease).await?;
+            return Ok(Tick::Guarded);
+        }
+        self.challenge(seen, intent).await.map(Tick::Decided)
+    }
+
+    /// Everything at once: what does not answer takes its time.
+    async fn see(&self) -> Seen {
+        let surface = &self.surface;
+        let at = surface.now();
+        let asks = self.ledger.version == 0 || self.ledger.series.first_failure.is_some();
+        let zone = async {
+            if asks { surface.zone_failover(Side::There).await.unwrap_or(None) } else { None }
+        };
+        let (probed, lease, instance, zone_failover) =
+            futures::join!(surface.probe(), surface.lease(), surface.instance(Side::There), zone);
+        Seen { at, probed, lease, instance, zone_failover }
+    }
+
+    /// Writes the ledger, as the run that leads.
+    pub(super) async fn save(&mut self) -> Result<(), Stop> {
+        let expected = self.ledger.version;
+        let mut new = self.ledger.clone();
+        new.version = expected + 1;
+        new.leader.clone_from(&self.run);
+        match self.surface.write_ledger(expected, &new).await? {
+            Written::Done => {
+                self.ledger = new;
+                Ok(())
+            }
+            Written::Conflict => Err(Stop::Crossed),
+        }
+    }
+
+    /// Tells the topic, once for as long as it stays so.
+    pub(super) async fn tell(&mut self, subject: &str, text: &str) {
+        if self.ledger.told != text && self.surface.notify(subject, text).await.is_ok() {
+            text.clone_into(&mut self.ledger.told);
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Failovers in a typed world: scenarios drawn from seeds, and what must hold in all of them.
+
+mod world;
+
+use std::{cell::RefCell, rc::Rc};
+
+use trading::cluster::{objectives::Objectives, spec::FailoverSpec};
+use world::{Event, Place, Shared, World, live};
+
+/// What kind of trouble a seed draws.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    RegionLost,
+    ControlLost,
+    WriterLost,
+    PeeringCut,
+    Partition,
+    CutFromWitness,
+    CutFromOther,
+    WitnessLost,
+    ZoneFailover,
+    SlowDeath,
+    Flapping,
+    StandbyBusy,
+    FailingCalls,
+    MonitorsMissing,
+    Held,
+    Destroying,
+    PromotedByHand,
+}
+
+const TROUBLES: [Trouble; 17] = [
+    Trouble::RegionLost,
+    Trouble::ControlLost,
+    Trouble::WriterLost,
+    Trouble::PeeringCut,
+    Trouble::Partition,
+    Trouble::CutFromWitness,
+    Trouble::CutFromOther,
+    Trouble::WitnessLost,
+    Trouble::ZoneFailover,
+    Trouble::SlowDeath,
+    Trouble::Flapping,
+    Trouble::StandbyBusy,
+    Trouble::FailingCalls,
+    Trouble::MonitorsMissing,
+    Trouble::Held,
+    Trouble::Destroying,
+    Trouble::PromotedByHand,
+];
+
+/// When trouble begins, in seconds: everybody has settled by then.
+const BEGINNING: u64 = 200;
+const END: u64 = 1100;
+
+struct Scenario {
+    trouble: Trouble,
+    script: Vec<(u64, Event)>,
+    /// When the region, or the writer, is lost for good; `None` if it is not.
+    lost_at: Option<u64>,
+    /// Until when nothing may be promoted, by the script.
+    witness_back: u64,
+    /// When it is back.
+    back_at: Option<u64>,
+}
+
+fn scenario(seed: u64) -> Scenario {
+    let mut random = fastrand::Rng::with_seed(seed ^ 0x5eed);
+    let trouble = TROUBLES[usize::try_from(seed).unwrap() % TROUBLES.len()];
+    let at = BEGINNING + random.u64(0..60);
+    let lasts = random.u64(20..600);
+    let mut script = Vec::new();
+    let (mut lost_at, mut back_at) = (None, None);
+    let mut between = |script: &mut Vec<(u64, Event)>, one, other| {
+        script.push((at, Event::Between(one, other, false)));
+        script.push((at + lasts, Event::Between(one, other, true)));
+    };
+    match trouble {
+        Trouble::RegionLost => {
+            script.push((at, Event::Region(false)));
+            lost_at = Some(at);
+            if random.bool() {
+                let back = at + lasts.max(300);
+                script.push((back, Event::Region(true)));
+                back_at = Some(back);
+            }
+        }
+        Trouble::ControlLost => {
+            script.push((at, Event::Control(false)));
+            script.push((at + lasts, Event::Control(true)));
+        }
+        Trouble::WriterLost => {
+            script.push((at, Event::Writer(false)));
+            lost_at = Some(at);
+        }
+        Trouble::PeeringCut => {
+            script.push((at, Event::Peering(false)));
+            script.push((at + lasts, Event::Peering(true)));
+        }
+        Trouble::Partition => {
+            between(&mut script, Place::P, Place::D);
+            between(&mut script, Place::P, Place::W);
+        }
+        Trouble::CutFromWitness => between(&mut script, Place::P, Place::W),
+        Trouble::CutFromOther => between(&mut script, Place::P, Place::D),
+        Trouble::WitnessLost => {
+            between(&mut script, Place::P, Place::W);
+            between(&mut script, Place::D, Place::W);
+            if random.bool() {
+                script.push((at + 30, Event::Region(false)));
+            }
+        }
+        Trouble::ZoneFailover => script.push((at, Event::Zone(random.u64(60..=120)))),
+        Trouble::SlowDeath => {
+            script.push((at, Event::Replication(false)));
+            script.push((at + 40, Event::Peering(false)));
+            script.push((at + 80, Event::Control(false)));
+            script.push((at + 120, Event::Region(false)));
+        }
+        Trouble::Flapping => {
+            let mut time = at;
+            for _ in 0..8 {
+                let (down, up) = (random.u64(5..70), random.u64(5..70));
+                script.push((time, Event::Region(false)));
+                script.push((time + down, Event::Region(true)));
+                time += down + up;
+            }
+        }
+        Trouble::StandbyBusy => {
+            script.push((at - 10, Event::Busy(random.u64(30..400))));
+            script.push((at, Event::Region(false)));
+        }
+        Trouble::FailingCalls => {
+            script.push((at - 60, Event::Faults(random.u32(5..40))));
+            script.push((at, Event::Region(false)));
+            if random.bool() {
+                script.push((at + lasts, Event::Region(true)));
+            }
+        }
+        Trouble::MonitorsMissing => {
+            for _ in 0..random.u64(1..6) {
+                let place = if random.bool() { Place::P } else { Place::D };
+                let time = at + random.u64(0..300);
+                script.push((time, Event::Kill(place)));
+                if random.bool() {
+                    script.push((time, Event::Runs(place, false)));
+                    script.push((time + random.u64(30..240), Event::Runs(place, true)));
+                }
+            }
+            if random.bool() {
+                script.push((at + random.u64(0..200), Event::Region(false)));
+            }
+        }
+        Trouble::Held => {
+            script.push((at - 5, Event::Hold(2000)));
+            script.push((at, Event::Region(false)));
+        }
+        Trouble::Destroying => {
+            script.push((at - 15, Event::Destroying));
+            script.push((at, Event::Region(false)));
+        }
+        Trouble::PromotedByHand => script.push((at, Event::PromotedByHand)),
+    }
+    Scenario { trouble, script, lost_at, witness_back: at + lasts, back_at }
+}
+
+fn story(world: &World) -> String {
+    let said: Vec<_> = world
+        .said
+        .iter()
+        .map(|(at, place, what)| format!("{:>7.1} {place:?} {what}", at_seconds(*at)))
+        .collect();
+    format!("{}\n{:#?}", said.join("\n"), world.notes)
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn at_seconds(milliseconds: u64) -> f64 {
+    milliseconds.saturating_sub(1_000_000) as f64 / 1000.0
+}
+
+/// Lives a seed and holds what happened against what must hold.
+fn judge(seed: u64) -> Result<(), String> {
+    let Scenario { trouble, script, lost_at, witness_back, back_at } = scenario(seed);
+    let world: Shared = Rc::new(RefCell::new(World::new(seed)));
+    live(&world, &script, END);
+    let world = world.borrow();
+    let fail = |what: String| {
+        Err(format!(
+            "seed {seed} ({trouble:?}): {what}\nscript {script:?}\n{}\nagain: SEED={seed} cargo test --test main \
+             simulation::failover::again -- --nocapture",
+            story(&world)
+        ))
+    };
+    if let Some(wrong) = world.wrong.first() {
+        // Without a guard nobody closes a writer that is cut off: nothing here can tell it from a dead one.
+        if trouble != Trouble::MonitorsMissing {
+            return fail(wrong.clone());
+        }
+    }
+    let promoted = world.accepted_at;
+    let never = [
+        Trouble::ControlLost,
+        Trouble::PeeringCut,
+        Trouble::CutFromOther,
+        Trouble::CutFromWitness,
+        // It wrote on for longer than may be lost, unseen: a human decides.
+        Trouble::SlowDeath,
+        Trouble::ZoneFailover,
+        Trouble::Held,
+        Trouble::Destroying,
+        Trouble::PromotedByHand,
+    ];
+    if never.contains(&trouble) && promoted.is_some() {
+        return fail("promoted where nothing may be".into());
+    }
+    let early = promoted.is_some_and(|at| at < 1_000_000 + witness_back * 1000);
+    if trouble == Trouble::WitnessLost && early {
+        return fail("promoted without the witness".into());
+    }
+    if trouble == Trouble::PromotedByHand && world.serving < 1.0 {
+        return fail("the name moved although nobody here promoted".into());
+    }
+    let start = 1_000_000;
+    if [Trouble::RegionLost, Trouble::WriterLost].contains(&trouble) {
+        let Some(lost) = lost_at else { return fail("nothing was lost".into()) };
+        let spec = FailoverSpec::default();
+        let objectives = Objectives::new(&spec, 30, None);
+        let budget = match trouble {
+            Trouble::WriterLost => objectives.lost_instance.seconds(),
+            _ => objectives.lost_region.seconds(),
+        };
+        let (Some(at), Some((moved, _))) =
+            (world.promoted_at, world.served.iter().find(|(_, value)| *value < 1.0))
+        else {
+            return fail("nobody promoted".into());
+        };
+        // The new writer writes, and the name has moved: a minute and a half for the check, then the TTL.
+        let serves = at.max(moved + 90_000) + 30_000;
+        let took = (serves - start) / 1000 - lost;
+        if took > u64::from(budget) {
+            return fail(format!("it took {took} s of {budget} s"));
+        }
+        // True loss ≤ what is reported ≤ true loss and a heartbeat more; seconds are cut off, and a look
+        // takes some.
+        let (lost, Some(reported)) = world.losses() else { return fail("no loss is known".into()) };
+        let (most, least) =
+            ((reported + 10) * 1000 + 2_000, (reported * 1000).saturating_sub(12_000));
+        if lost > most || lost < least {
+            return fail(format!("lost {lost} ms, and {reported} s and a heartbeat were reported"));
+        }
+    }
+    if trouble == Trouble::StandbyBusy && world.promoted_at.is_none() {
+        return fail("a standby that was busy for a while was never promoted".into());
+    }
+    // A region that comes back is closed as soon as its first run looks, or the other one does.
+    let limit = if back_at.is_some() || trouble == Trouble::Flapping { 90_000 } else { 0 };
+    let is_excused = [Trouble::MonitorsMissing, Trouble::FailingCalls, Trouble::PromotedByHand];
+    if world.overlap > limit && !is_excused.contains(&trouble) {
+        return fail(format!("two took writes for {} ms", world.overlap));
+    }
+    Ok(())
+}
+
+fn many(from: u64, count: u64) {
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let half = |offset: u64| {
+            scope.spawn(move || {
+                let seeds = (from + offset..from + count).step_by(2);
+                seeds.filter_map(|seed| judge(seed).err()).take(3).collect::<Vec<_>>()
+            })
+        };
+        let (one, other) = (half(0), half(1));
+        let mut all = one.join().unwrap();
+        all.extend(other.join().unwrap());
+        all
+    });
+    assert!(failures.is_empty(), "{} and maybe more:\n{}", failures.len(), failures.join("\n\n"));
+}
+
+#[test]
+fn what_must_hold_holds_for_every_seed() {
+    let count = std::env::var("SEEDS").ok().and_then(|text| text.parse().ok());
+    let from = std::env::var("FIRST_SEED").ok().and_then(|text| text.parse().ok());
+    many(from.unwrap_or(0), count.unwrap_or(2040));
+}
+
+#[test]
+#[ignore = "lives one seed again: SEED=…"]
+fn again() {
+    let seed = std::env::var("SEED").unwrap().parse().unwrap();
+    let world: Shared = Rc::new(RefCell::new(World::new(seed)));
+    live(&world, &scenario(seed).script, END);
+    println!("{}", story(&world.borrow()));
+    judge(seed).unwrap();
+}

@@ -1,0 +1,637 @@
+//! A world of two regions and a witness, typed and without HTTP: databases, networks, clocks, tables, and
+//! runs of the monitor that overlap, die and go missing. Everything in it follows from its seed.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker},
+};
+
+use trading::{
+    agent::{
+        Config, Fault, Instance, InstanceRole, Intent, Lease, Ledger, Metric, Monitor, Probed,
+        Session, Side, Surface, Tick, Written,
+    },
+    cluster::failover::{Mode, Policy},
+};
+
+/// The regions: the writer's at first, the standby's, the witness's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    P,
+    D,
+    W,
+}
+
+/// Something that happens to the world.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Everything in the writer's region ends, or is back.
+    Region(bool),
+    /// The RDS and EC2 APIs of the writer's region.
+    Control(bool),
+    /// The writer alone.
+    Writer(bool),
+    /// What probes reach each other's databases over.
+    Peering(bool),
+    /// All ways between two places; with the third, that is two of them.
+    Between(Place, Place, bool),
+    /// RDS's own channel.
+    Replication(bool),
+    /// The writer's zone fails over and needs so many seconds.
+    Zone(u64),
+    /// The standby cannot be promoted for so many seconds.
+    Busy(u64),
+    /// Runs of the monitor in a region start, or do not.
+    Runs(Place, bool),
+    /// All runs in a region die where they stand.
+    Kill(Place),
+    /// So many in a hundred calls fail from now on.
+    Faults(u32),
+    /// Somebody asks for no failover for so many seconds.
+    Hold(u64),
+    /// The cluster is being removed.
+    Destroying,
+    /// Somebody promotes the standby in the console.
+    PromotedByHand,
+}
+
+pub struct World {
+    /// True time, in milliseconds.
+    pub now: u64,
+    pub random: fastrand::Rng,
+    pub policy: Policy,
+    region: bool,
+    control: bool,
+    writer: bool,
+    peering: bool,
+    pub replication: bool,
+    cuts: Vec<(Place, Place)>,
+    zone_until: u64,
+    zone_began: Option<u64>,
+    busy_until: u64,
+    runs: [bool; 2],
+    faults: u32,
+    intent: Intent,
+    /// By how much the regions' clocks go ahead, in milliseconds.
+    skew: [u64; 3],
+    closed: bool,
+    /// When the standby stops following; `None` while it is one.
+    pub promoted_at: Option<u64>,
+    /// How long a promotion takes.
+    pub promotion: u64,
+    ledgers: [Ledger; 2],
+    lease: Option<Lease>,
+    /// Heartbeats: true time and stamp.
+    beats: Vec<(u64, u64)>,
+    /// Until when the standby has replayed, in true time.
+    replayed_to: u64,
+    /// When the receiver last heard of the writer.
+    receiver_at: u64,
+    pub serving: f64,
+    pub served: Vec<(u64, f64)>,
+    pub notes: Vec<String>,
+    pub said: Vec<(u64, Place, String)>,
+    /// What must never be; the first one counts.
+    pub wrong: Vec<String>,
+    pub accepted_at: Option<u64>,
+    /// Since when the old writer has served.
+    serves_since: Option<u64>,
+    /// When the old writer last served before the promotion was accepted.
+    pub stopped_at: u64,
+    /// For how long both took writes of clients, by now.
+    pub overlap: u64,
+    wake: u64,
+}
+
+pub type Shared = Rc<RefCell<World>>;
+
+impl World {
+    pub fn new(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let skew = [0, random.u64(0..4000), random.u64(0..4000)];
+        let policy = Policy {
+            mode: Mode::Automatic,
+            region_detection: std::time::Duration::from_secs(60),
+            instance_detection: std::time::Duration::from_secs(105),
+            max_data_loss: std::time::Duration::from_secs(50),
+        };
+        let promotion = random.u64(20..=150) * 1000;
+        Self {
+            now: 1_000_000,
+            random,
+            policy,
+            region: true,
+            control: true,
+            writer: true,
+            peering: true,
+            replication: true,
+            cuts: Vec::new(),
+            zone_until: 0,
+            zone_began: None,
+            busy_until: 0,
+            runs: [true, true],
+            faults: 0,
+            intent: Intent::default(),
+            skew,
+            closed: false,
+            promoted_at: None,
+            promotion,
+            ledgers: [Ledger::default(), Ledger::default()],
+            lease: None,
+            beats: vec![(1_000_000, 1_000_000)],
+            replayed_to: 1_000_000,
+            receiver_at: 1_000_000,
+            serving: 1.0,
+            served: Vec::new(),
+            notes: Vec::new(),
+            said: Vec::new(),
+            wrong: Vec::new(),
+            accepted_at: None,
+            serves_since: Some(0),
+            stopped_at: 0,
+            overlap: 0,
+            wake: u64::MAX,
+        }
+    }
+
+    fn is_cut(&self, one: Place, other: Place) -> bool {
+        self.cuts.contains(&(one, other)) || self.cuts.contains(&(other, one))
+    }
+
+    /// Whether calls from one place arrive at another.
+    fn reaches(&self, from: Place, to: Place) -> bool {
+        let is_up = |place| place != Place::P || self.region;
+        is_up(from) && is_up(to) && !self.is_cut(from, to)
+    }
+
+    /// Whether the old writer runs.
+    pub fn writer_runs(&self) -> bool {
+        self.region && self.writer && self.now >= self.zone_until
+    }
+
+    /// Whether the old writer takes writes of clients: there are some in its own region.
+    pub fn writer_serves(&self) -> bool {
+        self.writer_runs() && !self.closed
+    }
+
+    pub fn standby_writes(&self) -> bool {
+        self.promoted_at.is_some_and(|at| self.now >= at)
+    }
+
+    fn link(&self) -> bool {
+        self.writer_runs()
+            && self.replication
+            && self.promoted_at.is_none()
+            && !self.is_cut(Place::P, Place::D)
+    }
+
+    /// Lets time pass until a moment.
+    pub fn pass(&mut self, until: u64) {
+        let (serves, writes) = (self.writer_serves(), self.standby_writes());
+        if serves && writes {
+            self.overlap += until.saturating_sub(self.now);
+        }
+        if serves && self.accepted_at.is_none() {
+            self.stopped_at = until;
+        }
+        self.serves_since = serves.then(|| self.serves_since.unwrap_or(self.now));
+        let linked = self.link();
+        self.now = self.now.max(until);
+        if linked && self.link() {
+            let lag = self.random.u64(100..2000);
+            self.replayed_to = self.replayed_to.max(self.now.saturating_sub(lag));
+            let age = self.random.u64(0..8000);
+            self.receiver_at = self.receiver_at.max(self.now.saturating_sub(age));
+        }
+    }
+
+    /// What a failover lost, in milliseconds of writes, and what the ledger says of it in seconds.
+    pub fn losses(&self) -> (u64, Option<u64>) {
+        let [_, ledger] = &self.ledgers;
+        (self.stopped_at.saturating_sub(self.replayed_to), ledger.data_loss)
+    }
+
+    pub fn happen(&mut self, event: &Event) {
+        match event {
+            Event::Region(up) => self.region = *up,
+            Event::Control(up) => self.control = *up,
+            Event::Writer(up) => self.writer = *up,
+            Event::Peering(up) => self.peering = *up,
+            Event::Replication(up) => self.replication = *up,
+            Event::Between(one, other, up) => {
+                self.cuts.retain(|cut| *cut != (*one, *other));
+                if !up {
+                    self.cuts.push((*one, *other));
+                }
+            }
+            Event::Zone(seconds) => {
+                self.zone_began = Some(self.now);
+                self.zone_until = self.now + seconds * 1000;
+            }
+            Event::Busy(seconds) => self.busy_until = self.now + seconds * 1000,
+            Event::Runs(place, on) => self.runs[usize::from(*place == Place::D)] = *on,
+            Event::Kill(_) => {}
+            Event::Faults(percent) => self.faults = *percent,
+            Event::Hold(seconds) => {
+                let until = self.clock(Place::D) + seconds * 1000;
+                self.intent.hold_until = Some(until);
+            }
+            Event::Destroying => self.intent.destroying = true,
+            Event::PromotedByHand => self.promoted_at = Some(self.now + self.promotion),
+        }
+    }
+
+    pub fn may_run(&self, place: Place) -> bool {
+        self.runs[usize::from(place == Place::D)] && (place != Place::P || self.region)
+    }
+
+    fn clock(&self, place: Place) -> u64 {
+        self.now + self.skew[place as usize]
+    }
+
+    /// A fault that strikes, if one does.
+    fn struck(&mut self) -> Option<Fault> {
+        (self.random.u32(0..100) < self.faults).then(|| match self.random.u32(0..3) {
+            0 => Fault::Silent,
+            1 => Fault::Failing("503".into()),
+            _ => Fault::Refused("throttled".into()),
+        })
+    }
+
+    fn session(&mut self, from: Place, to: Place) -> Session {
+        let same = from == to;
+        if !same && (!self.peering || self.is_cut(from, to) || !self.region) {
+            return Session::Closed;
+        }
+        if to == Place::P {
+            // The rule of the own region's probe stays; everybody else is kept out.
+            if !self.writer_runs() || (self.closed && !same) {
+                return Session::Closed;
+            }
+            let stamp = self.clock(Place::P);
+            self.beats.push((self.now, stamp));
+            return Session::Writer { acknowledged: stamp };
+        }
+        if self.standby_writes() {
+            return Session::Writer { acknowledged: self.clock(Place::D) };
+        }
+        if self.promoted_at.is_some() && self.random.bool() {
+            return Session::Closed;
+        }
+        let replayed = self.beats.iter().rev().find(|(at, _)| *at <= self.replayed_to);
+        let age = self.now - self.receiver_at;
+        Session::Standby {
+            replayed: replayed.map_or(0, |(_, stamp)| *stamp),
+            receiver_age: (age < 20_000).then_some(age),
+        }
+    }
+}
+
+/// The world as a region's monitor sees it.
+pub struct View {
+    pub world: Shared,
+    pub place: Place,
+}
+
+/// How long something that does not answer is waited for, in milliseconds.
+const SILENCE: u64 = 3_000;
+/// The same for a connection to a database.
+const CONNECT: u64 = 5_000;
+
+/// Waits in the world's time.
+pub struct Sleep {
+    world: Shared,
+    until: u64,
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        let mut world = self.world.borrow_mut();
+        if world.now >= self.until {
+            Poll::Ready(())
+        } else {
+            world.wake = world.wake.min(self.until);
+            Poll::Pending
+        }
+    }
+}
+
+pub fn sleep_until(world: &Shared, until: u64) -> Sleep {
+    Sleep { world: Rc::clone(world), until }
+}
+
+impl View {
+    fn side(&self, side: Side) -> Place {
+        match (side, self.place) {
+            (Side::Here, place) => place,
+            (Side::There, Place::P) => Place::D,
+            (Side::There, _) => Place::P,
+        }
+    }
+
+    fn sleep(&self, milliseconds: u64) -> Sleep {
+        sleep_until(&self.world, self.world.borrow().now + milliseconds)
+    }
+
+    /// A call to a place; `act` happens unless it never arrives.
+    async fn call<T>(
+        &self,
+        to: Place,
+        is_control: bool,
+        act: impl FnOnce(&mut World) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let (arrives, fault, takes) = {
+            let mut world = self.world.borrow_mut();
+            let dead = is_control && to == Place::P && !world.control;
+            let arrives = world.reaches(self.place, to) && !dead;
+            let fault = world.struck();
+            (arrives, fault, world.random.u64(20..400))
+        };
+        if !arrives || fault == Some(Fault::Silent) {
+            self.sleep(SILENCE).await;
+            return Err(Fault::Silent);
+        }
+        self.sleep(takes).await;
+        match fault {
+            Some(fault) => Err(fault),
+            // It may have been cut off on the way.
+            None if !self.world.borrow().reaches(self.place, to) => Err(Fault::Silent),
+            None => act(&mut self.world.borrow_mut()),
+        }
+    }
+}
+
+impl Surface for View {
+    fn now(&self) -> u64 {
+        self.world.borrow().clock(self.place)
+    }
+
+    async fn probe(&self) -> Result<Probed, Fault> {
+        let fault = self.world.borrow_mut().struck();
+        if let Some(fault) = fault {
+            self.sleep(SILENCE).await;
+            return Err(fault);
+        }
+        let other = self.side(Side::There);
+        let probed = {
+            let mut world = self.world.borrow_mut();
+            Probed {
+                here: world.session(self.place, self.place),
+                there: world.session(self.place, other),
+            }
+        };
+        let closed = [&probed.here, &probed.there].contains(&&Session::Closed);
+        self.sleep(if closed { CONNECT } else { 100 }).await;
+        Ok(probed)
+    }
+
+    async fn instance(&self, side: Side) -> Result<Option<Instance>, Fault> {
+        let place = self.side(side);
+        self.call(place, true, |world| {
+            let is_replica = place == Place::D && !world.standby_writes();
+            let role = if is_replica { InstanceRole::Replica } else { InstanceRole::Writer };
+            let busy = place == Place::D && world.promoted_at.is_some_and(|at| world.now < at);
+            let status = if busy { "modifying" } else { "available" };
+            Ok(Some(Instance { role, status: status.into() }))
+        })
+        .await
+    }
+
+    async fn zone_failover(&self, side: Side) -> Result<Option<u64>, Fault> {
+        self.call(self.side(side), true, |world| Ok(world.zone_began.map(|at| world.now - at)))
+            .await
+    }
+
+    async fn ledger(&self, side: Side) -> Result<(Ledger, Intent), Fault> {
+        let place = self.side(side);
+        self.call(place, false, |world| {
+            Ok((world.ledgers[usize::from(place == Place::D)].clone(), world.intent))
+        })
+        .await
+    }
+
+    async fn write_ledger(&self, expected: u64, ledger: &Ledger) -> Result<Written, Fault> {
+        let place = self.place;
+        self.call(place, false, |world| {
+            let its = &mut world.ledgers[usize::from(place == Place::D)];
+            if its.version != expected {
+                return Ok(Written::Conflict);
+            }
+            *its = ledger.clone();
+            Ok(Written::Done)
+        })
+        .await
+    }
+
+    async fn lease(&self) -> Result<Option<Lease>, Fault> {
+        self.call(Place::W, false, |world| Ok(world.lease.clone())).await
+    }
+
+    async fn write_lease(&self, seen: Option<&Lease>, new: &Lease) -> Result<Written, Fault> {
+        self.call(Place::W, false, |world| {
+            if world.lease.as_ref() != seen {
+                return Ok(Written::Conflict);
+            }
+            world.lease = Some(new.clone());
+            Ok(Written::Done)
+        })
+        .await
+    }
+
+    async fn rules(&self, side: Side) -> Result<Vec<String>, Fault> {
+        let place = self.side(side);
+        self.call(place, true, |world| {
+            let open = place == Place::P && !world.closed;
+            Ok(if open { vec!["application".to_owned()] } else { Vec::new() })
+        })
+        .await
+    }
+
+    async fn revoke(&self, side: Side, _: &[String]) -> Result<(), Fault> {
+        let place = self.side(side);
+        self.call(place, true, |world| {
+            world.closed |= place == Place::P;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn restore(&self, side: Side, _: &[String]) -> Result<(), Fault> {
+        let place = self.side(side);
+        self.call(place, true, |world| {
+            world.closed &= place != Place::P;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn end_sessions(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    async fn promote(&self) -> Result<(), Fault> {
+        let place = self.place;
+        self.call(place, true, |world| {
+            if place == Place::P || world.promoted_at.is_some() {
+                return Err(Fault::Refused("not a replica".into()));
+            }
+            if world.now < world.busy_until {
+                return Err(Fault::Refused("backing-up".into()));
+            }
+            // One that came back this very moment was not there when it was looked for.
+            let since = world.serves_since.filter(|_| world.writer_serves());
+            if since.is_some_and(|since| world.now - since > LOOK) {
+                let text = format!("promoted at {} while the writer served", world.now);
+                world.wrong.push(text);
+            }
+            world.promoted_at = Some(world.now + world.promotion);
+            world.accepted_at = Some(world.now);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn publish(&self, metrics: &[Metric]) -> Result<(), Fault> {
+        let place = self.place;
+        self.call(place, false, |world| {
+            for (name, value) in metrics {
+                if *name == "PrimaryServing" && place == Place::D {
+                    // Of a minute, the least value counts.
+                    let minute = |at: u64| at / 60_000;
+                    let moved = world.served.iter().rev().find(|(_, value)| *value < 1.0);
+                    if *value >= 1.0 && moved.is_some_and(|(at, _)| minute(*at) < minute(world.now))
+                    {
+                        let text = format!("the name moved back at {}", world.now);
+                        world.wrong.push(text);
+                    }
+                    if *value < 1.0 && world.promoted_at.is_none() {
+                        world.wrong.push(format!("DNS led to a replica at {}", world.now));
+                    }
+                    world.serving = *value;
+                    world.served.push((world.now, *value));
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn notify(&self, subject: &str, text: &str) -> Result<(), Fault> {
+        let line = format!("{subject}: {text}");
+        self.call(self.place, false, |world| {
+            world.notes.push(line);
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// How old what a tick saw may be when it acts on it, in milliseconds.
+const LOOK: u64 = 15_000;
+
+type Task = (Place, u64, Pin<Box<dyn Future<Output = ()>>>);
+
+/// How long a run lives, in milliseconds.
+const LIFE: u64 = 75_000;
+
+async fn run(world: Shared, place: Place, number: u64) {
+    let policy = world.borrow().policy;
+    let name = |place: Place| format!("{place:?}");
+    let other = if place == Place::P { Place::D } else { Place::P };
+    let config = Config { here: name(place), there: name(other), policy };
+    let view = View { world: Rc::clone(&world), place };
+    let mut monitor = Monitor::new(view, config, format!("{number:020}"));
+    let begun = world.borrow().now;
+    loop {
+        // The monitor speaks in its own clock.
+        let (started, ahead) = {
+            let world = world.borrow();
+            (world.clock(place), world.clock(place) - world.now)
+        };
+        let tick = monitor.tick().await;
+        let next = monitor.next_look(started) - ahead;
+        {
+            let mut world = world.borrow_mut();
+            let now = world.now;
+            world.said.push((now, place, format!("{tick:?}")));
+        }
+        if tick == Tick::Superseded || world.borrow().now >= begun + LIFE {
+            return;
+        }
+        sleep_until(&world, next).await;
+    }
+}
+
+/// Lives through a script of events until a moment, all in seconds from the beginning.
+pub fn live(world: &Shared, script: &[(u64, Event)], until: u64) {
+    let start = world.borrow().now;
+    let mut script: Vec<(u64, Event)> =
+        script.iter().map(|(at, event)| (start + at * 1000, event.clone())).collect();
+    script.sort_by_key(|(at, _)| *at);
+    script.reverse();
+    let end = start + until * 1000;
+    let mut tasks: Vec<Task> = Vec::new();
+    let mut next_minute = start;
+    let mut number = 0;
+    let waker = Waker::noop();
+    loop {
+        let event = script.last().map_or(u64::MAX, |(at, _)| *at);
+        let task = tasks.iter().map(|(_, wake, _)| *wake).min().unwrap_or(u64::MAX);
+        let next = event.min(task).min(next_minute);
+        if next >= end {
+            world.borrow_mut().pass(end);
+            return;
+        }
+        world.borrow_mut().pass(next);
+        if event == next
+            && let Some((_, event)) = script.pop()
+        {
+            if let Event::Kill(place) = event {
+                tasks.retain(|(its, ..)| *its != place);
+            }
+            if event == Event::Region(false) {
+                tasks.retain(|(its, ..)| *its != Place::P);
+            }
+            world.borrow_mut().happen(&event);
+            continue;
+        }
+        if next_minute == next {
+            next_minute += 60_000;
+            for place in [Place::P, Place::D] {
+                number += 1;
+                if world.borrow().may_run(place) {
+                    // Schedules fire within the minute.
+                    let at = next + world.borrow_mut().random.u64(0..10_000);
+                    let run = run(Rc::clone(world), place, number);
+                    let world = Rc::clone(world);
+                    let task = async move {
+                        sleep_until(&world, at).await;
+                        run.await;
+                    };
+                    tasks.push((place, at, Box::pin(task)));
+                }
+            }
+            continue;
+        }
+        let mut index = 0;
+        while index < tasks.len() {
+            if tasks[index].1 > next {
+                index += 1;
+                continue;
+            }
+            world.borrow_mut().wake = u64::MAX;
+            let done = tasks[index].2.as_mut().poll(&mut Context::from_waker(waker)).is_ready();
+            if done {
+                drop(tasks.remove(index));
+            } else {
+                tasks[index].1 = world.borrow().wake;
+                index += 1;
+            }
+        }
+    }
+}
