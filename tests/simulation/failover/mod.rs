@@ -71,7 +71,7 @@ fn scenario(seed: u64) -> Scenario {
     let lasts = random.u64(20..600);
     let mut script = Vec::new();
     let (mut lost_at, mut back_at) = (None, None);
-    let mut between = |script: &mut Vec<(u64, Event)>, one, other| {
+    let between = |script: &mut Vec<(u64, Event)>, one, other| {
         script.push((at, Event::Between(one, other, false)));
         script.push((at + lasts, Event::Between(one, other, true)));
     };
