@@ -13,11 +13,13 @@
 //! was seen to stand still: between two regions that both act, the witness decides. What is promoted is
 //! recorded before and after, under a version that one run only can write.
 
+pub mod aws;
 mod challenger;
 mod evidence;
 mod guard;
 mod ledger;
 mod monitor;
+pub mod probe;
 mod surface;
 
 pub use ledger::{Ack, Ledger, Moment};

@@ -1,5 +1,7 @@
 //! What the monitor sees and does, without saying how.
 
+use serde::{Deserialize, Serialize};
+
 use super::Ledger;
 
 /// One of the two regions, as a monitor sees them.
@@ -26,7 +28,8 @@ pub enum Fault {
 }
 
 /// What a session with a database showed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Session {
     /// It takes writes: a heartbeat was written and acknowledged, at this moment of the database's clock, in
     /// milliseconds.
@@ -48,7 +51,7 @@ pub enum Session {
 }
 
 /// What a region's probe showed of both databases, in one invocation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probed {
     /// The database of its own region.
     pub here: Session,
@@ -75,7 +78,7 @@ pub struct Instance {
 }
 
 /// The lease at the witness.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// Raised by each failover.
     pub epoch: u64,

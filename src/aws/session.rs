@@ -195,6 +195,32 @@ impl Session {
         self.find(api, attempt).await.map(|_| ())
     }
 
+    /// Calls once and waits no longer than `limit`: for whoever has to know soon whether there is an answer.
+    ///
+    /// # Errors
+    /// The error, classified. No answer in time is [`ErrorClass::Transient`] without a code.
+    pub async fn attempt<T, E, F>(
+        &self,
+        api: Api,
+        limit: Duration,
+        attempt: F,
+    ) -> Result<T, ApiError>
+    where
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+        E: ProvideErrorMetadata + fmt::Debug,
+    {
+        // On the heap, as in `repeat`.
+        let call = Box::pin(attempt);
+        tokio::select! {
+            biased;
+            result = call => result.map_err(|error| describe(&api, &error)),
+            () = self.clock.sleep(limit) => {
+                let message = "no answer in time".to_owned();
+                Err(ApiError { api, class: ErrorClass::Transient, code: None, message, request_id: None })
+            }
+        }
+    }
+
     async fn repeat<T, E, F>(
         &self,
         api: Api,

@@ -6,6 +6,7 @@ that AWS's model has. boto3, which nobody here wrote, drives all of its operatio
 Usage: contract.py <path of the aws-sandbox program>
 """
 
+import base64
 import datetime
 import json
 import re
@@ -117,6 +118,11 @@ def check_answer(operation_model, response_dict, **_):
     if shape is None:
         return
     protocol, body = service.resolved_protocol, response_dict["body"]
+    if protocol == "rest-json":
+        payload = shape.serialization.get("payload")
+        if not payload and body:
+            check_json(json.loads(body), shape, place)
+        return
     if protocol == "json":
         check_json(json.loads(body or "{}"), shape, place)
         return
@@ -459,6 +465,73 @@ def drive_names(account, network):
     dns.delete_hosted_zone(Id=id)
 
 
+def drive_running(account, key):
+    tags = [{"Key": "a", "Value": "b"}]
+    table = account.client("dynamodb")
+    keys = [{"AttributeName": "cluster", "KeyType": "HASH"}, {"AttributeName": "item", "KeyType": "RANGE"}]
+    kinds = [{"AttributeName": one["AttributeName"], "AttributeType": "S"} for one in keys]
+    arn = table.create_table(TableName="contract", BillingMode="PAY_PER_REQUEST", KeySchema=keys,
+                             AttributeDefinitions=kinds, Tags=tags,
+                             SSESpecification={"Enabled": True, "SSEType": "KMS", "KMSMasterKeyId": key},
+                             DeletionProtectionEnabled=False)["TableDescription"]["TableArn"]
+    account.advance(11)
+    table.describe_table(TableName="contract")
+    item = {"cluster": {"S": "prod"}, "item": {"S": "lease"}, "beat": {"N": "1"}}
+    table.put_item(TableName="contract", Item=item, ConditionExpression="attribute_not_exists(#i)",
+                   ExpressionAttributeNames={"#i": "item"})
+    refused("ConditionalCheckFailedException", table.put_item, TableName="contract", Item=item,
+            ConditionExpression="beat = :b", ExpressionAttributeValues={":b": {"N": "2"}})
+    table.get_item(TableName="contract", Key={"cluster": {"S": "prod"}, "item": {"S": "lease"}}, ConsistentRead=True)
+    table.query(TableName="contract", KeyConditionExpression="#c = :c", ConsistentRead=True,
+                ExpressionAttributeNames={"#c": "cluster"}, ExpressionAttributeValues={":c": {"S": "prod"}})
+    table.tag_resource(ResourceArn=arn, Tags=tags)
+    table.untag_resource(ResourceArn=arn, TagKeys=["a"])
+    table.list_tags_of_resource(ResourceArn=arn)
+    table.delete_table(TableName="contract")
+    iam = account.client("iam")
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]})
+    role = iam.create_role(RoleName="runner", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    account.advance(11)
+    run = account.client("lambda")
+    code = base64.b64decode("UEsFBgAAAAAAAAAAAAAAAAAAAAAAAA==")
+    function = run.create_function(FunctionName="contract", Runtime="provided.al2023", Role=role, Handler="bootstrap",
+                                   Code={"ZipFile": code}, Timeout=80, MemorySize=128, Architectures=["x86_64"],
+                                   Environment={"Variables": {"A": "b"}}, Tags={"a": "b"})["FunctionArn"]
+    account.advance(11)
+    run.get_function(FunctionName="contract")
+    run.update_function_configuration(FunctionName="contract", Timeout=90)
+    account.advance(6)
+    run.update_function_code(FunctionName="contract", ZipFile=code)
+    account.advance(6)
+    run.put_function_event_invoke_config(FunctionName="contract", MaximumRetryAttempts=0, MaximumEventAgeInSeconds=60)
+    run.get_function_event_invoke_config(FunctionName="contract")
+    events = account.client("events")
+    rule = events.put_rule(Name="contract", ScheduleExpression="rate(1 minute)", State="ENABLED", Tags=tags)["RuleArn"]
+    events.describe_rule(Name="contract")
+    events.put_targets(Rule="contract", Targets=[{"Id": "1", "Arn": function}])
+    events.list_targets_by_rule(Rule="contract")
+    events.tag_resource(ResourceARN=rule, Tags=tags)
+    events.untag_resource(ResourceARN=rule, TagKeys=["a"])
+    events.list_tags_for_resource(ResourceARN=rule)
+    run.add_permission(FunctionName="contract", StatementId="schedule", Action="lambda:InvokeFunction",
+                       Principal="events.amazonaws.com", SourceArn=rule)
+    run.get_policy(FunctionName="contract")
+    run.remove_permission(FunctionName="contract", StatementId="schedule")
+    answer = run.invoke(FunctionName="contract", Payload=b"{}")
+    if "FunctionError" not in answer:
+        problems.append("a function ran although nothing runs functions")
+    run.tag_resource(Resource=function, Tags={"c": "d"})
+    run.untag_resource(Resource=function, TagKeys=["c"])
+    run.list_tags(Resource=function)
+    events.remove_targets(Rule="contract", Ids=["1"])
+    events.delete_rule(Name="contract")
+    run.delete_function(FunctionName="contract")
+    refused("ResourceNotFoundException", run.get_function, FunctionName="contract")
+    iam.delete_role(RoleName="runner")
+    account.advance(1300)
+
+
 def drive(account):
     network = account.get("network")
     iam, role, policy = drive_identity(account)
@@ -466,6 +539,7 @@ def drive(account):
     keys = {region: key for region, (_, key) in clients.items()}
     ec2, peering, group = drive_network(account, network)
     drive_rest(account, network, keys[EAST])
+    drive_running(account, keys[EAST])
     drive_databases(account, network, keys, role)
     ec2.delete_security_group(GroupId=group)
     ec2.delete_vpc_peering_connection(VpcPeeringConnectionId=peering)

@@ -38,6 +38,7 @@ pub(crate) struct Incoming {
     pub(crate) query: String,
     pub(crate) target: Option<String>,
     pub(crate) authorization: Option<String>,
+    pub(crate) invocation_type: Option<String>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -50,10 +51,22 @@ pub(crate) struct Outgoing {
     pub(crate) body: Vec<u8>,
     pub(crate) request_id: String,
     pub(crate) effect: Option<Effect>,
+    /// A function that has to run before there is an answer.
+    pub(crate) invoke: Option<Invoke>,
+}
+
+/// A function that is to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Invoke {
+    /// Its ARN.
+    pub(crate) function: String,
+    pub(crate) payload: Value,
+    /// Whether nobody waits for it.
+    pub(crate) is_event: bool,
 }
 
 /// Parameters whose values are kept out of the call log.
-const SECRET: &[&str] = &["MasterUserPassword", "SecretString"];
+const SECRET: &[&str] = &["MasterUserPassword", "SecretString", "Payload"];
 
 struct Scope {
     access_key: String,
@@ -75,6 +88,9 @@ fn scope(header: &str) -> Option<Scope> {
 }
 
 fn principal(world: &World, access_key: &str) -> Result<Principal, Failure> {
+    if let Some(principal) = iam::function_principal(world, access_key) {
+        return Ok(principal);
+    }
     let record = world.get(GLOBAL, "access-key", access_key).ok_or_else(|| {
         let message = "The security token included in the request is invalid.";
         Failure::new("InvalidClientTokenId", message)
@@ -118,6 +134,7 @@ fn decode_as(protocol: Protocol, incoming: &Incoming) -> Option<(String, Value)>
             Some((operation.to_owned(), params))
         }
         Protocol::RestXml => services::route53::decode(incoming),
+        Protocol::RestJson => services::lambda::decode(incoming),
         Protocol::Three => match Dialect::of(incoming) {
             Dialect::Cbor => {
                 let operation = incoming.path.strip_prefix(CBOR_PATH)?;
@@ -162,6 +179,7 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
         body: Vec::new(),
         request_id: request_id.clone(),
         effect: None,
+        invoke: None,
     };
     let Some(scope) = incoming.authorization.as_deref().and_then(scope) else {
         out.status = 403;
@@ -180,7 +198,7 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
         let failure = Failure::new("InvalidAction", "The request cannot be read.");
         return encode(service, incoming, "Unknown", Err(failure), out);
     };
-    if service.protocol == Protocol::Json {
+    if matches!(service.protocol, Protocol::Json | Protocol::RestJson) {
         out.content_type = "application/x-amz-json-1.1";
     }
     let mut effect = crate::faults::striking(&mut world.faults, service.name, &name, &scope.region);
@@ -228,7 +246,7 @@ fn throttled(service: &Service) -> Failure {
             status: 503,
             ..Failure::new("RequestLimitExceeded", "Request limit exceeded.")
         },
-        Protocol::Json => Failure::new("ThrottlingException", "Rate exceeded"),
+        Protocol::Json | Protocol::RestJson => Failure::new("ThrottlingException", "Rate exceeded"),
         Protocol::Query | Protocol::RestXml | Protocol::Three => {
             Failure::new("Throttling", "Rate exceeded")
         }
@@ -324,6 +342,7 @@ fn encode(
             Protocol::Json
         }
         (Protocol::Three, Dialect::Form) => Protocol::Query,
+        (Protocol::RestJson, _) => return encode_rest_json(reply, out),
         (protocol, _) => protocol,
     };
     // CloudWatch's trees are as in JSON: in XML, every list is called the same.
@@ -333,9 +352,9 @@ fn encode(
     };
     let id = &out.request_id;
     let (status, body) = match (protocol, reply) {
-        (Protocol::Json, Ok(Value::Null)) => (200, "{}".to_owned()),
-        (Protocol::Json, Ok(value)) => (200, value.to_string()),
-        (Protocol::Json, Err(failure)) => {
+        (Protocol::Json | Protocol::RestJson, Ok(Value::Null)) => (200, "{}".to_owned()),
+        (Protocol::Json | Protocol::RestJson, Ok(value)) => (200, value.to_string()),
+        (Protocol::Json | Protocol::RestJson, Err(failure)) => {
             let body = json!({"__type": failure.code, "message": failure.message});
             (failure.status, body.to_string())
         }
@@ -396,6 +415,30 @@ fn query_error(reply: &Reply, out: &mut Outgoing) {
         let fault = if failure.status < 500 { "Sender" } else { "Receiver" };
         out.headers.push(("x-amzn-query-error", format!("{};{fault}", failure.code)));
     }
+}
+
+/// Members that begin with `_` are not part of the body: the status, and a function that has to run.
+fn encode_rest_json(reply: Reply, mut out: Outgoing) -> Outgoing {
+    match reply {
+        Ok(value) => {
+            let status = value["_status"].as_u64().and_then(|one| u16::try_from(one).ok());
+            out.status = status.unwrap_or(200);
+            if let Some(function) = value["_invoke"].as_str() {
+                let is_event = value["_event"] == true;
+                let payload = value["_payload"].clone();
+                out.invoke = Some(Invoke { function: function.to_owned(), payload, is_event });
+            }
+            if out.status != 204 {
+                out.body = crate::world::shown(&value).to_string().into_bytes();
+            }
+        }
+        Err(failure) => {
+            out.status = failure.status;
+            out.headers.push(("x-amzn-errortype", failure.code));
+            out.body = json!({"message": failure.message}).to_string().into_bytes();
+        }
+    }
+    out
 }
 
 fn encode_cbor(reply: Reply, mut out: Outgoing) -> Outgoing {

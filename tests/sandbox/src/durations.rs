@@ -51,3 +51,11 @@ pub const ROUTE53_CHANGE: u64 = 30;
 pub const HEALTH_CHECK_LAG: u64 = 60;
 /// Until an event subscription is active.
 pub const EVENT_SUBSCRIPTION: u64 = 15;
+/// Until a table can be used, and until a deleted one is gone.
+pub const TABLE_CREATE: u64 = 10;
+/// Until a new function can be invoked.
+pub const FUNCTION_CREATE: u64 = 10;
+/// A change of a function's code or configuration.
+pub const FUNCTION_UPDATE: u64 = 5;
+/// How long the interface of a function in a VPC outlives it (aws-facts 8).
+pub const ENI_LINGERS: u64 = 1200;

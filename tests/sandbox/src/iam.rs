@@ -246,6 +246,30 @@ pub(crate) fn service_may(world: &World, key_arn: &str, service: &str, need: &Ne
     key_of(world, key_arn).is_some_and(|key| lets_service(&key["_policy"], service, need))
 }
 
+/// The access key of a function that runs as a role.
+pub(crate) fn role_key(role: &str) -> String {
+    format!("{ROLE_KEY}{role}")
+}
+
+const ROLE_KEY: &str = "ASIAFUNCTION.";
+
+/// Who runs as a role.
+pub(crate) fn role_principal(role: &str) -> Principal {
+    Principal {
+        arn: format!("arn:aws:sts::{ACCOUNT}:assumed-role/{role}/function"),
+        kind: "role",
+        name: role.to_owned(),
+        id: format!("AROA{role}:function"),
+        session_policy: None,
+    }
+}
+
+/// The function that has this access key, if it is one's.
+pub(crate) fn function_principal(world: &World, access_key: &str) -> Option<Principal> {
+    let role = access_key.strip_prefix(ROLE_KEY)?;
+    world.get(GLOBAL, "role", role).map(|_| role_principal(role))
+}
+
 /// Whether a resource's policy lets an AWS service do something.
 pub(crate) fn lets_service(policy: &Value, service: &str, need: &Need) -> bool {
     let named = [service.to_owned()];

@@ -12,9 +12,13 @@ use tokio::net::TcpListener;
 use crate::{
     clock::{SimClock, Time},
     control, dispatch,
-    dispatch::{CallRecord, Incoming},
+    dispatch::{CallRecord, Incoming, Invoke},
     faults::{Effect, Fault},
-    services::tagging,
+    services::{
+        events,
+        lambda::{self, Runtime},
+        tagging,
+    },
     world::World,
 };
 
@@ -51,6 +55,7 @@ impl Inner {
 #[derive(Clone)]
 pub struct Sandbox {
     inner: Arc<Mutex<Inner>>,
+    runtime: Arc<Mutex<Option<Runtime>>>,
 }
 
 impl Sandbox {
@@ -62,11 +67,60 @@ impl Sandbox {
     /// A world that was taken from another one.
     pub fn with_world(world: World, scale: f64) -> Self {
         let clock = SimClock::new(world.now, scale);
-        Self { inner: Arc::new(Mutex::new(Inner { clock, world })) }
+        Self { inner: Arc::new(Mutex::new(Inner { clock, world })), runtime: Arc::default() }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives functions something that runs them.
+    pub fn set_runtime(&self, runtime: Runtime) {
+        *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = Some(runtime);
+    }
+
+    fn runtime(&self) -> Option<Runtime> {
+        self.runtime.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Fires what is scheduled, minute after minute, until it is dropped.
+    pub async fn run_schedules(self) {
+        loop {
+            let (now, scale) = {
+                let inner = self.lock();
+                (inner.clock.now(), inner.clock.scale())
+            };
+            let left = 60_000 - now.0 % 60_000;
+            #[allow(clippy::cast_precision_loss)]
+            let left = Duration::from_millis(left).div_f64(scale);
+            tokio::time::sleep(left).await;
+            let due = self.with(|world| events::due(world));
+            let Some(runtime) = self.runtime() else { continue };
+            for invocation in due {
+                tokio::spawn(runtime(invocation));
+            }
+        }
+    }
+
+    /// Runs a function that was invoked, and answers with what it says.
+    async fn invoke(&self, invoke: Invoke) -> (u16, Vec<u8>, bool) {
+        let invocation =
+            self.with(|world| lambda::invocation(world, &invoke.function, invoke.payload));
+        let (Some(runtime), Some(invocation)) = (self.runtime(), invocation) else {
+            return (200, br#"{"errorMessage":"nothing runs functions here"}"#.to_vec(), true);
+        };
+        let run = runtime(invocation);
+        if invoke.is_event {
+            tokio::spawn(run);
+            return (202, Vec::new(), false);
+        }
+        match run.await {
+            Ok(answer) => (200, answer.to_string().into_bytes(), false),
+            Err(text) => {
+                let body = serde_json::json!({"errorMessage": text});
+                (200, body.to_string().into_bytes(), true)
+            }
+        }
     }
 
     /// A copy of the world as it is now.
@@ -130,9 +184,10 @@ impl Sandbox {
             query: request.uri().query().unwrap_or_default().to_owned(),
             target: header("x-amz-target"),
             authorization: header("authorization"),
+            invocation_type: header("x-amz-invocation-type"),
             body: request.body().to_vec(),
         };
-        let (out, date) = {
+        let (mut out, date) = {
             let mut inner = self.lock();
             let out = dispatch::handle(inner.present(), &incoming);
             (out, inner.clock.now())
@@ -144,6 +199,13 @@ impl Sandbox {
                 tokio::time::sleep(Duration::from_millis(milliseconds)).await;
             }
             Some(Effect::Throttle | Effect::Fail { .. }) | None => {}
+        }
+        if let Some(invoke) = out.invoke.take() {
+            let failed;
+            (out.status, out.body, failed) = self.invoke(invoke).await;
+            if failed {
+                out.headers.push(("x-amz-function-error", "Unhandled".to_owned()));
+            }
         }
         let mut response = Response::builder()
             .status(out.status)

@@ -1,9 +1,12 @@
 //! The services: each a table of operations.
 
 pub(crate) mod cloudwatch;
+pub(crate) mod dynamodb;
 pub(crate) mod ec2;
+pub(crate) mod events;
 pub(crate) mod iam;
 pub(crate) mod kms;
+pub(crate) mod lambda;
 pub(crate) mod logs;
 pub(crate) mod rds;
 pub(crate) mod route53;
@@ -54,9 +57,12 @@ pub(crate) struct Service {
 
 const SERVICES: &[&Service] = &[
     &cloudwatch::SERVICE,
+    &dynamodb::SERVICE,
     &ec2::SERVICE,
+    &events::SERVICE,
     &iam::SERVICE,
     &kms::SERVICE,
+    &lambda::SERVICE,
     &logs::SERVICE,
     &rds::SERVICE,
     &route53::SERVICE,
@@ -101,6 +107,7 @@ pub(crate) fn requested_tags(request: &Request) -> Map<String, Value> {
             }
             all
         }
+        "lambda" => request.get("Tags").as_object().cloned().unwrap_or_default(),
         "logs" => request.get("tags").as_object().cloned().unwrap_or_default(),
         _ => tag_map(request.get("Tags"), "Key", "Value"),
     }

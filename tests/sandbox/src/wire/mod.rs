@@ -13,6 +13,8 @@ pub(crate) enum Protocol {
     Ec2,
     /// AWS JSON 1.1.
     Json,
+    /// Paths and JSON: Lambda.
+    RestJson,
     /// Paths and XML: Route 53.
     RestXml,
     /// CloudWatch, which understands three: CBOR, AWS JSON 1.0 and a form, each answered as it asks.

@@ -271,7 +271,9 @@ pub(super) fn delete(world: &mut World, request: &Request) -> Reply {
                 .flatten()
                 .any(|rule| rule["group"] == id.as_str())
     });
-    if named || crate::services::rds::uses_security_group(world, &request.region, &id) {
+    let used = crate::services::rds::uses_security_group(world, &request.region, &id)
+        || crate::services::lambda::uses_security_group(world, &request.region, &id);
+    if named || used {
         let message = format!("resource {id} has a dependent object");
         return Err(Failure::new("DependencyViolation", message));
     }

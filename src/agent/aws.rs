@@ -1,0 +1,474 @@
+//! The monitor's surface on AWS. Every call is made once and waited for shortly: what does not answer is
+//! evidence, and the next look comes soon.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use aws_sdk_cloudwatch::types::{Dimension, MetricDatum};
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_ec2::types::{IpPermission, IpRange, UserIdGroupPair};
+use aws_sdk_lambda::primitives::Blob;
+use aws_sdk_rds::types::SourceType;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{
+    Fault, Instance, InstanceRole, Intent, Lease, Ledger, Metric, Probed, Side, Surface, Written,
+    probe::{Answer, Login, Place, Question},
+};
+use crate::{
+    aws::{ApiError, Aws, ErrorClass, Regional, Session},
+    cluster::objectives::CONNECT,
+};
+
+/// How long an answer of AWS is waited for.
+const ANSWER: Duration = Duration::from_secs(3);
+/// How long an answer of the probe is waited for: both of its connections, and its own start.
+const PROBE: Duration = Duration::from_secs(CONNECT as u64 + 3);
+/// The namespace of the cluster's metrics, and the dimension that tells clusters apart.
+const NAMESPACE: &str = "TradingDR";
+const DIMENSION: &str = "EnvironmentSuffix";
+/// How far back a failover of zones is looked for, in minutes.
+const ZONE_MINUTES: i32 = 15;
+
+/// What a monitor is told of one of the two regions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Region {
+    /// The region.
+    pub region: String,
+    /// Its instance's name.
+    pub instance: String,
+    /// Its instance's DNS name.
+    pub endpoint: String,
+    /// The id of its database's security group.
+    pub group: String,
+    /// The id of the group that its probe is in, whose rule stays when the writer is closed.
+    pub probe_group: String,
+}
+
+/// What a monitor is told of its cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The cluster's suffix.
+    pub suffix: String,
+    /// The own region.
+    pub here: Region,
+    /// The other one.
+    pub there: Region,
+    /// The witness's.
+    pub witness: String,
+    /// The ledgers' name, in both regions.
+    pub ledger: String,
+    /// The lease's table at the witness.
+    pub lease: String,
+    /// The own region's probe.
+    pub probe: String,
+    /// The ARN of the own region's topic.
+    pub topic: String,
+    /// The secret with the probe's login, in the own region.
+    pub login: String,
+    /// The databases' port.
+    pub port: u16,
+    /// The database.
+    pub database: String,
+    /// What a promoted instance keeps backups for, in days, and when it makes them: RDS does not carry them
+    /// over (aws-facts 1.2).
+    pub retention_days: i32,
+    /// The backup window.
+    pub backup_window: String,
+}
+
+/// The monitor's surface on AWS.
+pub struct AwsSurface {
+    aws: Arc<Aws>,
+    session: Session,
+    assignment: Assignment,
+    login: Login,
+}
+
+fn fault(error: &ApiError) -> Fault {
+    match (error.class, &error.code) {
+        (ErrorClass::Transient, None) => Fault::Silent,
+        (ErrorClass::Transient, Some(_)) => Fault::Failing(error.to_string()),
+        _ => Fault::Refused(error.to_string()),
+    }
+}
+
+fn unusable(what: &str) -> Fault {
+    Fault::Failing(format!("{what} cannot be read"))
+}
+
+/// A rule of a security group, as it is kept in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Rule {
+    protocol: String,
+    from: i32,
+    to: i32,
+    source: String,
+    description: Option<String>,
+}
+
+impl Rule {
+    fn permission(&self) -> IpPermission {
+        let builder = IpPermission::builder().ip_protocol(&self.protocol);
+        let builder = builder.from_port(self.from).to_port(self.to);
+        let text = self.description.clone();
+        if self.source.starts_with("sg-") {
+            let pair = UserIdGroupPair::builder().group_id(&self.source).set_description(text);
+            builder.user_id_group_pairs(pair.build()).build()
+        } else {
+            let range = IpRange::builder().cidr_ip(&self.source).set_description(text);
+            builder.ip_ranges(range.build()).build()
+        }
+    }
+}
+
+/// The single rules of what EC2 lists together.
+fn rules_of(permission: &IpPermission) -> Vec<Rule> {
+    let rule = |source: Option<&str>, description: Option<&str>| Rule {
+        protocol: permission.ip_protocol().unwrap_or("-1").to_owned(),
+        from: permission.from_port().unwrap_or(-1),
+        to: permission.to_port().unwrap_or(-1),
+        source: source.unwrap_or_default().to_owned(),
+        description: description.map(str::to_owned),
+    };
+    let ranges = permission.ip_ranges().iter().map(|one| rule(one.cidr_ip(), one.description()));
+    let groups = permission.user_id_group_pairs().iter();
+    ranges.chain(groups.map(|one| rule(one.group_id(), one.description()))).collect()
+}
+
+impl AwsSurface {
+    /// For one run: fetches the probe's login.
+    ///
+    /// # Errors
+    /// The login could not be fetched.
+    pub async fn new(
+        aws: Arc<Aws>,
+        session: Session,
+        assignment: Assignment,
+    ) -> Result<Self, Fault> {
+        let regional = aws.region(&assignment.here.region);
+        let api = regional.api("secretsmanager", "GetSecretValue");
+        let call = regional.secrets.get_secret_value().secret_id(&assignment.login).send();
+        let answer = session.attempt(api, ANSWER, call).await.map_err(|error| fault(&error))?;
+        let login = serde_json::from_str(answer.secret_string().unwrap_or_default())
+            .map_err(|_| unusable("the probe's login"))?;
+        Ok(Self { aws, session, assignment, login })
+    }
+
+    fn region(&self, side: Side) -> &Region {
+        match side {
+            Side::Here => &self.assignment.here,
+            Side::There => &self.assignment.there,
+        }
+    }
+
+    fn regional(&self, side: Side) -> Arc<Regional> {
+        self.aws.region(&self.region(side).region)
+    }
+
+    fn place(&self, side: Side) -> Place {
+        Place { host: self.region(side).endpoint.clone(), port: self.assignment.port }
+    }
+
+    async fn ask(&self, question: &Question) -> Result<Answer, Fault> {
+        let regional = self.regional(Side::Here);
+        let api = regional.api("lambda", "Invoke");
+        let payload = serde_json::to_vec(question).map_err(|_| unusable("the question"))?;
+        let call = regional.lambda.invoke().function_name(&self.assignment.probe);
+        let call = call.payload(Blob::new(payload)).send();
+        let answer = self.session.attempt(api, PROBE, call).await.map_err(|error| fault(&error))?;
+        let body = answer.payload().map(|blob| blob.as_ref()).unwrap_or_default();
+        if answer.function_error().is_some() {
+            return Err(Fault::Failing(String::from_utf8_lossy(body).into_owned()));
+        }
+        serde_json::from_slice(body).map_err(|_| unusable("the probe's answer"))
+    }
+
+    /// Items of a table by the cluster's key, each by its own.
+    async fn items(
+        &self,
+        region: &str,
+        table: &str,
+    ) -> Result<HashMap<String, HashMap<String, AttributeValue>>, Fault> {
+        let regional = self.aws.region(region);
+        let api = regional.api("dynamodb", "Query");
+        let call = regional
+            .dynamodb
+            .query()
+            .table_name(table)
+            .key_condition_expression("#c = :c")
+            .expression_attribute_names("#c", CLUSTER)
+            .expression_attribute_values(":c", AttributeValue::S(self.assignment.suffix.clone()))
+            .consistent_read(true)
+            .send();
+        let answer =
+            self.session.attempt(api, ANSWER, call).await.map_err(|error| fault(&error))?;
+        let named = answer.items.unwrap_or_default().into_iter();
+        Ok(named.filter_map(|item| Some((text(&item, ITEM)?, item))).collect())
+    }
+
+    async fn put(
+        &self,
+        region: &str,
+        table: &str,
+        name: &str,
+        members: Vec<(&str, AttributeValue)>,
+        condition: Option<Vec<(&str, AttributeValue)>>,
+    ) -> Result<Written, Fault> {
+        let regional = self.aws.region(region);
+        let api = regional.api("dynamodb", "PutItem");
+        let mut call = regional.dynamodb.put_item().table_name(table);
+        call = call.item(CLUSTER, AttributeValue::S(self.assignment.suffix.clone()));
+        call = call.item(ITEM, AttributeValue::S(name.to_owned()));
+        for (member, value) in members {
+            call = call.item(member, value);
+        }
+        let mut clauses = Vec::new();
+        for (index, (member, value)) in condition.iter().flatten().enumerate() {
+            clauses.push(format!("#k{index} = :v{index}"));
+            call = call.expression_attribute_names(format!("#k{index}"), *member);
+            call = call.expression_attribute_values(format!(":v{index}"), value.clone());
+        }
+        if condition.is_none() {
+            clauses.push("attribute_not_exists(#i)".into());
+            call = call.expression_attribute_names("#i", ITEM);
+        }
+        let call = call.condition_expression(clauses.join(" AND ")).send();
+        match self.session.attempt(api, ANSWER, call).await {
+            Ok(_) => Ok(Written::Done),
+            Err(error) if error.has_code("ConditionalCheckFailedException") => {
+                Ok(Written::Conflict)
+            }
+            Err(error) => Err(fault(&error)),
+        }
+    }
+
+    fn now_time(&self) -> SystemTime {
+        self.session.clock.now()
+    }
+}
+
+/// The keys of a table's items: the cluster, and what the item is.
+const CLUSTER: &str = "cluster";
+const ITEM: &str = "item";
+/// Items of a ledger's table: what the monitors remember, and what operators ask for.
+const LEDGER: &str = "ledger";
+/// See [`LEDGER`].
+pub const INTENT: &str = "intent";
+const LEASE: &str = "lease";
+
+fn text(item: &HashMap<String, AttributeValue>, name: &str) -> Option<String> {
+    item.get(name)?.as_s().ok().cloned()
+}
+
+fn number(item: &HashMap<String, AttributeValue>, name: &str) -> Option<u64> {
+    item.get(name)?.as_n().ok()?.parse().ok()
+}
+
+fn n(number: u64) -> AttributeValue {
+    AttributeValue::N(number.to_string())
+}
+
+impl Surface for AwsSurface {
+    fn now(&self) -> u64 {
+        let since = self.now_time().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn probe(&self) -> Result<Probed, Fault> {
+        let question = Question::Look {
+            here: self.place(Side::Here),
+            there: self.place(Side::There),
+            database: self.assignment.database.clone(),
+            login: self.login.clone(),
+        };
+        match self.ask(&question).await? {
+            Answer::Looked(probed) => Ok(probed),
+            Answer::Done | Answer::Failed(_) => Err(unusable("the probe's answer")),
+        }
+    }
+
+    async fn instance(&self, side: Side) -> Result<Option<Instance>, Fault> {
+        let regional = self.regional(side);
+        let api = regional.api("rds", "DescribeDBInstances");
+        let call = regional.rds.describe_db_instances();
+        let call = call.db_instance_identifier(&self.region(side).instance).send();
+        let answer = match self.session.attempt(api, ANSWER, call).await {
+            Ok(answer) => answer,
+            Err(error) if error.is_not_found() => return Ok(None),
+            Err(error) => return Err(fault(&error)),
+        };
+        Ok(answer.db_instances().first().map(|one| Instance {
+            role: match one.read_replica_source_db_instance_identifier() {
+                Some(_) => InstanceRole::Replica,
+                None => InstanceRole::Writer,
+            },
+            status: one.db_instance_status().unwrap_or_default().to_owned(),
+        }))
+    }
+
+    async fn zone_failover(&self, side: Side) -> Result<Option<u64>, Fault> {
+        let regional = self.regional(side);
+        let api = regional.api("rds", "DescribeEvents");
+        let call = regional.rds.describe_events().source_type(SourceType::DbInstance);
+        let call = call.source_identifier(&self.region(side).instance);
+        let call = call.duration(ZONE_MINUTES).event_categories("failover").send();
+        let answer =
+            self.session.attempt(api, ANSWER, call).await.map_err(|error| fault(&error))?;
+        let dates = answer.events().iter().filter_map(|event| event.date());
+        let newest = dates.filter_map(|date| date.to_millis().ok()).max();
+        let now = i64::try_from(self.now()).unwrap_or(i64::MAX);
+        Ok(newest.and_then(|at| u64::try_from(now.saturating_sub(at)).ok()))
+    }
+
+    async fn ledger(&self, side: Side) -> Result<(Ledger, Intent), Fault> {
+        let region = self.region(side).region.clone();
+        let items = self.items(&region, &self.assignment.ledger).await?;
+        let ledger = match items.get(LEDGER) {
+            None => Ledger::default(),
+            Some(item) => {
+                let body = text(item, "body").unwrap_or_default();
+                serde_json::from_str(&body).map_err(|_| unusable("the ledger"))?
+            }
+        };
+        let intent = items.get(INTENT).map_or_else(Intent::default, |item| Intent {
+            destroying: item.get("destroying").and_then(|one| one.as_bool().ok()) == Some(&true),
+            hold_until: number(item, "hold_until"),
+        });
+        Ok((ledger, intent))
+    }
+
+    async fn write_ledger(&self, expected: u64, ledger: &Ledger) -> Result<Written, Fault> {
+        let body = serde_json::to_string(ledger).map_err(|_| unusable("the ledger"))?;
+        let members = vec![("version", n(ledger.version)), ("body", AttributeValue::S(body))];
+        let condition = (expected > 0).then(|| vec![("version", n(expected))]);
+        let region = self.assignment.here.region.clone();
+        self.put(&region, &self.assignment.ledger, LEDGER, members, condition).await
+    }
+
+    async fn lease(&self) -> Result<Option<Lease>, Fault> {
+        let items = self.items(&self.assignment.witness, &self.assignment.lease).await?;
+        let Some(item) = items.get(LEASE) else { return Ok(None) };
+        let lease = || {
+            Some(Lease {
+                epoch: number(item, "epoch")?,
+                holder: text(item, "holder")?,
+                counter: number(item, "beat")?,
+            })
+        };
+        lease().map(Some).ok_or_else(|| unusable("the lease"))
+    }
+
+    async fn write_lease(&self, seen: Option<&Lease>, new: &Lease) -> Result<Written, Fault> {
+        let members = |lease: &Lease| {
+            vec![
+                ("epoch", n(lease.epoch)),
+                ("holder", AttributeValue::S(lease.holder.clone())),
+                ("beat", n(lease.counter)),
+            ]
+        };
+        let (witness, table) = (self.assignment.witness.clone(), &self.assignment.lease);
+        self.put(&witness, table, LEASE, members(new), seen.map(members)).await
+    }
+
+    async fn rules(&self, side: Side) -> Result<Vec<String>, Fault> {
+        let (regional, region) = (self.regional(side), self.region(side));
+        let api = regional.api("ec2", "DescribeSecurityGroups");
+        let call = regional.ec2.describe_security_groups().group_ids(&region.group).send();
+        let answer =
+            self.session.attempt(api, ANSWER, call).await.map_err(|error| fault(&error))?;
+        let groups = answer.security_groups().iter();
+        let all = groups.flat_map(|group| group.ip_permissions()).flat_map(rules_of);
+        let open = all.filter(|rule| rule.source != region.probe_group);
+        Ok(open.filter_map(|rule| serde_json::to_string(&rule).ok()).collect())
+    }
+
+    async fn revoke(&self, side: Side, rules: &[String]) -> Result<(), Fault> {
+        let (regional, region) = (self.regional(side), self.region(side));
+        for rule in parsed(rules) {
+            let api = regional.api("ec2", "RevokeSecurityGroupIngress");
+            let call = regional.ec2.revoke_security_group_ingress().group_id(&region.group);
+            let call = call.ip_permissions(rule.permission()).send();
+            match self.session.attempt(api, ANSWER, call).await {
+                Ok(_) => {}
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(fault(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn restore(&self, side: Side, rules: &[String]) -> Result<(), Fault> {
+        let (regional, region) = (self.regional(side), self.region(side));
+        for rule in parsed(rules) {
+            let api = regional.api("ec2", "AuthorizeSecurityGroupIngress");
+            let call = regional.ec2.authorize_security_group_ingress().group_id(&region.group);
+            let call = call.ip_permissions(rule.permission()).send();
+            match self.session.attempt(api, ANSWER, call).await {
+                Ok(_) => {}
+                Err(error) if error.class == ErrorClass::AlreadyExists => {}
+                Err(error) => return Err(fault(&error)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn end_sessions(&self) -> Result<(), Fault> {
+        let question = Question::EndSessions {
+            here: self.place(Side::Here),
+            database: self.assignment.database.clone(),
+            login: self.login.clone(),
+        };
+        match self.ask(&question).await? {
+            Answer::Failed(why) => Err(Fault::Refused(why)),
+            Answer::Done | Answer::Looked(_) => Ok(()),
+        }
+    }
+
+    async fn promote(&self) -> Result<(), Fault> {
+        let regional = self.regional(Side::Here);
+        let api = regional.api("rds", "PromoteReadReplica");
+        let call = regional.rds.promote_read_replica();
+        let call = call.db_instance_identifier(&self.assignment.here.instance);
+        let call = call.backup_retention_period(self.assignment.retention_days);
+        let call = call.preferred_backup_window(&self.assignment.backup_window).send();
+        let answer = self.session.attempt(api, ANSWER, call).await;
+        answer.map(|_| ()).map_err(|error| fault(&error))
+    }
+
+    async fn publish(&self, metrics: &[Metric]) -> Result<(), Fault> {
+        let regional = self.regional(Side::Here);
+        let api = regional.api("cloudwatch", "PutMetricData");
+        let dimension = Dimension::builder().name(DIMENSION).value(&self.assignment.suffix).build();
+        let datum = |(name, value): &Metric| {
+            let builder = MetricDatum::builder().metric_name(*name).value(*value);
+            builder.dimensions(dimension.clone()).timestamp(self.now_time().into()).build()
+        };
+        let data: Vec<_> = metrics.iter().map(datum).collect();
+        let call = regional.cloudwatch.put_metric_data().namespace(NAMESPACE);
+        let call = call.set_metric_data(Some(data)).send();
+        let answer = self.session.attempt(api, ANSWER, call).await;
+        answer.map(|_| ()).map_err(|error| fault(&error))
+    }
+
+    async fn notify(&self, subject: &str, text: &str) -> Result<(), Fault> {
+        let regional = self.regional(Side::Here);
+        let api = regional.api("sns", "Publish");
+        let message: Value = json!({
+            "cluster": self.assignment.suffix, "region": self.assignment.here.region, "text": text,
+        });
+        let call = regional.sns.publish().topic_arn(&self.assignment.topic);
+        let call = call.subject(subject).message(message.to_string()).send();
+        let answer = self.session.attempt(api, ANSWER, call).await;
+        answer.map(|_| ()).map_err(|error| fault(&error))
+    }
+}
+
+/// Rules that the ledger kept; what cannot be read is nobody's rule.
+fn parsed(rules: &[String]) -> impl Iterator<Item = Rule> {
+    rules.iter().filter_map(|rule| serde_json::from_str(rule).ok())
+}

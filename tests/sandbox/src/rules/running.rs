@@ -1,0 +1,211 @@
+use serde_json::{Value, json};
+
+use super::{Caller, EAST, refused};
+use crate::durations::ENI_LINGERS;
+
+const ZIP: &str = "UEsFBgAAAAAAAAAAAAAAAAAAAAAAAA==";
+
+impl Caller {
+    /// A role that Lambda may become, with what a function in a VPC needs.
+    fn function_role(&mut self) -> String {
+        let trust = json!({"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
+        let params = json!({"RoleName": "runner", "AssumeRolePolicyDocument": trust.to_string()});
+        let answer = self.must(EAST, "iam", "CreateRole", params);
+        let policy = json!({"Statement": [{"Effect": "Allow", "Action": "ec2:*NetworkInterface*", "Resource": "*"}]});
+        let params = json!({"RoleName": "runner", "PolicyName": "vpc", "PolicyDocument": policy.to_string()});
+        self.must(EAST, "iam", "PutRolePolicy", params);
+        answer["Role"]["Arn"].as_str().unwrap().to_owned()
+    }
+
+    fn function(&mut self, more: Value) -> Value {
+        let mut params = json!({
+            "FunctionName": "f", "Runtime": "provided.al2023", "Handler": "bootstrap", "Code": {"ZipFile": ZIP},
+            "Role": "arn:aws:iam::123456789012:role/runner",
+        });
+        params.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        params
+    }
+
+    fn table(&mut self) {
+        let params = json!({
+            "TableName": "ledger", "BillingMode": "PAY_PER_REQUEST",
+            "KeySchema": [{"AttributeName": "cluster", "KeyType": "HASH"}, {"AttributeName": "item", "KeyType": "RANGE"}],
+            "AttributeDefinitions": [{"AttributeName": "cluster", "AttributeType": "S"}, {"AttributeName": "item", "AttributeType": "S"}],
+        });
+        self.must(EAST, "dynamodb", "CreateTable", params);
+    }
+
+    fn put(&mut self, version: u64, condition: Option<u64>) -> crate::request::Reply {
+        let mut params = json!({
+            "TableName": "ledger",
+            "Item": {"cluster": {"S": "prod"}, "item": {"S": "ledger"}, "version": {"N": version.to_string()}},
+        });
+        match condition {
+            Some(version) => {
+                params["ConditionExpression"] = json!("#v = :v");
+                params["ExpressionAttributeNames"] = json!({"#v": "version"});
+                params["ExpressionAttributeValues"] = json!({":v": {"N": version.to_string()}});
+            }
+            None => params["ConditionExpression"] = json!("attribute_not_exists(item)"),
+        }
+        self.call(EAST, "dynamodb", "PutItem", params)
+    }
+}
+
+/// aws-facts 12b: conditional writes are atomic; of two that expect the same, one succeeds.
+#[test]
+fn an_item_is_written_under_its_condition_only() {
+    let mut caller = Caller::new();
+    caller.table();
+    refused(caller.put(1, None), "ResourceNotFoundException", "ledger");
+    caller.pass(11);
+    caller.put(1, None).unwrap();
+    refused(caller.put(1, None), "ConditionalCheckFailedException", "");
+    caller.put(2, Some(1)).unwrap();
+    refused(caller.put(2, Some(1)), "ConditionalCheckFailedException", "");
+    let params = json!({
+        "TableName": "ledger", "KeyConditionExpression": "#c = :c", "ExpressionAttributeNames": {"#c": "cluster"},
+        "ExpressionAttributeValues": {":c": {"S": "prod"}},
+    });
+    let found = caller.must(EAST, "dynamodb", "Query", params);
+    assert_eq!(found["Items"][0]["version"]["N"], "2");
+    let odd = json!({"TableName": "ledger", "Item": {"cluster": {"S": "prod"}}});
+    refused(caller.call(EAST, "dynamodb", "PutItem", odd), "ValidationException", "key");
+    caller.must(EAST, "dynamodb", "DeleteTable", json!({"TableName": "ledger"}));
+    let again = caller.call(EAST, "dynamodb", "DeleteTable", json!({"TableName": "ledger"}));
+    refused(again, "ResourceInUseException", "");
+    caller.pass(11);
+    assert!(!caller.world.leftovers().iter().any(|one| one.contains("dynamodb")));
+}
+
+/// aws-facts 1.5 (lambda/function.go): a role that is not known yet, or may not have interfaces.
+#[test]
+fn a_function_waits_for_its_role() {
+    let mut caller = Caller::new();
+    caller.function_role();
+    let params = caller.function(json!({}));
+    refused(
+        caller.call(EAST, "lambda", "CreateFunction", params.clone()),
+        "InvalidParameterValueException",
+        "cannot be assumed",
+    );
+    caller.pass(11);
+    caller.must(EAST, "lambda", "CreateFunction", params.clone());
+    refused(
+        caller.call(EAST, "lambda", "CreateFunction", params),
+        "ResourceConflictException",
+        "exist",
+    );
+    let invoke = json!({"FunctionName": "f"});
+    refused(caller.call(EAST, "lambda", "Invoke", invoke), "ResourceConflictException", "Pending");
+    let change = json!({"FunctionName": "f", "Timeout": 80});
+    refused(
+        caller.call(EAST, "lambda", "UpdateFunctionConfiguration", change.clone()),
+        "ResourceConflictException",
+        "in progress",
+    );
+    caller.pass(11);
+    caller.must(EAST, "lambda", "UpdateFunctionConfiguration", change.clone());
+    let code = json!({"FunctionName": "f", "ZipFile": ZIP});
+    refused(
+        caller.call(EAST, "lambda", "UpdateFunctionCode", code),
+        "ResourceConflictException",
+        "",
+    );
+    let bad = caller.function(json!({"FunctionName": "g", "Code": {"ZipFile": "bm8gemlw"}}));
+    refused(
+        caller.call(EAST, "lambda", "CreateFunction", bad),
+        "InvalidParameterValueException",
+        "unzip",
+    );
+    let event =
+        json!({"FunctionName": "f", "MaximumRetryAttempts": 0, "MaximumEventAgeInSeconds": 30});
+    let reply = caller.call(EAST, "lambda", "PutFunctionEventInvokeConfig", event);
+    refused(reply, "InvalidParameterValueException", "60 to 21600");
+}
+
+/// aws-facts 8: the interface of a function in a VPC outlives it, and holds its security group.
+#[test]
+fn a_function_in_a_vpc_holds_its_security_group_for_a_while() {
+    let mut caller = Caller::new();
+    caller.function_role();
+    caller.pass(11);
+    let network = caller.network(EAST);
+    let group = json!({"GroupName": "probe", "GroupDescription": "x", "VpcId": network["vpc_id"]});
+    let group = caller.must(EAST, "ec2", "CreateSecurityGroup", group)["groupId"].clone();
+    let vpc = |groups: Value| json!({"VpcConfig": {"SubnetIds": network["private_subnet_ids"], "SecurityGroupIds": groups}});
+    let params = caller.function(vpc(json!([group])));
+    caller.must(EAST, "lambda", "CreateFunction", params);
+    caller.pass(11);
+    let name = json!({"FunctionName": "f"});
+    let remove = json!({"GroupId": group});
+    refused(caller.ec2(EAST, "DeleteSecurityGroup", remove.clone()), "DependencyViolation", "");
+    caller.must(EAST, "lambda", "DeleteFunction", name.clone());
+    refused(caller.ec2(EAST, "DeleteSecurityGroup", remove.clone()), "DependencyViolation", "");
+    caller.pass(ENI_LINGERS + 1);
+    caller.must(EAST, "ec2", "DeleteSecurityGroup", remove);
+    // Moved into another group before, it holds that one.
+    let group = json!({"GroupName": "probe", "GroupDescription": "x", "VpcId": network["vpc_id"]});
+    let group = caller.must(EAST, "ec2", "CreateSecurityGroup", group)["groupId"].clone();
+    let params = caller.function(vpc(json!([group])));
+    caller.must(EAST, "lambda", "CreateFunction", params);
+    caller.pass(11);
+    let mut change = vpc(json!([network["application_security_group_id"]]));
+    change["FunctionName"] = json!("f");
+    caller.must(EAST, "lambda", "UpdateFunctionConfiguration", change);
+    caller.pass(6);
+    caller.must(EAST, "lambda", "DeleteFunction", name);
+    caller.must(EAST, "ec2", "DeleteSecurityGroup", json!({"GroupId": group}));
+}
+
+/// EventBridge guide: a rule runs a function only if the function's policy lets it; a rule with targets stays.
+#[test]
+fn a_schedule_fires_what_lets_it() {
+    let mut caller = Caller::new();
+    caller.function_role();
+    caller.pass(11);
+    let params = caller.function(json!({}));
+    let arn = caller.must(EAST, "lambda", "CreateFunction", params)["FunctionArn"].clone();
+    caller.pass(11);
+    for bad in ["rate(1 minutes)", "rate(0 minutes)", "every minute"] {
+        let params = json!({"Name": "r", "ScheduleExpression": bad});
+        refused(
+            caller.call(EAST, "events", "PutRule", params),
+            "ValidationException",
+            "ScheduleExpression",
+        );
+    }
+    let rule = caller.must(
+        EAST,
+        "events",
+        "PutRule",
+        json!({"Name": "r", "ScheduleExpression": "rate(1 minute)"}),
+    );
+    let targets = json!({"Rule": "r", "Targets": [{"Id": "1", "Arn": arn}]});
+    caller.must(EAST, "events", "PutTargets", targets);
+    let elsewhere = json!({"Rule": "r", "Targets": [{"Id": "2", "Arn": "arn:aws:lambda:us-west-2:123456789012:function:f"}]});
+    let answer = caller.must(EAST, "events", "PutTargets", elsewhere);
+    assert_eq!(answer["FailedEntryCount"], 1, "answered with 200 all the same (aws-facts 1.5)");
+    assert!(crate::services::events::due(&caller.world).is_empty());
+    let permission = json!({
+        "FunctionName": "f", "StatementId": "schedule", "Action": "lambda:InvokeFunction",
+        "Principal": "events.amazonaws.com", "SourceArn": rule["RuleArn"],
+    });
+    caller.must(EAST, "lambda", "AddPermission", permission.clone());
+    refused(
+        caller.call(EAST, "lambda", "AddPermission", permission),
+        "ResourceConflictException",
+        "",
+    );
+    assert!(!crate::services::events::due(&caller.world).is_empty());
+    caller.world.down.insert(EAST.into());
+    assert!(crate::services::events::due(&caller.world).is_empty());
+    caller.world.down.clear();
+    refused(
+        caller.call(EAST, "events", "DeleteRule", json!({"Name": "r"})),
+        "ValidationException",
+        "targets",
+    );
+    caller.must(EAST, "events", "RemoveTargets", json!({"Rule": "r", "Ids": ["1"]}));
+    caller.must(EAST, "events", "DeleteRule", json!({"Name": "r"}));
+}

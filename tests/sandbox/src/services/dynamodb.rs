@@ -1,0 +1,271 @@
+//! DynamoDB: tables with a hash and a range key, items that are written under conditions.
+
+use serde_json::{Map, Value, json};
+
+use super::{Operation, Service, op};
+use crate::{
+    durations::TABLE_CREATE,
+    iam::Need,
+    request::{Failure, Reply, Request},
+    services::kms,
+    wire::Protocol,
+    world::{World, shown, tag_list, tag_map, tags},
+};
+
+pub(crate) const SERVICE: Service = Service {
+    name: "dynamodb",
+    protocol: Protocol::Json,
+    namespace: "",
+    global: false,
+    operations: OPERATIONS,
+};
+
+const TABLE: &str = "dynamodb-table";
+
+const OPERATIONS: &[Operation] = &[
+    op(
+        "CreateTable",
+        "TableName AttributeDefinitions KeySchema BillingMode SSESpecification DeletionProtectionEnabled Tags",
+        on_table,
+        create,
+    ),
+    op("DescribeTable", "TableName", on_table, |world, request| {
+        let table = found(world, request)?;
+        Ok(json!({"Table": shown(table)}))
+    }),
+    op("DeleteTable", "TableName", on_table, delete),
+    op(
+        "PutItem",
+        "TableName Item ConditionExpression ExpressionAttributeNames ExpressionAttributeValues",
+        on_table,
+        put_item,
+    ),
+    op("GetItem", "TableName Key ConsistentRead", on_table, get_item),
+    op(
+        "Query",
+        "TableName KeyConditionExpression ExpressionAttributeNames ExpressionAttributeValues ConsistentRead",
+        on_table,
+        query,
+    ),
+    op("TagResource", "ResourceArn Tags", on_table, |world, request| {
+        let new = tag_map(request.get("Tags"), "Key", "Value");
+        let table = found_mut(world, request)?;
+        let mut all = tags(table);
+        all.extend(new);
+        table["_tags"] = Value::Object(all);
+        Ok(Value::Null)
+    }),
+    op("UntagResource", "ResourceArn TagKeys", on_table, |world, request| {
+        let gone = request.texts("TagKeys");
+        let table = found_mut(world, request)?;
+        let mut all = tags(table);
+        all.retain(|key, _| !gone.contains(key));
+        table["_tags"] = Value::Object(all);
+        Ok(Value::Null)
+    }),
+    op("ListTagsOfResource", "ResourceArn", on_table, |world, request| {
+        let table = found(world, request)?;
+        Ok(json!({"Tags": tag_list(table, "Key", "Value")}))
+    }),
+];
+
+fn name(request: &Request) -> String {
+    let arn = request.text("ResourceArn").map(|arn| arn.rsplit('/').next().unwrap_or_default());
+    arn.or_else(|| request.text("TableName")).unwrap_or_default().to_owned()
+}
+
+fn on_table(world: &World, request: &Request) -> Vec<Need> {
+    let name = name(request);
+    let record = world.get(&request.region, TABLE, &name);
+    vec![Need::new("", request.arn("dynamodb", &format!("table/{name}"))).on(record)]
+}
+
+fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new("ValidationException", message)
+}
+
+fn missing(name: &str) -> Failure {
+    let message = format!("Requested resource not found: Table: {name} not found");
+    Failure::new("ResourceNotFoundException", message)
+}
+
+fn found<'a>(world: &'a World, request: &Request) -> Result<&'a Value, Failure> {
+    let name = name(request);
+    world.get(&request.region, TABLE, &name).ok_or_else(|| missing(&name))
+}
+
+fn found_mut<'a>(world: &'a mut World, request: &Request) -> Result<&'a mut Value, Failure> {
+    let name = name(request);
+    world.get_mut(&request.region, TABLE, &name).ok_or_else(|| missing(&name))
+}
+
+fn create(world: &mut World, request: &Request) -> Reply {
+    let name = request.required("TableName")?.to_owned();
+    let allowed = |one: char| one.is_ascii_alphanumeric() || "_.-".contains(one);
+    if !(3..=255).contains(&name.len()) || !name.chars().all(allowed) {
+        return Err(invalid("Invalid table name"));
+    }
+    if request.text("BillingMode") != Some("PAY_PER_REQUEST") {
+        let message = "the sandbox has tables that are paid per request only";
+        return Err(Failure { status: 501, ..Failure::new("NotImplemented", message) });
+    }
+    if world.get(&request.region, TABLE, &name).is_some() {
+        let message = format!("Table already exists: {name}");
+        return Err(Failure::new("ResourceInUseException", message));
+    }
+    let keys: Vec<&str> =
+        request.items("KeySchema").iter().filter_map(|key| key["AttributeName"].as_str()).collect();
+    let defined: Vec<&str> = request
+        .items("AttributeDefinitions")
+        .iter()
+        .filter_map(|one| one["AttributeName"].as_str())
+        .collect();
+    if keys.is_empty() || keys.len() > 2 || keys != defined {
+        return Err(invalid(
+            "One or more parameter values were invalid: Some index key attributes are not defined in AttributeDefinitions",
+        ));
+    }
+    let encryption = request.get("SSESpecification");
+    let mut description = Value::Null;
+    if encryption["Enabled"] == true {
+        let key = encryption["KMSMasterKeyId"].as_str().unwrap_or_default();
+        let arn = kms::usable_arn(world, &request.region, key)
+            .filter(|arn| kms::may_grant(world, request, arn))
+            .ok_or_else(|| invalid("KMS key access denied or the key does not exist"))?;
+        description = json!({"Status": "ENABLED", "SSEType": "KMS", "KMSMasterKeyArn": arn});
+    }
+    let arn = request.arn("dynamodb", &format!("table/{name}"));
+    let record = json!({
+        "TableName": name, "TableArn": arn, "TableId": world.uuid(), "TableStatus": "CREATING",
+        "KeySchema": request.get("KeySchema"), "AttributeDefinitions": request.get("AttributeDefinitions"),
+        "CreationDateTime": world.now.as_seconds(), "BillingModeSummary": {"BillingMode": "PAY_PER_REQUEST"},
+        "SSEDescription": description, "DeletionProtectionEnabled": request.flag("DeletionProtectionEnabled").unwrap_or(false),
+        "TableSizeBytes": 0, "ItemCount": 0, "_items": {}, "_arn": arn,
+        "_tags": tag_map(request.get("Tags"), "Key", "Value"),
+    });
+    world.put(&request.region, TABLE, &name, record.clone());
+    world.after(TABLE_CREATE, &request.region, &name, |world, region, name| {
+        if let Some(table) = world.get_mut(region, TABLE, name) {
+            table["TableStatus"] = "ACTIVE".into();
+        }
+    });
+    Ok(json!({"TableDescription": shown(&record)}))
+}
+
+fn delete(world: &mut World, request: &Request) -> Reply {
+    let table = found_mut(world, request)?;
+    if table["DeletionProtectionEnabled"] == true {
+        return Err(invalid(
+            "Resource cannot be deleted as it is currently protected against deletion. Disable deletion protection first.",
+        ));
+    }
+    if table["TableStatus"] != "ACTIVE" {
+        let message =
+            "Attempt to change a resource which is still in use: Table is being created or deleted";
+        return Err(Failure::new("ResourceInUseException", message));
+    }
+    table["TableStatus"] = "DELETING".into();
+    let view = shown(table);
+    let name = name(request);
+    world.after(TABLE_CREATE, &request.region, &name, |world, region, name| {
+        world.remove(region, TABLE, name);
+    });
+    Ok(json!({"TableDescription": view}))
+}
+
+/// A table that can be read and written.
+fn active<'a>(world: &'a mut World, request: &Request) -> Result<&'a mut Value, Failure> {
+    let name = name(request);
+    let table = found_mut(world, request)?;
+    if table["TableStatus"] == "ACTIVE" { Ok(table) } else { Err(missing(&name)) }
+}
+
+/// The key of an item in one text.
+fn key(table: &Value, item: &Value) -> Result<String, Failure> {
+    let names = table["KeySchema"].as_array().into_iter().flatten();
+    let parts: Option<Vec<String>> = names
+        .map(|one| Some(item[one["AttributeName"].as_str()?]["S"].as_str()?.to_owned()))
+        .collect();
+    parts.map(|parts| parts.join("\u{1}")).ok_or_else(|| {
+        invalid("One or more parameter values were invalid: Missing the key in the item")
+    })
+}
+
+/// The name and the value that an equality compares.
+fn sides<'a>(request: &'a Request, clause: &'a str) -> Result<(&'a str, &'a Value), Failure> {
+    let odd = || invalid(format!("the sandbox does not understand the expression {clause:?}"));
+    let (left, right) = clause.split_once('=').ok_or_else(odd)?;
+    let value = &request.get("ExpressionAttributeValues")[right.trim()];
+    if value.is_null() {
+        return Err(invalid(format!("An expression attribute value is not defined: {right}")));
+    }
+    Ok((attribute(request, left.trim())?, value))
+}
+
+fn attribute<'a>(request: &'a Request, name: &'a str) -> Result<&'a str, Failure> {
+    if !name.starts_with('#') {
+        return Ok(name);
+    }
+    let found = request.get("ExpressionAttributeNames")[name].as_str();
+    found.ok_or_else(|| invalid(format!("An expression attribute name is not defined: {name}")))
+}
+
+/// Equalities and absences, joined by AND.
+fn holds(request: &Request, expression: &str, item: Option<&Value>) -> Result<bool, Failure> {
+    for clause in expression.split(" AND ").map(str::trim) {
+        let absent =
+            clause.strip_prefix("attribute_not_exists(").and_then(|one| one.strip_suffix(')'));
+        let held = match absent {
+            Some(name) => {
+                let name = attribute(request, name)?;
+                item.is_none_or(|item| item[name].is_null())
+            }
+            None => {
+                let (name, value) = sides(request, clause)?;
+                item.is_some_and(|item| item[name] == *value)
+            }
+        };
+        if !held {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn put_item(world: &mut World, request: &Request) -> Reply {
+    let item = request.get("Item").clone();
+    if item.to_string().len() > 400 * 1024 {
+        return Err(invalid("Item size has exceeded the maximum allowed size"));
+    }
+    let table = active(world, request)?;
+    let key = key(table, &item)?;
+    if let Some(expression) = request.text("ConditionExpression") {
+        let present = Some(&table["_items"][&key]).filter(|one| !one.is_null());
+        if !holds(request, expression, present)? {
+            let message = "The conditional request failed";
+            return Err(Failure::new("ConditionalCheckFailedException", message));
+        }
+    }
+    table["_items"][key] = item;
+    Ok(json!({}))
+}
+
+fn get_item(world: &mut World, request: &Request) -> Reply {
+    let table = active(world, request)?;
+    let key = key(table, request.get("Key"))?;
+    let item = table["_items"][&key].clone();
+    Ok(if item.is_null() { json!({}) } else { json!({"Item": item}) })
+}
+
+fn query(world: &mut World, request: &Request) -> Reply {
+    let expression = request.required("KeyConditionExpression")?.to_owned();
+    let (name, value) = sides(request, &expression)?;
+    let (name, value) = (name.to_owned(), value.clone());
+    let table = active(world, request)?;
+    if table["KeySchema"][0]["AttributeName"] != name.as_str() {
+        return Err(invalid("Query condition missed key schema element"));
+    }
+    let all = table["_items"].as_object().cloned().unwrap_or_else(Map::new);
+    let items: Vec<Value> = all.into_values().filter(|item| item[&name] == value).collect();
+    Ok(json!({"Count": items.len(), "ScannedCount": items.len(), "Items": items}))
+}

@@ -1,0 +1,188 @@
+//! EventBridge: rules that fire on a schedule.
+
+use serde_json::{Value, json};
+
+use super::{Operation, Service, lambda, op};
+use crate::{
+    iam::Need,
+    request::{Failure, Reply, Request},
+    services::lambda::Invocation,
+    wire::Protocol,
+    world::{World, shown, tag_list, tag_map, tags},
+};
+
+pub(crate) const SERVICE: Service = Service {
+    name: "events",
+    protocol: Protocol::Json,
+    namespace: "",
+    global: false,
+    operations: OPERATIONS,
+};
+
+const RULE: &str = "event-rule";
+
+const OPERATIONS: &[Operation] = &[
+    op("PutRule", "Name ScheduleExpression State Description Tags", on_rule, put_rule),
+    op("DescribeRule", "Name", on_rule, |world, request| {
+        let rule = found_mut(world, request)?;
+        Ok(shown(rule))
+    }),
+    op("DeleteRule", "Name", on_rule, |world, request| {
+        let name = request.required("Name")?.to_owned();
+        if let Some(rule) = world.get(&request.region, RULE, &name)
+            && rule["_targets"].as_array().is_some_and(|all| !all.is_empty())
+        {
+            return Err(invalid("Rule can't be deleted since it has targets."));
+        }
+        world.remove(&request.region, RULE, &name);
+        Ok(Value::Null)
+    }),
+    op("PutTargets", "Rule Targets", on_rule, put_targets),
+    op("ListTargetsByRule", "Rule", on_rule, |world, request| {
+        let rule = found_mut(world, request)?;
+        Ok(json!({"Targets": rule["_targets"]}))
+    }),
+    op("RemoveTargets", "Rule Ids", on_rule, |world, request| {
+        let gone = request.texts("Ids");
+        let rule = found_mut(world, request)?;
+        if let Some(all) = rule["_targets"].as_array_mut() {
+            all.retain(|one| !gone.iter().any(|id| one["Id"] == id.as_str()));
+        }
+        Ok(json!({"FailedEntryCount": 0, "FailedEntries": []}))
+    }),
+    op("TagResource", "ResourceARN Tags", on_rule, |world, request| {
+        let new = tag_map(request.get("Tags"), "Key", "Value");
+        let rule = found_mut(world, request)?;
+        let mut all = tags(rule);
+        all.extend(new);
+        rule["_tags"] = Value::Object(all);
+        Ok(Value::Null)
+    }),
+    op("UntagResource", "ResourceARN TagKeys", on_rule, |world, request| {
+        let gone = request.texts("TagKeys");
+        let rule = found_mut(world, request)?;
+        let mut all = tags(rule);
+        all.retain(|key, _| !gone.contains(key));
+        rule["_tags"] = Value::Object(all);
+        Ok(Value::Null)
+    }),
+    op("ListTagsForResource", "ResourceARN", on_rule, |world, request| {
+        let rule = found_mut(world, request)?;
+        Ok(json!({"Tags": tag_list(rule, "Key", "Value")}))
+    }),
+];
+
+fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new("ValidationException", message)
+}
+
+fn name(request: &Request) -> String {
+    let arn = request.text("ResourceARN").map(|arn| arn.rsplit('/').next().unwrap_or_default());
+    let name = arn.or_else(|| request.text("Rule")).or_else(|| request.text("Name"));
+    name.unwrap_or_default().to_owned()
+}
+
+fn on_rule(world: &World, request: &Request) -> Vec<Need> {
+    let name = name(request);
+    let record = world.get(&request.region, RULE, &name);
+    vec![Need::new("", request.arn("events", &format!("rule/{name}"))).on(record)]
+}
+
+fn found_mut<'a>(world: &'a mut World, request: &Request) -> Result<&'a mut Value, Failure> {
+    let name = name(request);
+    world.get_mut(&request.region, RULE, &name).ok_or_else(|| {
+        let message = format!("Rule {name} does not exist on EventBus default.");
+        Failure::new("ResourceNotFoundException", message)
+    })
+}
+
+/// Seconds between two firings; only rates are known here, a minute at least.
+fn every(expression: &str) -> Option<u64> {
+    let inner = expression.strip_prefix("rate(")?.strip_suffix(')')?;
+    let (count, unit) = inner.split_once(' ')?;
+    let count: u64 = count.parse().ok().filter(|count| *count > 0)?;
+    let seconds = match unit.trim_end_matches('s') {
+        "minute" => 60,
+        "hour" => 3600,
+        "day" => 86_400,
+        _ => return None,
+    };
+    // One minute, five minutes: the word must fit the number.
+    (unit.ends_with('s') == (count > 1)).then_some(count * seconds)
+}
+
+fn put_rule(world: &mut World, request: &Request) -> Reply {
+    let name = request.required("Name")?.to_owned();
+    let expression = request.required("ScheduleExpression")?;
+    if every(expression).is_none() {
+        return Err(invalid("Parameter ScheduleExpression is not valid."));
+    }
+    let arn = request.arn("events", &format!("rule/{name}"));
+    let old = world.get(&request.region, RULE, &name).cloned().unwrap_or_default();
+    let new_tags = if old.is_null() {
+        json!(tag_map(request.get("Tags"), "Key", "Value"))
+    } else {
+        old["_tags"].clone()
+    };
+    let record = json!({
+        "Name": name, "Arn": arn, "ScheduleExpression": expression,
+        "State": request.text("State").unwrap_or("ENABLED"), "Description": request.get("Description"),
+        "EventBusName": "default", "_arn": arn, "_tags": new_tags,
+        "_targets": if old.is_null() { json!([]) } else { old["_targets"].clone() },
+    });
+    world.put(&request.region, RULE, &name, record);
+    Ok(json!({"RuleArn": arn}))
+}
+
+/// Answered with 200 whatever becomes of the entries (aws-facts 1.5).
+fn put_targets(world: &mut World, request: &Request) -> Reply {
+    let new = request.items("Targets").to_vec();
+    let region = request.region.clone();
+    let rule = found_mut(world, request)?;
+    let mut failed = Vec::new();
+    for target in new {
+        let arn = target["Arn"].as_str().unwrap_or_default();
+        if arn.split(':').nth(3) != Some(&region) {
+            let message = "Provided Arn is not in correct format or is of another region.";
+            failed.push(json!({"TargetId": target["Id"], "ErrorCode": "ValidationException", "ErrorMessage": message}));
+            continue;
+        }
+        if let Some(all) = rule["_targets"].as_array_mut() {
+            all.retain(|one| one["Id"] != target["Id"]);
+            all.push(target);
+        }
+    }
+    Ok(json!({"FailedEntryCount": failed.len(), "FailedEntries": failed}))
+}
+
+/// What fires in the minute that begins now, in regions that are up: what policies do not let through is
+/// dropped. Now and then AWS fires twice; here it does so every tenth minute.
+pub(crate) fn due(world: &World) -> Vec<Invocation> {
+    let minute = world.now.0 / 60_000;
+    let mut all = Vec::new();
+    for (region, kind, table) in world.tables() {
+        if kind != RULE || world.down.contains(region) {
+            continue;
+        }
+        for rule in table.values().filter(|rule| rule["State"] == "ENABLED") {
+            let period = rule["ScheduleExpression"].as_str().and_then(every).unwrap_or(60) / 60;
+            if minute % period != 0 {
+                continue;
+            }
+            for target in rule["_targets"].as_array().into_iter().flatten() {
+                let function = target["Arn"].as_str().unwrap_or_default();
+                let source = rule["Arn"].as_str().unwrap_or_default();
+                if !lambda::lets(world, function, "events.amazonaws.com", source) {
+                    continue;
+                }
+                let input = target["Input"].as_str().unwrap_or("{}");
+                let payload: Value = serde_json::from_str(input).unwrap_or_default();
+                let times = if minute % 10 == 0 { 2 } else { 1 };
+                for _ in 0..times {
+                    all.extend(lambda::invocation(world, function, payload.clone()));
+                }
+            }
+        }
+    }
+    all
+}

@@ -1,0 +1,577 @@
+//! Lambda: functions, who may invoke them, and their running. What runs is not in here: whoever owns the
+//! sandbox gives it a runtime.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{Operation, Service, op};
+use crate::{
+    dispatch::Incoming,
+    durations::{ENI_LINGERS, FUNCTION_CREATE, FUNCTION_UPDATE},
+    iam::{self, Need},
+    request::{Failure, Reply, Request, arn},
+    services::ec2,
+    wire::{Protocol, query},
+    world::{GLOBAL, World, shown, tags},
+};
+
+pub(crate) const SERVICE: Service = Service {
+    name: "lambda",
+    protocol: Protocol::RestJson,
+    namespace: "",
+    global: false,
+    operations: OPERATIONS,
+};
+
+const FUNCTION: &str = "function";
+/// Interfaces of functions in VPCs, which outlive them (aws-facts 8).
+const INTERFACE: &str = "network-interface";
+
+const OPERATIONS: &[Operation] = &[
+    op(
+        "CreateFunction",
+        "FunctionName Runtime Role Handler Code Description Timeout MemorySize VpcConfig Environment Tags Architectures PackageType",
+        on_function_and_role,
+        create,
+    ),
+    op("GetFunction", "FunctionName", on_function, |world, request| {
+        let function = found(world, request)?;
+        let location = "https://awslambda.example/code";
+        Ok(json!({
+            "Configuration": shown(function), "Tags": tags(function),
+            "Code": {"RepositoryType": "S3", "Location": location},
+        }))
+    }),
+    op("UpdateFunctionCode", "FunctionName ZipFile Architectures", on_function, update_code),
+    op(
+        "UpdateFunctionConfiguration",
+        "FunctionName Role Handler Description Timeout MemorySize VpcConfig Environment Runtime",
+        on_function_and_role,
+        update_configuration,
+    ),
+    op("DeleteFunction", "FunctionName", on_function, delete),
+    op(
+        "PutFunctionEventInvokeConfig",
+        "FunctionName MaximumRetryAttempts MaximumEventAgeInSeconds",
+        on_function,
+        put_event_config,
+    ),
+    op("GetFunctionEventInvokeConfig", "FunctionName", on_function, |world, request| {
+        let function = found(world, request)?;
+        if function["_event"].is_null() {
+            let message = "The function does not have an EventInvokeConfig";
+            return Err(Failure {
+                status: 404,
+                ..Failure::new("ResourceNotFoundException", message)
+            });
+        }
+        Ok(function["_event"].clone())
+    }),
+    op(
+        "AddPermission",
+        "FunctionName StatementId Action Principal SourceArn SourceAccount",
+        on_function,
+        add_permission,
+    ),
+    op("RemovePermission", "FunctionName StatementId", on_function, remove_permission),
+    op("GetPolicy", "FunctionName", on_function, |world, request| {
+        let function = found(world, request)?;
+        if statements(function).is_empty() {
+            let message = "The resource you requested does not exist.";
+            return Err(Failure {
+                status: 404,
+                ..Failure::new("ResourceNotFoundException", message)
+            });
+        }
+        let policy =
+            json!({"Version": "2012-10-17", "Id": "default", "Statement": function["_policy"]});
+        Ok(json!({"Policy": policy.to_string(), "RevisionId": "1"}))
+    }),
+    op(
+        "Invoke",
+        "FunctionName InvocationType Payload",
+        |world, request| {
+            let mut needs = on_function(world, request);
+            needs[0].action = "lambda:InvokeFunction".into();
+            needs
+        },
+        invoke,
+    ),
+    op("ListTags", "Resource", on_function, |world, request| {
+        let function = found(world, request)?;
+        Ok(json!({"Tags": tags(function)}))
+    }),
+    op("TagResource", "Resource Tags", on_function, |world, request| {
+        let new = request.get("Tags").as_object().cloned().unwrap_or_default();
+        let function = found_mut(world, request)?;
+        let mut all = tags(function);
+        all.extend(new);
+        function["_tags"] = Value::Object(all);
+        Ok(json!({"_status": 204}))
+    }),
+    op("UntagResource", "Resource tagKeys", on_function, |world, request| {
+        let gone = request.texts("tagKeys");
+        let function = found_mut(world, request)?;
+        let mut all = tags(function);
+        all.retain(|key, _| !gone.contains(key));
+        function["_tags"] = Value::Object(all);
+        Ok(json!({"_status": 204}))
+    }),
+];
+
+/// Paths name the operation.
+pub(crate) fn decode(incoming: &Incoming) -> Option<(String, Value)> {
+    let path = incoming.path.trim_start_matches('/').trim_end_matches('/');
+    let (_, rest) = path.split_once('/')?;
+    let parts: Vec<String> =
+        rest.split('/').map(|one| query::unescape(one)).collect::<Option<_>>()?;
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    let mut params = json!({});
+    let is_invoke = parts.get(2) == Some(&"invocations");
+    if is_invoke {
+        params["Payload"] = serde_json::from_slice(&incoming.body).unwrap_or_default();
+        params["InvocationType"] = incoming.invocation_type.clone().into();
+    } else if !incoming.body.is_empty() {
+        params = serde_json::from_slice(&incoming.body).ok()?;
+    }
+    let keys: Vec<String> = incoming
+        .query
+        .split('&')
+        .filter_map(|pair| query::unescape(pair.strip_prefix("tagKeys=")?))
+        .collect();
+    if !keys.is_empty() {
+        params["tagKeys"] = json!(keys);
+    }
+    let method = incoming.method.as_str();
+    let (name, member) = match (method, &parts[..]) {
+        ("POST", ["functions"]) => ("CreateFunction", None),
+        ("GET", ["functions", name]) => ("GetFunction", Some(("FunctionName", *name))),
+        ("DELETE", ["functions", name]) => ("DeleteFunction", Some(("FunctionName", *name))),
+        ("PUT", ["functions", name, "code"]) => {
+            ("UpdateFunctionCode", Some(("FunctionName", *name)))
+        }
+        ("PUT", ["functions", name, "configuration"]) => {
+            ("UpdateFunctionConfiguration", Some(("FunctionName", *name)))
+        }
+        ("PUT", ["functions", name, "event-invoke-config"]) => {
+            ("PutFunctionEventInvokeConfig", Some(("FunctionName", *name)))
+        }
+        ("GET", ["functions", name, "event-invoke-config"]) => {
+            ("GetFunctionEventInvokeConfig", Some(("FunctionName", *name)))
+        }
+        ("POST", ["functions", name, "policy"]) => ("AddPermission", Some(("FunctionName", *name))),
+        ("GET", ["functions", name, "policy"]) => ("GetPolicy", Some(("FunctionName", *name))),
+        ("DELETE", ["functions", name, "policy", statement]) => {
+            params["StatementId"] = (*statement).into();
+            ("RemovePermission", Some(("FunctionName", *name)))
+        }
+        ("POST", ["functions", name, "invocations"]) => ("Invoke", Some(("FunctionName", *name))),
+        ("GET", ["tags", arn]) => ("ListTags", Some(("Resource", *arn))),
+        ("POST", ["tags", arn]) => ("TagResource", Some(("Resource", *arn))),
+        ("DELETE", ["tags", arn]) => ("UntagResource", Some(("Resource", *arn))),
+        _ => (rest, None),
+    };
+    if let Some((member, value)) = member {
+        params[member] = value.into();
+    }
+    Some((name.to_owned(), params))
+}
+
+fn name(request: &Request) -> String {
+    let given = request.text("FunctionName").or_else(|| request.text("Resource"));
+    given.unwrap_or_default().rsplit(':').next().unwrap_or_default().to_owned()
+}
+
+fn on_function(world: &World, request: &Request) -> Vec<Need> {
+    let name = name(request);
+    let record = world.get(&request.region, FUNCTION, &name);
+    vec![Need::new("", request.arn("lambda", &format!("function:{name}"))).on(record)]
+}
+
+fn on_function_and_role(world: &World, request: &Request) -> Vec<Need> {
+    let mut needs = on_function(world, request);
+    if let Some(role) = request.text("Role") {
+        let pass =
+            Need::new("iam:PassRole", role).with("iam:PassedToService", "lambda.amazonaws.com");
+        needs.push(pass);
+    }
+    needs
+}
+
+fn missing(request: &Request) -> Failure {
+    let arn = request.arn("lambda", &format!("function:{}", name(request)));
+    let failure = Failure::new("ResourceNotFoundException", format!("Function not found: {arn}"));
+    Failure { status: 404, ..failure }
+}
+
+fn conflict(message: impl Into<String>) -> Failure {
+    Failure { status: 409, ..Failure::new("ResourceConflictException", message) }
+}
+
+fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new("InvalidParameterValueException", message)
+}
+
+fn found<'a>(world: &'a World, request: &Request) -> Result<&'a Value, Failure> {
+    world.get(&request.region, FUNCTION, &name(request)).ok_or_else(|| missing(request))
+}
+
+fn found_mut<'a>(world: &'a mut World, request: &Request) -> Result<&'a mut Value, Failure> {
+    world.get_mut(&request.region, FUNCTION, &name(request)).ok_or_else(|| missing(request))
+}
+
+/// What Lambda checks of a role: that it may become it, and in a VPC, that it may have interfaces.
+fn check_role(world: &World, request: &Request, role: &str, in_vpc: bool) -> Result<(), Failure> {
+    let name = role.rsplit('/').next().unwrap_or_default();
+    let record = world
+        .get(GLOBAL, "role", name)
+        .filter(|one| one["_visible"].as_u64().is_none_or(|at| at <= world.now.0));
+    let need = Need::new("sts:AssumeRole", role);
+    let trusts =
+        record.is_some_and(|one| iam::lets_service(&one["_trust"], "lambda.amazonaws.com", &need));
+    if !trusts {
+        return Err(invalid("The role defined for the function cannot be assumed by Lambda."));
+    }
+    let who = iam::role_principal(name);
+    let needs = [
+        "ec2:CreateNetworkInterface",
+        "ec2:DescribeNetworkInterfaces",
+        "ec2:DeleteNetworkInterface",
+    ];
+    if in_vpc && !needs.iter().all(|action| iam::allowed(world, &who, &interface(request, action)))
+    {
+        return Err(invalid(
+            "The provided execution role does not have permissions to call CreateNetworkInterface on EC2",
+        ));
+    }
+    Ok(())
+}
+
+fn interface(request: &Request, action: &str) -> Need {
+    Need::new(action, "*").with("aws:RequestedRegion", &request.region)
+}
+
+fn check_vpc(world: &World, request: &Request, config: &Value) -> Result<Value, Failure> {
+    let subnets = crate::request::texts(&config["SubnetIds"]);
+    let groups = crate::request::texts(&config["SecurityGroupIds"]);
+    if subnets.is_empty() && groups.is_empty() {
+        return Ok(json!({"SubnetIds": [], "SecurityGroupIds": [], "VpcId": ""}));
+    }
+    let subnet = |id: &String| world.get(&request.region, ec2::SUBNET, id);
+    let group = |id: &String| world.get(&request.region, ec2::GROUP, id);
+    let mut vpcs: Vec<&str> =
+        subnets.iter().filter_map(|id| subnet(id)?["vpcId"].as_str()).collect();
+    vpcs.extend(groups.iter().filter_map(|id| group(id)?["vpcId"].as_str()));
+    if vpcs.len() != subnets.len() + groups.len() || groups.is_empty() || subnets.is_empty() {
+        return Err(invalid("The subnet or the security group does not exist"));
+    }
+    if vpcs.iter().any(|vpc| *vpc != vpcs[0]) {
+        return Err(invalid("The security groups and subnets are of different VPCs"));
+    }
+    Ok(json!({"SubnetIds": subnets, "SecurityGroupIds": groups, "VpcId": vpcs[0]}))
+}
+
+fn code(text: Option<&str>) -> Result<(String, usize), Failure> {
+    let bytes = STANDARD.decode(text.unwrap_or_default()).unwrap_or_default();
+    if !bytes.starts_with(b"PK") {
+        return Err(invalid(
+            "Could not unzip uploaded file. Please check your file, then try to upload again.",
+        ));
+    }
+    if bytes.len() > 50 << 20 {
+        let message =
+            "Request must be smaller than 69905067 bytes for the CreateFunction operation";
+        return Err(Failure {
+            status: 413,
+            ..Failure::new("RequestEntityTooLargeException", message)
+        });
+    }
+    Ok((STANDARD.encode(Sha256::digest(&bytes)), bytes.len()))
+}
+
+fn check_sizes(request: &Request) -> Result<(), Failure> {
+    let within = |name: &str, range: std::ops::RangeInclusive<i64>| {
+        request.number(name).is_none_or(|number| range.contains(&number))
+    };
+    if !within("Timeout", 1..=900) || !within("MemorySize", 128..=10_240) {
+        return Err(Failure::new(
+            "ValidationException",
+            "Timeout or MemorySize is out of its range",
+        ));
+    }
+    let variables = request.get("Environment")["Variables"].to_string();
+    if variables.len() > 4096 {
+        return Err(invalid(
+            "Lambda was unable to configure your environment variables because the environment variables you have provided exceeded the 4KB limit.",
+        ));
+    }
+    Ok(())
+}
+
+fn create(world: &mut World, request: &Request) -> Reply {
+    let name = request.required("FunctionName")?.to_owned();
+    if name.len() > 64 || !name.chars().all(|one| one.is_ascii_alphanumeric() || "-_".contains(one))
+    {
+        return Err(Failure::new("ValidationException", "FunctionName is not valid"));
+    }
+    if world.get(&request.region, FUNCTION, &name).is_some() {
+        return Err(conflict(format!("Function already exist: {name}")));
+    }
+    if request.required("Runtime")? != "provided.al2023" {
+        return Err(invalid("the sandbox runs provided.al2023 only"));
+    }
+    request.required("Handler")?;
+    check_sizes(request)?;
+    let (hash, size) = code(request.get("Code")["ZipFile"].as_str())?;
+    let vpc = check_vpc(world, request, request.get("VpcConfig"))?;
+    let in_vpc = vpc["VpcId"] != "";
+    let role = request.required("Role")?.to_owned();
+    check_role(world, request, &role, in_vpc)?;
+    let arn = request.arn("lambda", &format!("function:{name}"));
+    let record = json!({
+        "FunctionName": name, "FunctionArn": arn, "Runtime": request.get("Runtime"), "Role": role,
+        "Handler": request.get("Handler"), "CodeSize": size, "CodeSha256": hash, "Version": "$LATEST",
+        "Description": request.text("Description").unwrap_or_default(),
+        "Timeout": request.number("Timeout").unwrap_or(3), "MemorySize": request.number("MemorySize").unwrap_or(128),
+        "LastModified": world.now.to_string(), "VpcConfig": vpc, "Environment": request.get("Environment"),
+        "State": "Pending", "LastUpdateStatus": "Successful", "PackageType": "Zip", "Architectures": ["x86_64"],
+        "_policy": [], "_event": Value::Null, "_arn": arn,
+        "_tags": request.get("Tags").as_object().cloned().unwrap_or_default(),
+    });
+    attach(world, &request.region, &name, &record["VpcConfig"]);
+    world.put(&request.region, FUNCTION, &name, record.clone());
+    world.after(FUNCTION_CREATE, &request.region, &name, |world, region, name| {
+        if let Some(function) = world.get_mut(region, FUNCTION, name) {
+            function["State"] = "Active".into();
+        }
+    });
+    let mut answer = shown(&record);
+    answer["_status"] = 201.into();
+    Ok(answer)
+}
+
+/// Notes an interface in a function's groups: as long as it is there, the groups cannot go.
+fn attach(world: &mut World, region: &str, name: &str, vpc: &Value) {
+    if vpc["VpcId"] != "" {
+        let record = json!({"groups": vpc["SecurityGroupIds"], "_account": true});
+        world.put(region, INTERFACE, name, record);
+    }
+}
+
+/// Whether an interface of a function still is in a security group.
+pub(crate) fn uses_security_group(world: &World, region: &str, group: &str) -> bool {
+    let mut all = world.table(region, INTERFACE).values();
+    all.any(|one| one["groups"].as_array().is_some_and(|all| all.iter().any(|id| id == group)))
+}
+
+/// One change at a time.
+fn settled(function: &Value) -> Result<(), Failure> {
+    if function["State"] == "Pending" || function["LastUpdateStatus"] == "InProgress" {
+        let arn = function["FunctionArn"].as_str().unwrap_or_default();
+        let message = format!(
+            "The operation cannot be performed at this time. An update is in progress for resource: {arn}"
+        );
+        return Err(conflict(message));
+    }
+    Ok(())
+}
+
+fn changing(world: &mut World, request: &Request) -> Reply {
+    let name = name(request);
+    let now = world.now.to_string();
+    let function = found_mut(world, request)?;
+    function["LastUpdateStatus"] = "InProgress".into();
+    function["LastModified"] = now.into();
+    let view = shown(function);
+    world.after(FUNCTION_UPDATE, &request.region, &name, |world, region, name| {
+        if let Some(function) = world.get_mut(region, FUNCTION, name) {
+            function["LastUpdateStatus"] = "Successful".into();
+        }
+    });
+    Ok(view)
+}
+
+fn update_code(world: &mut World, request: &Request) -> Reply {
+    settled(found(world, request)?)?;
+    let (hash, size) = code(request.text("ZipFile"))?;
+    let function = found_mut(world, request)?;
+    function["CodeSha256"] = hash.into();
+    function["CodeSize"] = size.into();
+    changing(world, request)
+}
+
+fn update_configuration(world: &mut World, request: &Request) -> Reply {
+    settled(found(world, request)?)?;
+    check_sizes(request)?;
+    let vpc = if request.has("VpcConfig") {
+        Some(check_vpc(world, request, request.get("VpcConfig"))?)
+    } else {
+        None
+    };
+    if let Some(role) = request.text("Role").map(str::to_owned) {
+        let in_vpc = vpc.as_ref().is_some_and(|vpc| vpc["VpcId"] != "");
+        check_role(world, request, &role, in_vpc)?;
+    }
+    if let Some(vpc) = &vpc {
+        attach(world, &request.region, &name(request), vpc);
+    }
+    let function = found_mut(world, request)?;
+    for member in ["Role", "Handler", "Description", "Environment", "Runtime"] {
+        if request.has(member) {
+            function[member] = request.get(member).clone();
+        }
+    }
+    for member in ["Timeout", "MemorySize"] {
+        if let Some(number) = request.number(member) {
+            function[member] = number.into();
+        }
+    }
+    if let Some(vpc) = vpc {
+        function["VpcConfig"] = vpc;
+    }
+    changing(world, request)
+}
+
+/// Its interface stays in its groups for a while (aws-facts 8).
+fn delete(world: &mut World, request: &Request) -> Reply {
+    let name = name(request);
+    found(world, request)?;
+    world.remove(&request.region, FUNCTION, &name);
+    world.after(ENI_LINGERS, &request.region, &name, |world, region, name| {
+        if world.get(region, FUNCTION, name).is_none() {
+            world.remove(region, INTERFACE, name);
+        }
+    });
+    Ok(json!({"_status": 204}))
+}
+
+fn put_event_config(world: &mut World, request: &Request) -> Reply {
+    let (retries, age) = (
+        request.number("MaximumRetryAttempts").unwrap_or(2),
+        request.number("MaximumEventAgeInSeconds").unwrap_or(21_600),
+    );
+    if !(0..=2).contains(&retries) || !(60..=21_600).contains(&age) {
+        return Err(invalid(
+            "MaximumRetryAttempts is 0 to 2, MaximumEventAgeInSeconds 60 to 21600",
+        ));
+    }
+    let function = found_mut(world, request)?;
+    function["_event"] = json!({
+        "FunctionArn": format!("{}:$LATEST", function["FunctionArn"].as_str().unwrap_or_default()),
+        "MaximumRetryAttempts": retries, "MaximumEventAgeInSeconds": age,
+    });
+    Ok(function["_event"].clone())
+}
+
+fn statements(function: &Value) -> &[Value] {
+    function["_policy"].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn add_permission(world: &mut World, request: &Request) -> Reply {
+    let id = request.required("StatementId")?.to_owned();
+    let (action, principal) = (request.required("Action")?, request.required("Principal")?);
+    let mut condition = Map::new();
+    if let Some(source) = request.text("SourceArn") {
+        condition.insert("ArnLike".into(), json!({"AWS:SourceArn": source}));
+    }
+    if let Some(account) = request.text("SourceAccount") {
+        condition.insert("StringEquals".into(), json!({"AWS:SourceAccount": account}));
+    }
+    let statement = json!({
+        "Sid": id, "Effect": "Allow", "Principal": {"Service": principal}, "Action": action,
+        "Resource": request.arn("lambda", &format!("function:{}", name(request))), "Condition": condition,
+    });
+    let function = found_mut(world, request)?;
+    if statements(function).iter().any(|one| one["Sid"] == id.as_str()) {
+        return Err(conflict(format!(
+            "The statement id ({id}) provided already exists. Please provide a new statement id, or remove the existing statement."
+        )));
+    }
+    if let Some(all) = function["_policy"].as_array_mut() {
+        all.push(statement.clone());
+    }
+    Ok(json!({"Statement": statement.to_string(), "_status": 201}))
+}
+
+fn remove_permission(world: &mut World, request: &Request) -> Reply {
+    let id = request.required("StatementId")?.to_owned();
+    let function = found_mut(world, request)?;
+    let before = statements(function).len();
+    if let Some(all) = function["_policy"].as_array_mut() {
+        all.retain(|one| one["Sid"] != id.as_str());
+        if all.len() == before {
+            let message = format!("Statement {id} is not found in resource policy.");
+            return Err(Failure {
+                status: 404,
+                ..Failure::new("ResourceNotFoundException", message)
+            });
+        }
+    }
+    Ok(json!({"_status": 204}))
+}
+
+/// Whether a service may invoke a function on behalf of a source.
+pub(crate) fn lets(world: &World, function: &str, service: &str, source: &str) -> bool {
+    let mut parts = function.split(':').skip(3);
+    let (region, name) = (parts.next().unwrap_or_default(), parts.nth(2).unwrap_or_default());
+    let Some(record) = world.get(region, FUNCTION, name) else { return false };
+    let need = Need::new("lambda:InvokeFunction", function)
+        .with("AWS:SourceArn", source)
+        .with("AWS:SourceAccount", crate::ACCOUNT);
+    iam::lets_service(&json!({"Statement": record["_policy"]}), service, &need)
+}
+
+/// A function that is to run.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    /// Where it runs.
+    pub region: String,
+    /// Its name.
+    pub function: String,
+    /// Its environment variables.
+    pub environment: Value,
+    /// Its VPC; empty outside of one.
+    pub vpc: String,
+    /// The access key of its role.
+    pub access_key: String,
+    /// What it is given.
+    pub payload: Value,
+    /// A number that no other invocation has.
+    pub request: String,
+}
+
+/// What runs functions: an answer, or what went wrong.
+pub type Runtime = Arc<
+    dyn Fn(Invocation) -> Pin<Box<dyn Future<Output = Result<Value, String>> + Send>> + Send + Sync,
+>;
+
+/// The run of a function that can run.
+pub(crate) fn invocation(world: &World, function: &str, payload: Value) -> Option<Invocation> {
+    let mut parts = function.split(':').skip(3);
+    let (region, name) = (parts.next()?, parts.nth(2)?);
+    let record = world.get(region, FUNCTION, name).filter(|one| one["State"] == "Active")?;
+    let role = record["Role"].as_str()?.rsplit('/').next()?;
+    Some(Invocation {
+        region: region.to_owned(),
+        function: name.to_owned(),
+        environment: record["Environment"]["Variables"].clone(),
+        vpc: record["VpcConfig"]["VpcId"].as_str().unwrap_or_default().to_owned(),
+        access_key: iam::role_key(role),
+        payload,
+        request: format!("{:016}", world.now.0),
+    })
+}
+
+fn invoke(world: &mut World, request: &Request) -> Reply {
+    let function = found(world, request)?;
+    if function["State"] != "Active" {
+        let message = "The operation cannot be performed at this time. The function is currently in the following state: Pending";
+        return Err(conflict(message));
+    }
+    let kind = request.text("InvocationType").unwrap_or("RequestResponse").to_owned();
+    let target = arn("lambda", &request.region, &format!("function:{}", name(request)));
+    Ok(json!({"_invoke": target, "_payload": request.get("Payload"), "_event": kind == "Event"}))
+}
