@@ -279,6 +279,11 @@ impl Surface for AwsSurface {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 
+    async fn sleep_until(&self, moment: u64) {
+        let left = moment.saturating_sub(self.now());
+        self.session.clock.sleep(Duration::from_millis(left)).await;
+    }
+
     async fn probe(&self) -> Result<Probed, Fault> {
         let question = Question::Look {
             here: self.place(Side::Here),

@@ -17,6 +17,7 @@ pub mod aws;
 mod challenger;
 mod evidence;
 mod guard;
+pub mod handler;
 mod ledger;
 mod monitor;
 pub mod probe;

@@ -6,6 +6,9 @@ use crate::cluster::{
     objectives::{CONNECT, TICK},
 };
 
+/// How long a run lives, in milliseconds.
+const LIFE: u64 = 75_000;
+
 /// What a monitor is told about its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -87,6 +90,21 @@ impl<S: Surface> Monitor<S> {
     /// What it remembers.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    /// Looks, again and again, until its time is over or a newer run leads. Runs are started every minute and
+    /// live for longer, so that one that is missing costs no protection.
+    pub async fn run(&mut self, mut seen: impl FnMut(&Tick)) {
+        let begun = self.surface.now();
+        loop {
+            let at = self.surface.now();
+            let tick = self.tick().await;
+            seen(&tick);
+            if tick == Tick::Superseded || self.surface.now() >= begun + LIFE {
+                return;
+            }
+            self.surface.sleep_until(self.next_look(at)).await;
+        }
     }
 
     /// Looks once, decides and acts.

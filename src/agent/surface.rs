@@ -114,6 +114,9 @@ pub trait Surface {
     /// Now.
     fn now(&self) -> u64;
 
+    /// Waits until a moment of the own clock.
+    fn sleep_until(&self, moment: u64) -> impl Future<Output = ()>;
+
     /// Has the own region's probe look at both databases.
     fn probe(&self) -> impl Future<Output = Result<Probed, Fault>>;
 

@@ -11,6 +11,7 @@ use crate::components::{
     Address, Component, Difference, Effect, Observation, Owner, Readiness, SOURCE, Text,
     db_backup::DbBackup, db_instance::DbInstance, db_parameter_group::DbParameterGroup,
     dns_record::DnsRecord, health_check::HealthCheck, kinds,
+    security_group_rule::SecurityGroupRule,
 };
 
 /// What is done to a component.
@@ -52,8 +53,16 @@ pub struct Changes {
 
 /// Kinds whose members hold or follow the data, and those that lead clients to it. After a failover none of
 /// them is planned.
-pub const HELD_KINDS: [&str; 4] =
+const HELD_KINDS: [&str; 4] =
     [DbInstance::KIND, DbBackup::KIND, HealthCheck::KIND, DnsRecord::KIND];
+
+/// Whether a component stays as it is after a failover. Rules of the lost writer are among them: whoever
+/// closed it must not be undone by an apply.
+pub fn is_held(spec: &Spec, roles: Roles, address: &Address) -> bool {
+    let closed =
+        address.kind() == SecurityGroupRule::KIND && address.place() == spec.primary.region;
+    roles.failed_over() && (closed || HELD_KINDS.contains(&address.kind()))
+}
 
 impl Changes {
     /// Holds what is wanted against what there is.
@@ -67,7 +76,7 @@ impl Changes {
                 text => inventory.resolve(text),
             };
             for component in blueprint.all() {
-                if roles.failed_over() && HELD_KINDS.contains(&component.address.kind()) {
+                if is_held(spec, roles, &component.address) {
                     continue;
                 }
                 let found = inventory.get(&component.address);
@@ -93,7 +102,7 @@ impl Changes {
         }
         for found in inventory.all() {
             let unwanted = blueprint.get(&found.address).is_none() && found.owner == Owner::Ours;
-            if unwanted && !(roles.failed_over() && HELD_KINDS.contains(&found.address.kind())) {
+            if unwanted && !is_held(spec, roles, &found.address) {
                 all.insert(found.address.clone(), removal(found));
             }
         }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::flow::Opened;
 use crate::{
     cluster::{
-        Changes, Site, Verb, blueprint::MASTER, blueprint::dns::zone_and_name, changes::HELD_KINDS,
+        Changes, Site, Verb, blueprint::MASTER, blueprint::dns::zone_and_name, changes,
         roles::status,
     },
     components::{
@@ -78,7 +78,7 @@ fn arn(found: &Observation) -> String {
 
 /// Components that are held as they are after a failover.
 fn is_held(opened: &Opened, address: &Address) -> bool {
-    opened.roles.failed_over() && HELD_KINDS.contains(&address.kind())
+    changes::is_held(&opened.spec, opened.roles, address)
 }
 
 fn ours(opened: &Opened) -> impl Iterator<Item = &Observation> {
@@ -198,6 +198,15 @@ fn assembled(
             .is_some_and(|one| matches!(one.verb, Verb::Replace(_) | Verb::Create));
         let known = found.filter(|_| !anew && !is_create).map(arn);
         arns.insert(address.to_string(), known.map_or(Value::Unknown, Value::String));
+    }
+    // What nobody wants and what stays all the same is there afterwards too.
+    let stays = |one: &&Observation| {
+        opened.blueprint.get(&one.address).is_none() && is_held(opened, &one.address)
+    };
+    for found in ours(opened).filter(stays) {
+        let address = found.address.to_string();
+        components.insert(address.clone(), Value::String(line(opened, found)));
+        arns.insert(address, Value::String(arn(found)));
     }
     let later = |name: &str, now: Value| prior.map_or(now, |prior| prior.get(name).clone());
     let touched = |address: &Address| {

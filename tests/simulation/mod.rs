@@ -1,5 +1,6 @@
 //! The provider against the sandbox in one process and in virtual time.
 
+mod agent;
 mod crash;
 mod drift;
 mod failover;

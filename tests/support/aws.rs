@@ -28,7 +28,7 @@ pub type Witness = Arc<dyn Fn(&Sandbox) + Send + Sync>;
 
 /// Hands requests to a sandbox instead of the network.
 #[derive(Clone)]
-struct InProcess(Sandbox, Option<Witness>);
+struct InProcess(Sandbox, Way);
 
 impl std::fmt::Debug for InProcess {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -48,14 +48,18 @@ impl HttpClient for InProcess {
 
 impl HttpConnector for InProcess {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let Self(sandbox, witness) = self.clone();
+        let Self(sandbox, way) = self.clone();
         HttpConnectorFuture::new(async move {
             let request =
                 request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
             let request =
                 request.map(|body| Bytes::copy_from_slice(body.bytes().unwrap_or_default()));
+            // What a region that is down sends arrives nowhere.
+            if way.from.is_some_and(|region| sandbox.with(|world| world.is_dark(region))) {
+                return std::future::pending().await;
+            }
             let answer = sandbox.answer(request).await;
-            if let Some(witness) = &witness {
+            if let Some(witness) = &way.witness {
                 witness(&sandbox);
             }
             match answer {
@@ -73,17 +77,18 @@ impl HttpConnector for InProcess {
     }
 }
 
-/// A way to reach AWS: with whose key, and who sees every answer.
+/// A way to reach AWS: with whose key, who sees every answer, and from which region.
 #[derive(Clone)]
 pub struct Way {
     pub access_key: &'static str,
     pub witness: Option<Witness>,
+    pub from: Option<&'static str>,
 }
 
 /// As the account's administrator, unseen.
 impl Default for Way {
     fn default() -> Self {
-        Self { access_key: ACCESS_KEY, witness: None }
+        Self { access_key: ACCESS_KEY, witness: None, from: None }
     }
 }
 
@@ -108,7 +113,7 @@ pub async fn connect_like(sandbox: &Sandbox, way: &Way) -> Aws {
     let keys = Keys::new(way.access_key, SECRET_KEY, None, None, "test");
     let connection = Connection {
         clock: Clock::starting_at(base),
-        http: Some(SharedHttpClient::new(InProcess(sandbox.clone(), way.witness.clone()))),
+        http: Some(SharedHttpClient::new(InProcess(sandbox.clone(), way.clone()))),
         credentials: Some(SharedCredentialsProvider::new(keys)),
         ..Connection::aws()
     };

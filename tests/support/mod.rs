@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub mod agent;
 pub mod aws;
 pub mod core;
 pub mod rules;

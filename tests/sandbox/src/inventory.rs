@@ -119,3 +119,36 @@ fn merge(into: &mut Value, change: &Value) {
         other => *into = other.clone(),
     }
 }
+
+/// What tests look at that no call tells.
+impl World {
+    /// An item of a table; null if there is none.
+    pub fn item(&self, region: &str, table: &str, hash: &str, range: &str) -> Value {
+        let record = self.get(region, "dynamodb-table", table);
+        let items = record.map(|one| one["_items"].clone()).unwrap_or_default();
+        items[format!("{hash}\u{1}{range}")].clone()
+    }
+
+    /// Puts an item into a table.
+    pub fn put_item(&mut self, region: &str, table: &str, hash: &str, range: &str, item: Value) {
+        if let Some(record) = self.get_mut(region, "dynamodb-table", table) {
+            record["_items"][format!("{hash}\u{1}{range}")] = item;
+        }
+    }
+
+    /// Who is let into the members of a security group.
+    pub fn doors(&self, region: &str, name: &str) -> Vec<String> {
+        let groups = self.table(region, ec2::GROUP).values().filter(|one| one["groupName"] == name);
+        let rules = groups.flat_map(|one| one["_rules"].as_array().into_iter().flatten());
+        let open = rules.filter(|rule| rule["egress"] == false);
+        open.filter_map(|rule| Some(rule["cidr"].as_str().or(rule["group"].as_str())?.to_owned()))
+            .collect()
+    }
+
+    /// The id of a security group.
+    pub fn group_id(&self, region: &str, name: &str) -> String {
+        let mut groups = self.table(region, ec2::GROUP).iter();
+        let found = groups.find(|(_, one)| one["groupName"] == name);
+        found.map(|(id, _)| id.clone()).unwrap_or_default()
+    }
+}

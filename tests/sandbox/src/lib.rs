@@ -43,5 +43,8 @@ pub use dispatch::CallRecord;
 pub use faults::{Effect, Fault, Rule};
 pub use seed::{ACCESS_KEY, ACCOUNT, RESTRICTED_KEY, SECRET_KEY};
 pub use server::{Answer, Sandbox};
-pub use services::lambda::{Invocation, Runtime};
+pub use services::{
+    lambda::{Invocation, Runtime},
+    rds::{SessionView, Visitor},
+};
 pub use world::World;

@@ -38,6 +38,8 @@ pub struct World {
     pub(crate) calls: Vec<CallRecord>,
     /// Regions whose control plane does not answer.
     pub(crate) down: BTreeSet<String>,
+    /// Regions whose databases and functions are down.
+    pub(crate) dark: BTreeSet<String>,
 }
 
 impl World {

@@ -371,6 +371,11 @@ impl Surface for View {
         self.world.borrow().clock(self.place)
     }
 
+    async fn sleep_until(&self, moment: u64) {
+        let ahead = self.world.borrow().skew[self.place as usize];
+        sleep_until(&self.world, moment.saturating_sub(ahead)).await;
+    }
+
     async fn probe(&self) -> Result<Probed, Fault> {
         let fault = self.world.borrow_mut().struck();
         if let Some(fault) = fault {
@@ -536,9 +541,6 @@ const LOOK: u64 = 15_000;
 
 type Task = (Place, u64, Pin<Box<dyn Future<Output = ()>>>);
 
-/// How long a run lives, in milliseconds.
-const LIFE: u64 = 75_000;
-
 async fn run(world: Shared, place: Place, number: u64) {
     let policy = world.borrow().policy;
     let name = |place: Place| format!("{place:?}");
@@ -546,25 +548,12 @@ async fn run(world: Shared, place: Place, number: u64) {
     let config = Config { here: name(place), there: name(other), policy };
     let view = View { world: Rc::clone(&world), place };
     let mut monitor = Monitor::new(view, config, format!("{number:020}"));
-    let begun = world.borrow().now;
-    loop {
-        // The monitor speaks in its own clock.
-        let (started, ahead) = {
-            let world = world.borrow();
-            (world.clock(place), world.clock(place) - world.now)
-        };
-        let tick = monitor.tick().await;
-        let next = monitor.next_look(started) - ahead;
-        {
-            let mut world = world.borrow_mut();
-            let now = world.now;
-            world.said.push((now, place, format!("{tick:?}")));
-        }
-        if tick == Tick::Superseded || world.borrow().now >= begun + LIFE {
-            return;
-        }
-        sleep_until(&world, next).await;
-    }
+    let said = |tick: &Tick| {
+        let mut world = world.borrow_mut();
+        let now = world.now;
+        world.said.push((now, place, format!("{tick:?}")));
+    };
+    monitor.run(said).await;
 }
 
 /// Lives through a script of events until a moment, all in seconds from the beginning.

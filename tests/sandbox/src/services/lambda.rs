@@ -535,6 +535,8 @@ pub struct Invocation {
     pub environment: Value,
     /// Its VPC; empty outside of one.
     pub vpc: String,
+    /// The security groups that it is in there.
+    pub groups: Vec<String>,
     /// The access key of its role.
     pub access_key: String,
     /// What it is given.
@@ -553,12 +555,16 @@ pub(crate) fn invocation(world: &World, function: &str, payload: Value) -> Optio
     let mut parts = function.split(':').skip(3);
     let (region, name) = (parts.next()?, parts.nth(2)?);
     let record = world.get(region, FUNCTION, name).filter(|one| one["State"] == "Active")?;
+    if world.is_dark(region) {
+        return None;
+    }
     let role = record["Role"].as_str()?.rsplit('/').next()?;
     Some(Invocation {
         region: region.to_owned(),
         function: name.to_owned(),
         environment: record["Environment"]["Variables"].clone(),
         vpc: record["VpcConfig"]["VpcId"].as_str().unwrap_or_default().to_owned(),
+        groups: crate::request::texts(&record["VpcConfig"]["SecurityGroupIds"]),
         access_key: iam::role_key(role),
         payload,
         request: format!("{:016}", world.now.0),

@@ -14,7 +14,7 @@ use crate::{
     wire::Protocol,
     world::{World, tag_list, tag_map, tags},
 };
-use peering::KIND as PEERING;
+pub(crate) use peering::KIND as PEERING;
 
 pub(crate) const SERVICE: Service = Service {
     name: "ec2",

@@ -4,6 +4,7 @@ mod backups;
 mod catalog;
 mod events;
 mod instances;
+mod model;
 mod modify;
 mod parameters;
 mod subnets;
@@ -34,6 +35,7 @@ const BACKUP: &str = "db-automated-backup";
 const SNAPSHOT: &str = "db-snapshot";
 
 pub(crate) use events::publish_metrics;
+pub use model::{SessionView, Visitor};
 
 const OPERATIONS: &[Operation] = &[
     op(

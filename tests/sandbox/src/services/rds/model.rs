@@ -1,0 +1,184 @@
+//! The model database engine: what a session with an instance shows, and who gets one. It is enough for a
+//! probe; SQL is not understood.
+
+use serde_json::{Value, json};
+
+use super::{INSTANCE, split_arn};
+use crate::{clock::Time, services::ec2, world::World};
+
+/// How far a replica is behind, in milliseconds.
+const LAG: u64 = 1_000;
+/// How long a receiver outlives its writer, in milliseconds (aws-facts 12b).
+const RECEIVER: u64 = 20_000;
+/// States in which an instance takes connections.
+const OPEN: &[&str] = &["available", "modifying", "backing-up", "storage-optimization"];
+
+/// Who opens a session: where it comes from, and as whom.
+#[derive(Clone, Debug)]
+pub struct Visitor<'a> {
+    /// The region that it comes from.
+    pub region: &'a str,
+    /// The VPC.
+    pub vpc: &'a str,
+    /// The security groups that it is in.
+    pub groups: &'a [String],
+    /// The role.
+    pub username: &'a str,
+    /// Its password.
+    pub password: &'a str,
+}
+
+/// What a session shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionView {
+    /// Nobody answers, or the network lets nobody through.
+    Closed,
+    /// The password is none.
+    Denied,
+    /// A writer: a row was written at this moment.
+    Writer(Time),
+    /// A standby: the moment of the last row that it has replayed, and how long ago, in milliseconds, its
+    /// receiver heard of the writer.
+    Standby(Time, Option<u64>),
+}
+
+impl World {
+    /// Takes a region's databases and functions down or up again: what its control plane does is another
+    /// matter.
+    pub fn set_dark(&mut self, region: &str, dark: bool) {
+        if !dark {
+            self.dark.remove(region);
+            return;
+        }
+        // What left the region until now has arrived.
+        let now = self.now.0;
+        let regions: Vec<String> = self.tables().map(|(region, ..)| region.to_owned()).collect();
+        for other in regions {
+            for replica in self.table_mut(&other, INSTANCE).values_mut() {
+                let of = replica["_source"].as_str().and_then(split_arn);
+                if of.is_some_and(|(source, _)| source == region) {
+                    replica["_replayed"] = now.saturating_sub(LAG).into();
+                    replica["_heard"] = now.into();
+                }
+            }
+        }
+        self.dark.insert(region.to_owned());
+    }
+
+    /// Whether a region's databases and functions are down.
+    pub fn is_dark(&self, region: &str) -> bool {
+        self.dark.contains(region)
+    }
+
+    /// Makes a role in a writer, and thereby in its replicas.
+    pub fn make_role(&mut self, host: &str, username: &str, password: &str) -> bool {
+        let Some((region, id)) = self.instance_at(host) else { return false };
+        if let Some(instance) = self.get_mut(&region, INSTANCE, &id) {
+            instance["_roles"][username] = password.into();
+        }
+        true
+    }
+
+    fn instance_at(&self, host: &str) -> Option<(String, String)> {
+        for (region, kind, table) in self.tables() {
+            if kind != INSTANCE {
+                continue;
+            }
+            for (id, instance) in table {
+                if instance["Endpoint"]["Address"] == host {
+                    return Some((region.to_owned(), id.clone()));
+                }
+            }
+        }
+        None
+    }
+
+    /// Opens a session and does what a probe does: writes a row where it can, and looks.
+    pub fn visit(&mut self, host: &str, visitor: &Visitor<'_>) -> SessionView {
+        let Some((region, id)) = self.instance_at(host) else { return SessionView::Closed };
+        let Some(instance) = self.get(&region, INSTANCE, &id).cloned() else {
+            return SessionView::Closed;
+        };
+        let status = instance["DBInstanceStatus"].as_str().unwrap_or_default();
+        if self.is_dark(&region)
+            || !OPEN.contains(&status)
+            || !self.lets_in(&region, &instance, visitor)
+        {
+            return SessionView::Closed;
+        }
+        let source = instance["_source"].as_str().and_then(split_arn);
+        if !self.knows(&instance, source.as_ref(), visitor) {
+            return SessionView::Denied;
+        }
+        let now = self.now;
+        let Some((source_region, source_id)) = source else {
+            if let Some(record) = self.get_mut(&region, INSTANCE, &id) {
+                record["_written"] = now.0.into();
+                let mut rows = record["_rows"].as_array().cloned().unwrap_or_default();
+                rows.push(now.0.into());
+                let old = rows.len().saturating_sub(100);
+                record["_rows"] = rows.split_off(old).into();
+            }
+            return SessionView::Writer(now);
+        };
+        let writer = self.get(&source_region, INSTANCE, &source_id).cloned().unwrap_or_default();
+        let lives = !self.is_dark(&source_region)
+            && OPEN.contains(&writer["DBInstanceStatus"].as_str().unwrap_or_default());
+        if lives && let Some(record) = self.get_mut(&region, INSTANCE, &id) {
+            record["_replayed"] = now.0.saturating_sub(LAG).into();
+            record["_heard"] = now.0.into();
+            // Roles are replicated like everything else, and stay after a promotion.
+            record["_roles"] = writer["_roles"].clone();
+        }
+        let number = |name: &str| {
+            let record = self.get(&region, INSTANCE, &id);
+            record.and_then(|one| one[name].as_u64()).unwrap_or(0)
+        };
+        let (replayed, heard) = (number("_replayed"), number("_heard"));
+        let rows = writer["_rows"].as_array().into_iter().flatten().filter_map(Value::as_u64);
+        let last = rows.filter(|at| *at <= replayed).max().unwrap_or(0);
+        let age = now.0.saturating_sub(heard);
+        SessionView::Standby(Time(last), (age < RECEIVER).then_some(age))
+    }
+
+    /// A replica has its source's roles.
+    fn knows(
+        &self,
+        instance: &Value,
+        source: Option<&(String, String)>,
+        visitor: &Visitor<'_>,
+    ) -> bool {
+        let origin = source.and_then(|(region, id)| self.get(region, INSTANCE, id));
+        let roles = |one: &Value| one["_roles"][visitor.username] == visitor.password;
+        roles(instance) || origin.is_some_and(roles)
+    }
+
+    /// Whether the network lets somebody through: the same VPC or a peering with routes, and a rule.
+    fn lets_in(&self, region: &str, instance: &Value, visitor: &Visitor<'_>) -> bool {
+        let vpc = instance["DBSubnetGroup"]["VpcId"].as_str().unwrap_or_default();
+        let is_local = vpc == visitor.vpc;
+        let joined = |peering: &Value| {
+            let side = |name: &str| peering[name]["vpcId"].as_str().unwrap_or_default();
+            let pair = [side("requesterVpcInfo"), side("accepterVpcInfo")];
+            peering["status"]["code"] == "active"
+                && pair.contains(&vpc)
+                && pair.contains(&visitor.vpc)
+        };
+        let peered = || self.table(visitor.region, ec2::PEERING).values().any(joined);
+        if !is_local && (self.is_dark(visitor.region) || !peered()) {
+            return false;
+        }
+        let home = self.get(visitor.region, ec2::VPC, visitor.vpc);
+        let block = home.and_then(|one| one["cidrBlock"].as_str()).unwrap_or_default();
+        let port = instance["Endpoint"]["Port"].as_i64().unwrap_or(5432);
+        let groups = instance["VpcSecurityGroups"]["VpcSecurityGroupMembership"].as_array();
+        let ids = groups.into_iter().flatten().filter_map(|one| one["VpcSecurityGroupId"].as_str());
+        let rules = ids.filter_map(|id| self.get(region, ec2::GROUP, id)?["_rules"].as_array());
+        rules.flatten().any(|rule| {
+            let in_range = rule["from"].as_i64() <= Some(port) && Some(port) <= rule["to"].as_i64();
+            let by_group =
+                is_local && visitor.groups.iter().any(|group| rule["group"] == group.as_str());
+            rule["egress"] == false && in_range && (by_group || rule["cidr"] == json!(block))
+        })
+    }
+}
