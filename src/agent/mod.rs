@@ -20,6 +20,7 @@ mod guard;
 pub mod handler;
 mod ledger;
 mod monitor;
+pub mod postgres;
 pub mod probe;
 mod surface;
 

@@ -1,5 +1,6 @@
 //! The whole way: the real `terraform`, the provider's own process, HTTP to the sandbox.
 
+mod agent;
 mod lifecycle;
 mod provider;
 mod trouble;

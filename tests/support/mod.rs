@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod aws;
 pub mod core;
+pub mod postgres;
 pub mod rules;
 pub mod terraform;
 pub mod user;

@@ -1,0 +1,80 @@
+//! The agent's entry: a function of AWS Lambda on `provided.al2023`, which its environment makes a monitor
+//! or a probe.
+//!
+//! - `TRADING_DR_FUNCTION`: `monitor` or `probe`.
+//! - `TRADING_DR_ASSIGNMENT`, `TRADING_DR_SETTINGS`: what a monitor is told, in JSON.
+//! - `TRADING_RDS_CA_BUNDLE`: a file of authorities in PEM that a probe trusts instead of RDS's.
+
+use std::{process::ExitCode, sync::Arc};
+
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::Value;
+use trading::{
+    agent::{
+        aws::Assignment,
+        handler::{self, Settings},
+        postgres::Postgres,
+        probe,
+    },
+    aws::{Aws, Connection, Credentials},
+};
+
+fn variable(name: &str) -> Result<String, Error> {
+    std::env::var(name).map_err(|_| format!("the variable {name} is not set").into())
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, Error> {
+    serde_json::from_str(&variable(name)?).map_err(|error| format!("{name}: {error}").into())
+}
+
+/// Answers one question after the other, until the sandbox of the function ends.
+async fn probe() -> Result<(), Error> {
+    let databases = Postgres::new(std::env::var("TRADING_RDS_CA_BUNDLE").ok().as_deref())?;
+    let databases = &databases;
+    let handle = |event: LambdaEvent<Value>| async move {
+        let question = serde_json::from_value(event.payload)
+            .map_err(|error| format!("this is nothing that a probe can be asked: {error}"))?;
+        let answer = probe::answer(databases, &question).await;
+        Ok::<_, Error>(serde_json::to_value(answer)?)
+    };
+    lambda_runtime::run(service_fn(handle)).await
+}
+
+async fn monitor() -> Result<(), Error> {
+    let (assignment, settings): (Assignment, Settings) =
+        (parsed("TRADING_DR_ASSIGNMENT")?, parsed("TRADING_DR_SETTINGS")?);
+    let aws = Arc::new(Aws::connect(Connection::aws(), &Credentials::default()).await?);
+    let (aws, assignment, settings) = (&aws, &assignment, &settings);
+    let handle = |event: LambdaEvent<Value>| async move {
+        // Later runs have greater names: the deadline grows with the moment of the invocation.
+        let run = format!("{:020}-{}", event.context.deadline, event.context.request_id);
+        let answer =
+            handler::monitor(Arc::clone(aws), assignment.clone(), settings, run, event.payload);
+        Ok::<_, Error>(answer.await?)
+    };
+    lambda_runtime::run(service_fn(handle)).await
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    trading::plugin::init_logging(trading::plugin::level_from_environment(|name| {
+        std::env::var(name).ok()
+    }));
+    let result = match variable("TRADING_DR_FUNCTION").as_deref() {
+        Ok("monitor") => monitor().await,
+        Ok("probe") => probe().await,
+        Ok(other) => Err(format!("there is no function {other:?}").into()),
+        Err(_) => {
+            Err("this is a function of AWS Lambda, and TRADING_DR_FUNCTION does not say which"
+                .into())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            use std::io::Write as _;
+            let _ = writeln!(std::io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
