@@ -198,3 +198,18 @@ fn the_program_says_what_it_was_not_told_and_what_it_does_not_understand() {
         assert!(!done.status.success() && said.contains(expected), "{said}");
     }
 }
+
+/// `provided.al2023` carries glibc 2.34: a symbol of a later one, and the function does not start.
+#[test]
+fn the_program_needs_no_symbol_that_its_runtime_does_not_have() {
+    let program = std::fs::read(env!("CARGO_BIN_EXE_trading-dr-agent")).unwrap();
+    let marks = program.windows(8).enumerate().filter(|(_, window)| *window == b"GLIBC_2.");
+    let minors: Vec<u32> = marks
+        .filter_map(|(at, _)| {
+            let digits = program[at + 8..].iter().take_while(|byte| byte.is_ascii_digit());
+            String::from_utf8(digits.copied().collect()).ok()?.parse().ok()
+        })
+        .collect();
+    assert!(minors.len() > 5, "{minors:?}");
+    assert!(minors.iter().all(|minor| *minor <= 34), "{minors:?}");
+}

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use aws_sandbox::{Effect, Fault, Rule, Sandbox, World};
 use serde_json::{Value as Json, json};
 
 use crate::support::{
-    agent::{EAST, WEST, install, lease, ledger, set_lost},
+    agent::{EAST, WEST, WITNESS, begin, install, lease, ledger, set_lost},
     aws::simulate,
     user::{User, lines},
 };
@@ -14,11 +15,11 @@ async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
-fn answers(user: &User) -> Vec<String> {
-    let name = user.state.value.as_ref().unwrap().get("endpoint").as_str().unwrap().to_owned();
-    let found = user.sandbox.with(|world| {
+/// What a client in the DR region gets for the cluster's name.
+fn answers(sandbox: &Sandbox) -> Vec<String> {
+    let found = sandbox.with(|world| {
         let vpc = world.network()[WEST]["vpc_id"].as_str().unwrap().to_owned();
-        world.resolve(&vpc, &name)
+        world.resolve(&vpc, "db.trading-db-prod.internal")
     });
     found.into_iter().map(|(target, _)| target).collect()
 }
@@ -28,9 +29,9 @@ fn endpoint(user: &User, name: &str) -> String {
 }
 
 /// The rules by which anybody but the probe reaches a region's database.
-fn doors(user: &User, region: &str) -> Vec<String> {
-    let all = user.sandbox.with(|world| world.doors(region, "trading-db-sg-prod"));
-    let probe = user.sandbox.with(|world| world.group_id(region, "probe"));
+fn doors(sandbox: &Sandbox, region: &str) -> Vec<String> {
+    let all = sandbox.with(|world| world.doors(region, "trading-db-sg-prod"));
+    let probe = sandbox.with(|world| world.group_id(region, "probe"));
     all.into_iter().filter(|source| *source != probe).collect()
 }
 
@@ -40,18 +41,18 @@ fn a_lost_region_is_failed_over_within_the_budget_and_stays_so_when_it_comes_bac
         let (mut user, config) = User::with_cluster().await;
         install(&user).await;
         pass(200).await;
-        assert_eq!(ledger(&user, EAST)["held"], true, "{}", ledger(&user, EAST));
-        assert_eq!(ledger(&user, WEST)["phase"], "normal");
-        assert_eq!(lease(&user)["holder"]["S"], EAST);
-        assert_eq!(answers(&user), [endpoint(&user, "primary_endpoint")]);
+        assert_eq!(ledger(&user.sandbox, EAST)["held"], true, "{}", ledger(&user.sandbox, EAST));
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "normal");
+        assert_eq!(lease(&user.sandbox)["holder"]["S"], EAST);
+        assert_eq!(answers(&user.sandbox), [endpoint(&user, "primary_endpoint")]);
 
         user.sandbox.forget_calls();
-        set_lost(&user, EAST, true);
+        set_lost(&user.sandbox, EAST, true);
         pass(255).await;
-        let after = ledger(&user, WEST);
+        let after = ledger(&user.sandbox, WEST);
         assert_eq!(after["phase"], "promoted", "{after:#}");
-        assert_eq!(lease(&user)["holder"]["S"], WEST);
-        assert_eq!(answers(&user), [endpoint(&user, "replica_endpoint")]);
+        assert_eq!(lease(&user.sandbox)["holder"]["S"], WEST);
+        assert_eq!(answers(&user.sandbox), [endpoint(&user, "replica_endpoint")]);
         assert!(after["data_loss"].as_u64().is_some_and(|seconds| seconds <= 50), "{after}");
         // Nothing on the way needed the lost region, nor what is changed there for all others.
         let needed: Vec<_> = user
@@ -63,13 +64,13 @@ fn a_lost_region_is_failed_over_within_the_budget_and_stays_so_when_it_comes_bac
             .collect();
         assert!(needed.is_empty(), "{needed:#?}");
 
-        set_lost(&user, EAST, false);
+        set_lost(&user.sandbox, EAST, false);
         pass(150).await;
-        assert_eq!(doors(&user, EAST), Vec::<String>::new(), "the old writer is closed");
-        assert!(!doors(&user, WEST).is_empty());
+        assert_eq!(doors(&user.sandbox, EAST), Vec::<String>::new(), "the old writer is closed");
+        assert!(!doors(&user.sandbox, WEST).is_empty());
         pass(3600).await;
-        assert_eq!(answers(&user), [endpoint(&user, "replica_endpoint")]);
-        assert_eq!(ledger(&user, WEST)["fenced_there"], true);
+        assert_eq!(answers(&user.sandbox), [endpoint(&user, "replica_endpoint")]);
+        assert_eq!(ledger(&user.sandbox, WEST)["fenced_there"], true);
         let told = user.sandbox.with(|world| world.messages(WEST, "trading-db-alerts-prod"));
         let told: Vec<String> = told.iter().map(|one| one["subject"].to_string()).collect();
         assert!(told.iter().any(|one| one.contains("has failed over")), "{told:?}");
@@ -80,7 +81,7 @@ fn a_lost_region_is_failed_over_within_the_budget_and_stays_so_when_it_comes_bac
         let warnings = lines(&planned.diagnostics);
         assert!(warnings.iter().any(|one| one.contains("us-west-2 writes")), "{warnings:#?}");
         user.must_apply(&config).await;
-        assert_eq!(doors(&user, EAST), Vec::<String>::new());
+        assert_eq!(doors(&user.sandbox, EAST), Vec::<String>::new());
     });
 }
 
@@ -95,11 +96,11 @@ fn a_zone_that_fails_over_promotes_nothing_and_neither_does_a_busy_hour() {
         reboot.force_failover(true).send().await.unwrap();
         pass(600).await;
         for region in [EAST, WEST] {
-            assert_eq!(ledger(&user, region)["phase"], "normal");
+            assert_eq!(ledger(&user.sandbox, region)["phase"], "normal");
         }
-        assert_eq!(lease(&user)["holder"]["S"], EAST);
-        assert!(!doors(&user, EAST).is_empty());
-        assert_eq!(answers(&user), [endpoint(&user, "primary_endpoint")]);
+        assert_eq!(lease(&user.sandbox)["holder"]["S"], EAST);
+        assert!(!doors(&user.sandbox, EAST).is_empty());
+        assert_eq!(answers(&user.sandbox), [endpoint(&user, "primary_endpoint")]);
     });
 }
 
@@ -112,7 +113,7 @@ fn a_writer_that_is_lost_while_its_region_answers_is_closed_first() {
         // The instance hangs: RDS says that it is available, and nobody can connect.
         user.sandbox.with(|world| world.set_dark(EAST, true));
         pass(300).await;
-        let after = ledger(&user, WEST);
+        let after = ledger(&user.sandbox, WEST);
         assert_eq!(after["phase"], "promoted", "{after:#}");
         let moments: Vec<&str> = after["timeline"]
             .as_array()
@@ -121,7 +122,7 @@ fn a_writer_that_is_lost_while_its_region_answers_is_closed_first() {
             .map(|one| one["what"].as_str().unwrap())
             .collect();
         assert_eq!(moments[..4], ["first_failure", "decided", "lease_taken", "accepted"]);
-        assert_eq!(doors(&user, EAST), Vec::<String>::new(), "closed before the promotion");
+        assert_eq!(doors(&user.sandbox, EAST), Vec::<String>::new(), "closed before the promotion");
     });
 }
 
@@ -137,11 +138,152 @@ fn a_hold_and_a_destroy_keep_the_monitors_from_acting() {
             let mut item = json!({"cluster": {"S": "prod"}, "item": {"S": "intent"}});
             item.as_object_mut().unwrap().extend(intent.as_object().unwrap().clone());
             user.sandbox.with(|world| world.put_item(WEST, "ledger", "prod", "intent", item));
-            set_lost(&user, EAST, true);
+            set_lost(&user.sandbox, EAST, true);
             pass(900).await;
-            let phase: Json = ledger(&user, WEST)["phase"].clone();
+            let phase: Json = ledger(&user.sandbox, WEST)["phase"].clone();
             assert!(phase == "normal" || phase == "destroying", "{phase}");
-            assert_eq!(answers(&user), [endpoint(&user, "primary_endpoint")]);
+            assert_eq!(answers(&user.sandbox), [endpoint(&user, "primary_endpoint")]);
+        }
+    });
+}
+
+/// What happens to a cluster that has settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    RegionLost,
+    RegionLostAndBack,
+    ControlLost,
+    WriterLost,
+    WitnessLost,
+    WitnessLostThenRegion,
+    ZoneFailover,
+    FailingCalls,
+    SlowCalls,
+    ShortLoss,
+}
+
+const TROUBLES: [Trouble; 10] = [
+    Trouble::RegionLost,
+    Trouble::RegionLostAndBack,
+    Trouble::ControlLost,
+    Trouble::WriterLost,
+    Trouble::WitnessLost,
+    Trouble::WitnessLostThenRegion,
+    Trouble::ZoneFailover,
+    Trouble::FailingCalls,
+    Trouble::SlowCalls,
+    Trouble::ShortLoss,
+];
+
+/// Lives through a seed's trouble; whether the cluster must, may or must not have failed over in the end.
+async fn suffer(sandbox: &Sandbox, trouble: Trouble, random: &mut fastrand::Rng) -> Option<bool> {
+    pass(random.u64(0..60)).await;
+    let fault = |effect| {
+        sandbox.add_fault(Fault::new(Rule { percent: Some(15), ..Rule::default() }, effect))
+    };
+    match trouble {
+        Trouble::RegionLost => set_lost(sandbox, EAST, true),
+        Trouble::RegionLostAndBack => {
+            set_lost(sandbox, EAST, true);
+            pass(260 + random.u64(0..100)).await;
+            set_lost(sandbox, EAST, false);
+        }
+        Trouble::ControlLost => sandbox.set_down(EAST, true),
+        Trouble::WriterLost => sandbox.with(|world| world.set_dark(EAST, true)),
+        Trouble::WitnessLost => sandbox.set_down(WITNESS, true),
+        Trouble::WitnessLostThenRegion => {
+            sandbox.set_down(WITNESS, true);
+            pass(random.u64(0..60)).await;
+            set_lost(sandbox, EAST, true);
+        }
+        Trouble::ZoneFailover => {
+            let aws = crate::support::aws::connect(sandbox).await;
+            let rds = &aws.region(EAST).rds;
+            let reboot = rds.reboot_db_instance().db_instance_identifier("trading-db-primary-prod");
+            reboot.force_failover(true).send().await.unwrap();
+        }
+        Trouble::FailingCalls => {
+            fault(Effect::Fail {
+                code: "InternalFailure".into(),
+                message: "x".into(),
+                status: 500,
+            });
+            fault(Effect::Throttle);
+            set_lost(sandbox, EAST, true);
+        }
+        Trouble::SlowCalls => {
+            fault(Effect::Delay { milliseconds: 2000 });
+            set_lost(sandbox, EAST, true);
+        }
+        Trouble::ShortLoss => {
+            set_lost(sandbox, EAST, true);
+            pass(random.u64(5..45)).await;
+            set_lost(sandbox, EAST, false);
+        }
+    }
+    pass(420).await;
+    match trouble {
+        Trouble::RegionLost
+        | Trouble::RegionLostAndBack
+        | Trouble::WriterLost
+        | Trouble::SlowCalls => Some(true),
+        // Failing calls may keep the evidence incomplete for that long.
+        Trouble::FailingCalls => None,
+        Trouble::ControlLost
+        | Trouble::WitnessLost
+        | Trouble::WitnessLostThenRegion
+        | Trouble::ZoneFailover
+        | Trouble::ShortLoss => Some(false),
+    }
+}
+
+fn judge(seed: u64, world: World) {
+    simulate(async || {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let trouble = TROUBLES[usize::try_from(seed).unwrap() % TROUBLES.len()];
+        let sandbox = Sandbox::with_world(world, 1.0);
+        begin(&sandbox);
+        // Runs that were under way are gone with the world that they were in.
+        pass(120).await;
+        let must = suffer(&sandbox, trouble, &mut random).await;
+        let (after, names) = (ledger(&sandbox, WEST), answers(&sandbox));
+        let story = format!("seed {seed} ({trouble:?}): {after:#} {names:?}");
+        let has = after["phase"] == "promoted";
+        assert!(must.is_none_or(|must| must == has), "{story}");
+        assert_eq!(names.len(), 1, "{story}");
+        assert_eq!(names[0].contains("replica"), has || after["phase"] == "accepted", "{story}");
+        if trouble == Trouble::RegionLostAndBack {
+            assert_eq!(doors(&sandbox, EAST), Vec::<String>::new(), "{story}");
+        }
+        if must == Some(false) {
+            assert!(!doors(&sandbox, EAST).is_empty(), "{story}");
+            assert_eq!(lease(&sandbox)["holder"]["S"], EAST, "{story}");
+        }
+    });
+}
+
+/// `AGENT_SEEDS` are tried; each is a cluster of its own, made from one that has settled.
+#[test]
+fn what_must_hold_holds_through_the_sdk() {
+    let mut settled = None;
+    simulate(async || {
+        let (user, _) = User::with_cluster().await;
+        install(&user).await;
+        pass(200).await;
+        user.sandbox.forget_calls();
+        settled = Some(user.sandbox.world());
+    });
+    let settled = settled.unwrap();
+    let count =
+        std::env::var("AGENT_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100u64);
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let settled = &settled;
+            scope.spawn(move || {
+                for seed in (half..count).step_by(2) {
+                    judge(seed, settled.clone());
+                }
+            });
         }
     });
 }

@@ -245,27 +245,31 @@ pub async fn install(user: &User) {
     let state = user.state.value.as_ref().unwrap();
     let primary = state.get("primary_endpoint").as_str().unwrap().to_owned();
     user.sandbox.with(|world| world.make_role(&primary, ROLE, PASSWORD));
-    let sandbox = user.sandbox.clone();
-    user.sandbox
-        .set_runtime(Arc::new(move |invocation| Box::pin(run(sandbox.clone(), invocation))));
-    tokio::spawn(user.sandbox.clone().run_schedules());
+    begin(&user.sandbox);
+}
+
+/// Lets what is installed run: functions in this process, and schedules.
+pub fn begin(sandbox: &Sandbox) {
+    let inner = sandbox.clone();
+    sandbox.set_runtime(Arc::new(move |invocation| Box::pin(run(inner.clone(), invocation))));
+    tokio::spawn(sandbox.clone().run_schedules());
 }
 
 /// What a region's ledger says.
-pub fn ledger(user: &User, region: &str) -> Json {
-    let item = user.sandbox.with(|world| world.item(region, "ledger", "prod", "ledger"));
+pub fn ledger(sandbox: &Sandbox, region: &str) -> Json {
+    let item = sandbox.with(|world| world.item(region, "ledger", "prod", "ledger"));
     let body = item["body"]["S"].as_str().unwrap_or("null").to_owned();
     serde_json::from_str(&body).unwrap()
 }
 
 /// The lease at the witness.
-pub fn lease(user: &User) -> Json {
-    user.sandbox.with(|world| world.item(WITNESS, "lease", "prod", "lease"))
+pub fn lease(sandbox: &Sandbox) -> Json {
+    sandbox.with(|world| world.item(WITNESS, "lease", "prod", "lease"))
 }
 
 /// Takes a whole region away, with what is changed there for all of them, or brings it back.
-pub fn set_lost(user: &User, region: &str, lost: bool) {
-    user.sandbox.set_down(region, lost);
-    user.sandbox.set_down("global", lost);
-    user.sandbox.with(|world| world.set_dark(region, lost));
+pub fn set_lost(sandbox: &Sandbox, region: &str, lost: bool) {
+    sandbox.set_down(region, lost);
+    sandbox.set_down("global", lost);
+    sandbox.with(|world| world.set_dark(region, lost));
 }
