@@ -9,7 +9,7 @@ use std::{
 
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum};
 use aws_sdk_dynamodb::types::AttributeValue;
-use aws_sdk_ec2::types::{IpPermission, IpRange, UserIdGroupPair};
+use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, PrefixListId, UserIdGroupPair};
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_rds::types::SourceType;
 use serde::{Deserialize, Serialize};
@@ -26,6 +26,8 @@ use crate::{
 
 /// How long an answer of AWS is waited for.
 const ANSWER: Duration = Duration::from_secs(3);
+/// The same for what changes an instance: not knowing whether it was taken costs more than waiting.
+const ACTION: Duration = Duration::from_secs(10);
 /// How long an answer of the probe is waited for: both of its connections, and its own start.
 const PROBE: Duration = Duration::from_secs(CONNECT as u64 + 3);
 /// The namespace of the cluster's metrics, and the dimension that tells clusters apart.
@@ -90,10 +92,13 @@ pub struct AwsSurface {
 }
 
 fn fault(error: &ApiError) -> Fault {
+    // Without AWS's id of the request, so that what repeats itself reads the same.
+    let text = || format!("{}: {}", error.api, error.message);
     match (error.class, &error.code) {
         (ErrorClass::Transient, None) => Fault::Silent,
-        (ErrorClass::Transient, Some(_)) => Fault::Failing(error.to_string()),
-        _ => Fault::Refused(error.to_string()),
+        (ErrorClass::Transient, Some(_)) => Fault::Failing(text()),
+        (ErrorClass::Throttled | ErrorClass::Credentials, _) => Fault::NotNow(text()),
+        _ => Fault::Refused(text()),
     }
 }
 
@@ -119,6 +124,12 @@ impl Rule {
         if self.source.starts_with("sg-") {
             let pair = UserIdGroupPair::builder().group_id(&self.source).set_description(text);
             builder.user_id_group_pairs(pair.build()).build()
+        } else if self.source.starts_with("pl-") {
+            let list = PrefixListId::builder().prefix_list_id(&self.source).set_description(text);
+            builder.prefix_list_ids(list.build()).build()
+        } else if self.source.contains(':') {
+            let range = Ipv6Range::builder().cidr_ipv6(&self.source).set_description(text);
+            builder.ipv6_ranges(range.build()).build()
         } else {
             let range = IpRange::builder().cidr_ip(&self.source).set_description(text);
             builder.ip_ranges(range.build()).build()
@@ -137,7 +148,11 @@ fn rules_of(permission: &IpPermission) -> Vec<Rule> {
     };
     let ranges = permission.ip_ranges().iter().map(|one| rule(one.cidr_ip(), one.description()));
     let groups = permission.user_id_group_pairs().iter();
-    ranges.chain(groups.map(|one| rule(one.group_id(), one.description()))).collect()
+    let groups = groups.map(|one| rule(one.group_id(), one.description()));
+    let wide = permission.ipv6_ranges().iter().map(|one| rule(one.cidr_ipv6(), one.description()));
+    let lists = permission.prefix_list_ids().iter();
+    let lists = lists.map(|one| rule(one.prefix_list_id(), one.description()));
+    ranges.chain(groups).chain(wide).chain(lists).collect()
 }
 
 impl AwsSurface {
@@ -441,7 +456,7 @@ impl Surface for AwsSurface {
         let call = call.db_instance_identifier(&self.assignment.here.instance);
         let call = call.backup_retention_period(self.assignment.retention_days);
         let call = call.preferred_backup_window(&self.assignment.backup_window).send();
-        let answer = self.session.attempt(api, ANSWER, call).await;
+        let answer = self.session.attempt(api, ACTION, call).await;
         answer.map(|_| ()).map_err(|error| fault(&error))
     }
 

@@ -10,8 +10,11 @@ use crate::cluster::failover::{Control, Decision, Evidence, Phase, Reason, Sign,
 
 /// How long before the first failure a failover of zones may have begun that explains it.
 const ZONE_BEFORE: u64 = 60_000;
-/// How long RDS may say that a promoted instance is an available replica before it is asked again.
-const PROMOTION_UNHEARD: u64 = 60_000;
+/// How long RDS may say that a promoted instance is an available replica before that is believed: twice what
+/// its status is known to lag behind (aws-facts 1.3).
+const PROMOTION_UNHEARD: u64 = 120_000;
+/// When somebody is told that a promotion takes too long.
+const PROMOTION_LATE: u64 = 300_000;
 /// How often it is tried to note that a promotion was accepted, against runs that write in between.
 const NOTING: usize = 5;
 
@@ -29,8 +32,11 @@ impl<S: Surface> Monitor<S> {
         let probed = &probed;
         let there = self.config.there.clone();
         let failed = self.ledger.series.first_failure.unwrap_or(at);
-        let zone_failed_over =
-            zone_failover.is_some_and(|ago| at.saturating_sub(ago) + ZONE_BEFORE >= failed);
+        // Not to know of one is no reason to be impatient.
+        let zone_failed_over = match zone_failover {
+            Ok(ago) => ago.is_some_and(|ago| at.saturating_sub(ago) + ZONE_BEFORE >= failed),
+            Err(_) => true,
+        };
         let look = Look {
             now: at,
             probed,
@@ -44,10 +50,15 @@ impl<S: Surface> Monitor<S> {
         self.ledger.series = self.ledger.series.next(at, self.surface.now(), &seen);
         let mut decision =
             decide(self.ledger.phase, &seen, &self.ledger.series, &self.config.policy);
-        if self.ledger.by_hand && self.ledger.phase == Phase::Promoting {
-            // Whoever asked knows what the evidence says.
-            decision = Decision::Promote;
+        if self.ledger.phase == Phase::Promoting {
+            if self.ledger.by_hand && seen.standby_writes != Sign::Yes {
+                // Whoever asked knows what the evidence says.
+                decision = Decision::Promote;
+            } else if seen.is_held {
+                decision = Decision::Abort;
+            }
         }
+        self.give_back(&seen, &lease).await;
         self.act(decision, &seen, lease, probed).await?;
         // What was overtaken must not be published.
         self.save().await?;
@@ -63,7 +74,13 @@ impl<S: Surface> Monitor<S> {
         probed: &Result<Probed, Fault>,
     ) -> Result<(), Stop> {
         match decision {
-            Decision::Stay | Decision::Wait => self.ledger.told.clear(),
+            Decision::Stay | Decision::Wait => {
+                self.ledger.told.clear();
+                if self.ledger.phase == Phase::Normal {
+                    // What a failover that was called off could not undo at once.
+                    self.reopen_there().await?;
+                }
+            }
             Decision::Nothing => {}
             Decision::Alarm(reason) => {
                 self.tell("The cluster needs attention", reason.text()).await;
@@ -98,7 +115,7 @@ impl<S: Surface> Monitor<S> {
         let known = self.ledger.lease_seen.as_ref().map_or(0, |(lease, _)| lease.epoch);
         self.ledger.epoch = self.ledger.epoch.max(known) + 1;
         self.ledger.phase = Phase::Promoting;
-        self.ledger.lease_taken = false;
+        self.ledger.asked = None;
         self.ledger.certain = false;
         self.ledger.timeline.clear();
         if let Some(at) = self.ledger.series.first_failure {
@@ -116,29 +133,33 @@ impl<S: Surface> Monitor<S> {
         if !self.take_lease(lease).await? {
             return Ok(());
         }
-        // Where the region answers, the writer may live: it is closed first, or nothing is promoted.
-        if seen.control == Control::Answers && !self.close_there().await {
-            let text =
-                "the writer's region answers and does not let it be closed: nothing is promoted";
+        // Only a region that has been silent for long enough cannot be closed; any other writer may live, and
+        // is closed first, or nothing is promoted.
+        let series = &self.ledger.series;
+        let is_gone = seen.control == Control::Silent
+            && series.silent_for() >= self.config.policy.region_detection;
+        if !is_gone && !self.close_there().await {
+            let text = "the writer may live, and its region does not let it be closed: nothing is promoted";
             self.tell("A failover waits", text).await;
             return Ok(());
         }
-        // What may have changed while all this was done: another run, a hold, a destroy.
-        let (now, intent) = self.surface.ledger(Side::Here).await?;
-        if now.version != self.ledger.version {
-            return Err(Stop::Crossed);
-        }
+        // What may have changed while all this was done: a hold, a destroy; and another run, in which case
+        // the question is not put on record, and not asked.
+        let (_, intent) = self.surface.ledger(Side::Here).await?;
         let held = intent.hold_until.is_some_and(|until| until > self.surface.now());
         if intent.destroying || (held && !self.ledger.by_hand) {
             return Ok(());
         }
+        self.ledger.asked = Some(self.surface.now());
+        self.save().await?;
         let is_accepted = seen.standby_writes == Sign::Yes
             || match self.surface.promote().await {
                 Ok(()) => {
                     self.ledger.certain = true;
                     true
                 }
-                Err(Fault::Refused(why)) => {
+                Err(Fault::Refused(why) | Fault::NotNow(why)) => {
+                    self.ledger.asked = None;
                     let _ = self.surface.publish(&[("PromotionBlocked", 1.0)]).await;
                     self.tell("A failover waits", &format!("RDS does not promote: {why}")).await;
                     false
@@ -153,26 +174,35 @@ impl<S: Surface> Monitor<S> {
         Ok(())
     }
 
-    /// Takes the lease exactly as it was seen to stand still: if it moved meanwhile, the writer lives.
+    /// Takes the lease exactly as it was seen to stand still: if it moved meanwhile, the writer lives. Whether
+    /// it is held, the lease itself says.
     async fn take_lease(&mut self, lease: Result<Option<Lease>, Fault>) -> Result<bool, Stop> {
-        if self.ledger.lease_taken {
-            return Ok(true);
-        }
         let seen = lease?;
         let new = Lease { epoch: self.ledger.epoch, holder: self.config.here.clone(), counter: 0 };
-        let mine = seen.as_ref().is_some_and(|one| one.holder == new.holder);
-        let taken = match self.surface.write_lease(seen.as_ref(), &new).await {
-            Ok(Written::Done) => true,
-            Ok(Written::Conflict) => mine,
-            Err(_) => false,
-        };
-        if taken {
-            self.ledger.lease_taken = true;
+        let holds =
+            seen.as_ref().is_some_and(|one| one.holder == new.holder && one.epoch == new.epoch);
+        let taken = holds || self.surface.write_lease(seen.as_ref(), &new).await? == Written::Done;
+        if taken && !self.ledger.held {
             self.ledger.held = true;
             self.ledger.note(self.surface.now(), LEASE_TAKEN);
             self.save().await?;
         }
         Ok(taken)
+    }
+
+    /// A standby has no business with the lease when nothing is under way: a failover that was called off may
+    /// have left it here.
+    async fn give_back(&mut self, seen: &Evidence, lease: &Result<Option<Lease>, Fault>) {
+        let Ok(Some(held)) = lease else { return };
+        let idle = self.ledger.phase == Phase::Normal && seen.standby_writes == Sign::No;
+        if idle && held.holder == self.config.here {
+            let holder = self.config.there.clone();
+            let back = Lease { epoch: held.epoch + 1, holder, counter: 0 };
+            if self.surface.write_lease(Some(held), &back).await == Ok(Written::Done) {
+                self.ledger.epoch = back.epoch;
+                self.ledger.held = false;
+            }
+        }
     }
 
     /// Closes the other region's writer. Which rules that takes is on record before they go. Whether it keeps
@@ -193,7 +223,7 @@ impl<S: Surface> Monitor<S> {
         for _ in 0..NOTING {
             self.ledger.phase = Phase::Accepted;
             self.ledger.certain |= certain;
-            self.ledger.note(self.surface.now(), ACCEPTED);
+            self.ledger.note_again(self.surface.now(), ACCEPTED);
             match self.save().await {
                 Ok(()) => break,
                 // Not to be lost: whoever wrote in between has to know.
@@ -210,28 +240,38 @@ impl<S: Surface> Monitor<S> {
         Ok(())
     }
 
-    /// The writer came back before the promotion was accepted.
+    /// The writer came back before the promotion was accepted. That it was not, RDS has to say: an answer may
+    /// have been lost.
     async fn abort(&mut self) -> Result<(), Stop> {
+        let now = self.surface.now();
+        if let Some(asked) = self.ledger.asked {
+            let follows = matches!(
+                self.surface.instance(Side::Here).await,
+                Ok(Some(Instance { role: InstanceRole::Replica, status })) if status == "available"
+            );
+            if !follows || now.saturating_sub(asked) < PROMOTION_UNHEARD {
+                return Ok(());
+            }
+        }
+        // On record first: a run that was overtaken undoes nothing.
+        self.ledger.phase = Phase::Normal;
+        self.ledger.series = Default::default();
+        self.ledger.by_hand = false;
+        self.ledger.asked = None;
+        self.save().await?;
+        self.reopen_there().await?;
+        self.tell("A failover was called off", "the writer came back before it was accepted").await;
+        Ok(())
+    }
+
+    /// Lets applications into the other region's writer again, after a failover that was called off.
+    async fn reopen_there(&mut self) -> Result<(), Stop> {
         if !self.ledger.closed_there.is_empty() {
             let rules = self.ledger.closed_there.clone();
             self.surface.restore(Side::There, &rules).await?;
             self.ledger.closed_there.clear();
             self.ledger.fenced_there = false;
         }
-        if self.ledger.lease_taken {
-            let seen = self.surface.lease().await?;
-            let epoch = self.ledger.epoch + 1;
-            let back = Lease { epoch, holder: self.config.there.clone(), counter: 0 };
-            if self.surface.write_lease(seen.as_ref(), &back).await? == Written::Conflict {
-                return Ok(());
-            }
-            self.ledger.epoch = epoch;
-        }
-        self.ledger.lease_taken = false;
-        self.ledger.held = false;
-        self.ledger.phase = Phase::Normal;
-        self.ledger.series = Default::default();
-        self.tell("A failover was called off", "the writer came back before it was accepted").await;
         Ok(())
     }
 
@@ -261,15 +301,25 @@ impl<S: Surface> Monitor<S> {
         let accepted = self.ledger.moment(ACCEPTED).unwrap_or(now);
         let unheard = now.saturating_sub(accepted) >= PROMOTION_UNHEARD;
         match self.surface.instance(Side::Here).await {
-            Ok(Some(Instance { role: InstanceRole::Replica, status })) if status == "available" => {
-                // It was not accepted after all: whether to ask again is for the evidence to say.
-                if unheard && !self.ledger.certain {
+            Ok(Some(Instance { role: InstanceRole::Replica, status }))
+                if status == "available" && unheard =>
+            {
+                if self.ledger.certain {
+                    // It was accepted, the name has moved, and nothing came of it.
+                    let _ = self.surface.promote().await;
+                } else {
+                    // It was not accepted after all: whether to ask again is for the evidence to say.
                     self.ledger.phase = Phase::Promoting;
+                    self.ledger.asked = None;
                 }
             }
-            // RDS works on it.
-            Ok(Some(_)) => self.ledger.certain = true,
-            Ok(None) | Err(_) => {}
+            Ok(Some(Instance { role: InstanceRole::Writer, .. })) => self.ledger.certain = true,
+            Ok(_) | Err(_) => {}
+        }
+        if now.saturating_sub(accepted) >= PROMOTION_LATE {
+            let text =
+                "the promotion was accepted more than five minutes ago, and nothing writes yet";
+            self.tell("A failover takes too long", text).await;
         }
         Ok(())
     }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{Ack, Fault, Instance, InstanceRole, Intent, Lease, Ledger, Probed, Session};
-use crate::cluster::failover::{Control, Evidence, Sign};
+use crate::cluster::{
+    failover::{Control, Evidence, Sign},
+    objectives::HEARTBEAT,
+};
 
 /// How old a receiver's last message may be: idle ones ping seldom (failover.md, "Parts").
 const RECEIVER_FRESH: u64 = 45_000;
@@ -129,7 +132,7 @@ fn control(instance: &Result<Option<Instance>, Fault>) -> Control {
         Ok(Some(_)) | Err(Fault::Refused(_)) => Control::Answers,
         Ok(None) => Control::Intended,
         Err(Fault::Silent) => Control::Silent,
-        Err(Fault::Failing(_)) => Control::Unknown,
+        Err(Fault::Failing(_) | Fault::NotNow(_)) => Control::Unknown,
     }
 }
 
@@ -138,7 +141,9 @@ fn data_loss(ledger: &Ledger, life: Option<u64>, replayed: u64) -> Option<Durati
     let ack = ledger.ack?;
     let lived = life.unwrap_or(0).max(ledger.series.last_life());
     let is_fresh = ack.seen_at + ACK_FRESH >= lived;
-    is_fresh.then(|| Duration::from_millis(ack.stamp.saturating_sub(replayed)))
+    // What it lived on for, unseen, beyond the heartbeat that whoever reads this adds.
+    let unseen = lived.saturating_sub(ack.seen_at + u64::from(HEARTBEAT) * 1000);
+    is_fresh.then(|| Duration::from_millis(ack.stamp.saturating_sub(replayed) + unseen))
 }
 
 #[cfg(test)]
@@ -207,7 +212,7 @@ mod tests {
         let writer = Session::Writer { acknowledged: 100_000 };
         look(&mut ledger, 1_000, standby(98_000, Some(0)), writer, lease(1));
         let seen = look(&mut ledger, 21_000, standby(98_000, None), Session::Closed, lease(2));
-        assert_eq!(seen.data_loss, Some(Duration::from_secs(2)));
+        assert_eq!(seen.data_loss, Some(Duration::from_secs(2 + 10)), "it lived for 20 s more");
         // Its own region vouches for it for longer: it wrote on, and nobody here saw what.
         let seen = look(&mut ledger, 31_001, standby(98_000, None), Session::Closed, lease(3));
         assert_eq!(seen.data_loss, None);
@@ -223,6 +228,7 @@ mod tests {
         assert_eq!(control(&Ok(None)), Control::Intended);
         assert_eq!(control(&Err(Fault::Silent)), Control::Silent);
         assert_eq!(control(&Err(Fault::Failing("503".into()))), Control::Unknown);
+        assert_eq!(control(&Err(Fault::NotNow("throttled".into()))), Control::Unknown);
         assert_eq!(control(&Err(Fault::Refused("denied".into()))), Control::Answers);
     }
 }

@@ -7,6 +7,12 @@ use crate::cluster::failover::Phase;
 /// writer: shorter than any detection of the other region.
 const ISOLATION: u64 = 40_000;
 
+/// How long ago the other region must have seen a sign of life of it, so that it is not about to act.
+const SEEN: u64 = 20_000;
+
+/// The moment in which the own writer was closed.
+const CLOSED: &str = "closed";
+
 /// What the guard learned of its standing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
@@ -51,18 +57,27 @@ impl<S: Surface> Monitor<S> {
                 self.close_here(probed, "neither the witness nor the other region can be reached")
                     .await?;
             }
-            // Nobody has taken over: applications are let in again.
+            // Nobody has taken over, and nobody is about to: applications are let in again.
             Standing::Holds if !self.ledger.closed_here.is_empty() => {
-                let rules = self.ledger.closed_here.clone();
-                self.surface.restore(Side::Here, &rules).await?;
-                self.ledger.closed_here.clear();
-                self.tell("The writer is open again", "the lease was renewed").await;
+                self.open_here().await?;
+            }
+            Standing::Heard(age) if age < SEEN && !self.ledger.closed_here.is_empty() => {
+                self.open_here().await?;
             }
             Standing::Holds | Standing::Reached | Standing::Heard(_) | Standing::Alone => {}
         }
         let healthy = f64::from(u8::from(is_healthy));
         let _ = self.surface.publish(&[("MonitorRuns", 1.0), ("WriterHealthy", healthy)]).await;
         self.remember().await
+    }
+
+    async fn open_here(&mut self) -> Result<(), Stop> {
+        let rules = self.ledger.closed_here.clone();
+        self.surface.restore(Side::Here, &rules).await?;
+        self.ledger.closed_here.clear();
+        self.ledger.timeline.retain(|one| one.what != CLOSED);
+        self.tell("The writer is open again", "nobody has taken over").await;
+        Ok(())
     }
 
     /// The ledger of a guard helps its successor; a guard that cannot write it guards on.
@@ -134,8 +149,8 @@ impl<S: Surface> Monitor<S> {
             }
             _ => String::new(),
         };
-        if self.ledger.moment("closed").is_none() {
-            self.ledger.note(self.surface.now(), "closed");
+        if self.ledger.moment(CLOSED).is_none() {
+            self.ledger.note(self.surface.now(), CLOSED);
             let subject = format!("The writer in {} is closed", self.config.here);
             self.tell(&subject, &format!("Applications are kept out: {why}.{last}")).await;
         }

@@ -23,8 +23,10 @@ pub struct Moment {
     pub what: String,
 }
 
-/// The ledger of a region. Written under its version, by the newest run only.
+/// The ledger of a region. Written under its version, by the newest run only. What an older version of the
+/// agent did not write is as in the beginning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Ledger {
     /// Raised by each write.
     pub version: u64,
@@ -36,8 +38,9 @@ pub struct Ledger {
     pub epoch: u64,
     /// Whether this region has held the lease: only then can it be superseded.
     pub held: bool,
-    /// Whether the lease was taken for [`Ledger::epoch`].
-    pub lease_taken: bool,
+    /// When RDS was last asked to promote, in this failover: from then on, only RDS itself can say that it
+    /// does not.
+    pub asked: Option<u64>,
     /// Whether RDS is known to have accepted the promotion: an answer that was lost leaves that open.
     pub certain: bool,
     /// Whether a human asked for the failover that is under way.
@@ -74,7 +77,7 @@ impl Default for Ledger {
             phase: Phase::Normal,
             epoch: 1,
             held: false,
-            lease_taken: false,
+            asked: None,
             certain: false,
             by_hand: false,
             series: Series::default(),
@@ -104,6 +107,12 @@ impl Ledger {
         if !self.timeline.iter().any(|one| one.what == what) {
             self.timeline.push(Moment { at, what: what.to_owned() });
         }
+    }
+
+    /// Notes that something happened once more: the newest moment counts.
+    pub(super) fn note_again(&mut self, at: u64, what: &str) {
+        self.timeline.retain(|one| one.what != what);
+        self.note(at, what);
     }
 
     /// When something happened in the failover.

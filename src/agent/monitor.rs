@@ -50,7 +50,7 @@ pub(super) struct Seen {
     pub(super) lease: Result<Option<Lease>, Fault>,
     pub(super) instance: Result<Option<Instance>, Fault>,
     /// How long ago the writer's zone began to fail over.
-    pub(super) zone_failover: Option<u64>,
+    pub(super) zone_failover: Result<Option<u64>, Fault>,
 }
 
 /// Why a step ends the tick.
@@ -128,8 +128,27 @@ impl<S: Surface> Monitor<S> {
         let text = |fault: Fault| fault.to_string();
         let (ledger, intent) = self.surface.ledger(Side::Here).await.map_err(text)?;
         self.ledger = ledger;
-        if intent.destroying || self.ledger.phase != Phase::Normal {
+        let may = match self.ledger.phase {
+            Phase::Normal => true,
+            Phase::Diverged => force,
+            Phase::Promoting | Phase::Accepted | Phase::Promoted | Phase::Destroying => false,
+        };
+        if intent.destroying || !may {
             return Err(format!("the phase is {}", self.ledger.phase.as_str()));
+        }
+        match self.surface.lease().await {
+            Ok(Some(lease)) if lease.holder == self.config.here => {
+                return Err(format!(
+                    "{} has the writer; ask in the other region",
+                    self.config.here
+                ));
+            }
+            Err(fault) if !force => {
+                return Err(format!(
+                    "the witness cannot be asked ({fault}); say force to go on without"
+                ));
+            }
+            Ok(_) | Err(_) => {}
         }
         let probed = self.surface.probe().await.map_err(text)?;
         match probed {
@@ -150,6 +169,7 @@ impl<S: Surface> Monitor<S> {
     async fn look(&mut self) -> Result<Tick, Stop> {
         // A new run looks before it takes over, so that the look of the older one is not lost meanwhile.
         let first = if self.ledger.version == 0 { Some(self.see().await) } else { None };
+        let mut blind = None;
         let intent = match self.surface.ledger(Side::Here).await {
             Ok((ledger, intent)) => {
                 if ledger.leader > self.run {
@@ -162,15 +182,14 @@ impl<S: Surface> Monitor<S> {
                 }
                 intent
             }
-            // A guard that remembers goes on guarding; a challenger without its ledger does nothing.
-            Err(_) if self.ledger.held && self.ledger.version > 0 => Intent::default(),
+            // A guard without its ledger guards by the lease; a challenger without its own does nothing.
+            Err(fault) if self.ledger.phase == Phase::Normal => {
+                blind = Some(fault);
+                Intent::default()
+            }
             Err(fault) => return Err(fault.into()),
         };
-        if intent.destroying && self.ledger.phase != Phase::Destroying {
-            self.ledger.phase = Phase::Destroying;
-            self.save().await?;
-        }
-        if self.ledger.phase == Phase::Destroying {
+        if intent.destroying {
             return Ok(Tick::Decided(Decision::Nothing));
         }
         let seen = match first {
@@ -178,8 +197,15 @@ impl<S: Surface> Monitor<S> {
             None => self.see().await,
         };
         let writes_here = matches!(&seen.probed, Ok(Probed { here: Session::Writer { .. }, .. }));
-        // Whoever has held the lease guards; so does a writer where nobody ever has.
-        let is_guard = self.ledger.held || (writes_here && seen.lease == Ok(None));
+        let follows_here = matches!(&seen.probed, Ok(Probed { here: Session::Standby { .. }, .. }));
+        let holds = matches!(&seen.lease, Ok(Some(lease)) if lease.holder == self.config.here);
+        // Whoever has held the lease guards; so does a writer where nobody ever has. A standby does not,
+        // whatever a failover that was called off left.
+        let is_guard = self.ledger.held || holds || (writes_here && seen.lease == Ok(None));
+        let is_guard = is_guard && !follows_here;
+        if let Some(fault) = blind.filter(|_| !is_guard) {
+            return Err(fault.into());
+        }
         if is_guard && self.ledger.phase == Phase::Normal {
             self.guard(&seen.probed, seen.lease).await?;
             return Ok(Tick::Guarded);
@@ -192,9 +218,7 @@ impl<S: Surface> Monitor<S> {
         let surface = &self.surface;
         let at = surface.now();
         let asks = self.ledger.version == 0 || self.ledger.series.first_failure.is_some();
-        let zone = async {
-            if asks { surface.zone_failover(Side::There).await.unwrap_or(None) } else { None }
-        };
+        let zone = async { if asks { surface.zone_failover(Side::There).await } else { Ok(None) } };
         let (probed, lease, instance, zone_failover) =
             futures::join!(surface.probe(), surface.lease(), surface.instance(Side::There), zone);
         Seen { at, probed, lease, instance, zone_failover }

@@ -22,7 +22,10 @@ pub enum Fault {
     /// An answer that says that something is broken there: whether it was acted upon is not known.
     #[error("failing: {0}")]
     Failing(String),
-    /// A plain no, throttling included: nothing was done.
+    /// No answer to what was asked, and nothing was done: throttled, or without credentials.
+    #[error("not now: {0}")]
+    NotNow(String),
+    /// A plain no: nothing was done.
     #[error("refused: {0}")]
     Refused(String),
 }

@@ -334,7 +334,9 @@ where
         SdkError::ServiceError(service) => {
             let (code, message) = (service.err().code(), service.err().message());
             let message = message.unwrap_or("no message").to_owned();
-            (classify(code, &message, status), code.map(Box::from), message)
+            // An answer without a code is an answer all the same.
+            let shown = code.map_or_else(|| format!("HTTP {status}").into(), Box::from);
+            (classify(code, &message, status), Some(shown), message)
         }
         SdkError::TimeoutError(_) => (ErrorClass::Transient, None, "no answer in time".to_owned()),
         SdkError::DispatchFailure(failure) => {
@@ -349,7 +351,7 @@ where
         }
         SdkError::ResponseError(_) => (
             classify(None, "", status),
-            None,
+            Some(format!("HTTP {status}").into()),
             format!("an answer that makes no sense (HTTP {status})"),
         ),
         SdkError::ConstructionFailure(failure) => {

@@ -8,10 +8,10 @@ use super::{
     spec::InstanceClass,
 };
 use crate::components::{
-    Address, Component, Difference, Effect, Observation, Owner, Readiness, SOURCE, Text,
-    db_backup::DbBackup, db_instance::DbInstance, db_parameter_group::DbParameterGroup,
-    dns_record::DnsRecord, health_check::HealthCheck, kinds,
-    security_group_rule::SecurityGroupRule,
+    Address, Component, Difference, Effect, HostedZone, Observation, Owner, Readiness, SOURCE,
+    Text, db_backup::DbBackup, db_instance::DbInstance, db_parameter_group::DbParameterGroup,
+    dns_record::DnsRecord, health_check::HealthCheck,
+    hosted_zone_association::HostedZoneAssociation, kinds, security_group_rule::SecurityGroupRule,
 };
 
 /// What is done to a component.
@@ -53,8 +53,14 @@ pub struct Changes {
 
 /// Kinds whose members hold or follow the data, and those that lead clients to it. After a failover none of
 /// them is planned.
-const HELD_KINDS: [&str; 4] =
-    [DbInstance::KIND, DbBackup::KIND, HealthCheck::KIND, DnsRecord::KIND];
+const HELD_KINDS: [&str; 6] = [
+    DbInstance::KIND,
+    DbBackup::KIND,
+    HealthCheck::KIND,
+    DnsRecord::KIND,
+    HostedZone::KIND,
+    HostedZoneAssociation::KIND,
+];
 
 /// Whether a component stays as it is after a failover. Rules of the lost writer are among them: whoever
 /// closed it must not be undone by an apply.

@@ -72,8 +72,6 @@ pub enum Name {
     Topic,
     /// What RDS tells of a region's instance. 255.
     EventSubscription,
-    /// A region's dashboard. 255.
-    Dashboard,
 }
 
 impl Name {
@@ -91,7 +89,6 @@ impl Name {
             Self::MasterSecret => "trading-db-master",
             Self::Topic => "trading-db-alerts",
             Self::EventSubscription => "trading-db-events",
-            Self::Dashboard => "trading-db-dashboard",
         };
         format!("{stem}-{suffix}")
     }
@@ -111,6 +108,12 @@ pub fn log_group(instance: &str, log: &str) -> String {
 /// The alarm of that purpose; 255 characters are allowed.
 pub fn alarm(what: &str, suffix: &Suffix) -> String {
     format!("trading-db-{what}-{suffix}")
+}
+
+/// The dashboard of a site; 255 characters are allowed. Dashboards belong to no region: each needs a name of
+/// its own.
+pub fn dashboard(site: &str, suffix: &Suffix) -> String {
+    format!("trading-db-dashboard-{site}-{suffix}")
 }
 
 /// The private zone that is made where no other one is named.

@@ -51,17 +51,19 @@ pub(super) fn key(surroundings: &Surroundings, region: &str, log_groups: &[Strin
     .to_string()
 }
 
-/// Who may tell a region's topic: alarms of this cluster, and RDS's events by its one subscription.
+/// Who may tell a region's topic: alarms of this cluster, and RDS's events. RDS's guide names the instance as
+/// their source, its API the subscription: either may be meant.
 pub(super) fn topic(
     surroundings: &Surroundings,
     region: &str,
     topic: &str,
     alarms: &str,
     subscription: &str,
+    instance: &str,
 ) -> String {
     let (partition, account) = (&surroundings.partition, &surroundings.account);
     let topic = format!("arn:{partition}:sns:{region}:{account}:{topic}");
-    let allow = |sid: &str, service: &str, source: String| {
+    let allow = |sid: &str, service: &str, sources: Vec<String>| {
         json!({
             "Sid": sid,
             "Effect": "Allow",
@@ -70,18 +72,19 @@ pub(super) fn topic(
             "Resource": topic,
             "Condition": {
                 "StringEquals": {"aws:SourceAccount": account},
-                "ArnLike": {"aws:SourceArn": source},
+                "ArnLike": {"aws:SourceArn": sources},
             },
         })
     };
     let of = |service: &str, name: String| {
         format!("arn:{partition}:{service}:{region}:{account}:{name}")
     };
+    let events = vec![of("rds", format!("db:{instance}")), of("rds", format!("es:{subscription}"))];
     json!({
         "Version": "2012-10-17",
         "Statement": [
-            allow("Alarms", "cloudwatch.amazonaws.com", of("cloudwatch", format!("alarm:{alarms}"))),
-            allow("Events", "events.rds.amazonaws.com", of("rds", format!("es:{subscription}"))),
+            allow("Alarms", "cloudwatch.amazonaws.com", vec![of("cloudwatch", format!("alarm:{alarms}"))]),
+            allow("Events", "events.rds.amazonaws.com", events),
         ],
     })
     .to_string()

@@ -344,7 +344,7 @@ impl Spec {
         }
         self.database_mistakes(&known, &mut found);
         self.window_mistakes(&known, &mut found);
-        self.dns_mistakes(&known, &mut found);
+        self.dns_mistakes(&mut found);
         found.extend(super::parameters::mistakes(&self.database.parameters));
         for key in self.tags.keys() {
             if RESERVED_TAGS.iter().any(|prefix| key.starts_with(prefix)) || key == "Name" {
@@ -365,7 +365,7 @@ impl Spec {
         found
     }
 
-    fn dns_mistakes(&self, known: &dyn Fn(&str) -> bool, found: &mut Vec<Mistake>) {
+    fn dns_mistakes(&self, found: &mut Vec<Mistake>) {
         if self.dns.zone_id.is_some() && !self.dns.additional_vpc_ids.is_empty() {
             found.push(Mistake::new(
                 "dns.additional_vpc_ids",
@@ -387,7 +387,7 @@ impl Spec {
         }
         // A zone of our own is named after what follows the first label.
         let name = self.dns.name.as_deref().unwrap_or_default();
-        if self.dns.zone_id.is_none() && known("dns.name") && self.dns.name.is_some() {
+        if self.dns.zone_id.is_none() && self.dns.name.is_some() {
             let parent = name.split_once('.').map_or("", |(_, parent)| parent);
             if !parent.contains('.') {
                 found.push(Mistake::new(

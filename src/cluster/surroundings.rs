@@ -143,7 +143,14 @@ async fn given_zone(env: &Env, spec: &Spec) -> Result<Option<String>, DiscoveryE
                 .into(),
         );
     };
-    if let Some(name) = spec.dns.name.as_ref().filter(|_| !spec.unknown.contains("dns.name"))
+    if zone.is_own(env) {
+        return wrong(
+            "dns.zone_id",
+            format!("{id} is the cluster's own zone"),
+            "Leave the argument out: named here, it would be taken for somebody else's.".into(),
+        );
+    }
+    if let Some(name) = &spec.dns.name
         && !name.ends_with(&format!(".{}", zone.name))
     {
         return wrong(

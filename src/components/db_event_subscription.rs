@@ -83,6 +83,7 @@ impl Primitive for DbEventSubscription {
             Field::new("source", &*self.source),
             Field::new("categories", CATEGORIES.join(",")),
             Field::new("enabled", "true"),
+            Field::new("state", "active"),
         ]
     }
 
@@ -96,10 +97,12 @@ impl Primitive for DbEventSubscription {
             let Some(one) = describe(env, region, &wanted.name).await? else { continue };
             let arn = one.event_subscription_arn().unwrap_or_default();
             let tags = rds_tags_of(env, region, arn, Some(&wanted.tags)).await?;
-            let readiness = match one.status().unwrap_or_default() {
-                "active" => Readiness::Ready,
-                state @ ("no-permission" | "topic-not-exist") => Readiness::Broken(state.into()),
-                state => Readiness::Busy(state.into()),
+            // RDS has given up on the topic: naming it again mends that.
+            let (state, readiness) = match one.status().unwrap_or_default() {
+                "active" => ("active", Readiness::Ready),
+                "no-permission" => ("no-permission", Readiness::Ready),
+                "topic-not-exist" => ("topic-not-exist", Readiness::Ready),
+                state => ("active", Readiness::Busy(state.into())),
             };
             found.push(
                 Observation::new(wanted.address.clone(), region, &wanted.name)
@@ -107,6 +110,7 @@ impl Primitive for DbEventSubscription {
                     .with("source", sorted(one.source_ids_list()))
                     .with("categories", sorted(one.event_categories_list()))
                     .with("enabled", one.enabled().unwrap_or(false).to_string())
+                    .with("state", state)
                     .output(ARN, arn)
                     .readiness(readiness)
                     .tagged(tags, &env.scope),
@@ -143,8 +147,10 @@ impl Primitive for DbEventSubscription {
     ) -> Result<Outputs, Failure> {
         let (region, name, settings) = (&wanted.region, &wanted.name, &wanted.settings);
         let regional = env.region(region);
-        active(env, region, name).await?;
-        if differing.iter().any(|one| ["topic", "categories", "enabled"].contains(one)) {
+        if !differing.contains(&"state") {
+            active(env, region, name).await?;
+        }
+        if differing.iter().any(|one| ["topic", "categories", "enabled", "state"].contains(one)) {
             let topic = env.resolve(&settings.topic)?;
             let api = regional.api("rds", "ModifyEventSubscription");
             let categories = CATEGORIES.map(str::to_owned).to_vec();

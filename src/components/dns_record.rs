@@ -31,6 +31,8 @@ pub struct DnsRecord {
     pub dns_name: String,
     /// What it answers.
     pub target: Text,
+    /// The name of the instance that is: its endpoint begins with it.
+    pub instance: String,
     /// Its share of the answers, 0 to 255; 0 answers only when no other is healthy.
     pub weight: i64,
     /// Seconds that an answer may be kept.
@@ -199,7 +201,12 @@ async fn look(
         all.extend(in_zone(env, region, &zone, &name).await?);
     }
     let ours = |one: &ResourceRecordSet| {
+        // A check that somebody removed does not make a record that leads to our instance another's.
+        let target = one.resource_records().first().map_or("", ResourceRecord::value);
+        let leads_to_us = one.set_identifier() == Some(&wanted.name)
+            && target.starts_with(&format!("{}.", settings.instance));
         checks.iter().any(|(_, id)| one.health_check_id() == Some(id))
+            || leads_to_us
             || matches!(settings.zone, Zone::Own(..))
     };
     let own = all.iter().find(|(_, one)| one.set_identifier() == Some(&wanted.name) && ours(one));

@@ -7,8 +7,8 @@ use aws_sdk_route53::types::{
 };
 
 use super::{
-    ARN, Address, Effect, Env, Failure, Field, GLOBAL, ID, Observation, Outputs, Owner, Primitive,
-    Tags, Wanted,
+    ARN, Address, Env, Failure, Field, GLOBAL, ID, Observation, Outputs, Owner, Primitive,
+    SUFFIX_TAG, Tags, Wanted,
     route53::{TAG_REGION, bare, in_sync, reference, referred, set_tags, tags_of},
 };
 use crate::aws::ApiError;
@@ -54,6 +54,14 @@ pub struct Seen {
     /// Region and id of each VPC.
     pub vpcs: Vec<(String, String)>,
     reference: String,
+}
+
+impl Seen {
+    /// Whether it was made for a cluster of this suffix.
+    pub fn is_own(&self, env: &Env) -> bool {
+        let tags = referred(&self.reference).map(|(tags, _)| tags).unwrap_or_default();
+        tags.get(SUFFIX_TAG) == Some(&env.scope.suffix)
+    }
 }
 
 /// A zone by its id.
@@ -133,7 +141,7 @@ impl Primitive for HostedZone {
     const KIND: &'static str = HostedZone::KIND;
 
     fn fields(&self) -> Vec<Field> {
-        vec![Field::new("vpc", &*self.vpc).from("primary.vpc_id").effect(Effect::Replace)]
+        vec![Field::new("vpc", &*self.vpc).from("primary.vpc_id")]
     }
 
     /// Names of zones are not unique: another one of the same name stands in the way only where the same
@@ -186,6 +194,10 @@ impl Primitive for HostedZone {
         found: &Observation,
         differing: &[&'static str],
     ) -> Result<Outputs, Failure> {
+        if differing.contains(&"vpc") {
+            let settings = &wanted.settings;
+            associate(env, &wanted.region, &found.id, &settings.vpc_region, &settings.vpc).await?;
+        }
         if differing.contains(&"tags") {
             let kind = TagResourceType::Hostedzone;
             set_tags(env, &wanted.region, kind, &found.id, &found.tags, &wanted.tags).await?;
@@ -199,6 +211,24 @@ impl Primitive for HostedZone {
         let call = || regional.route53.delete_hosted_zone().id(&found.id).send();
         Ok(env.session.remove(api, call).await?)
     }
+}
+
+/// Lets a VPC see a zone.
+pub(super) async fn associate(
+    env: &Env,
+    region: &str,
+    zone: &str,
+    vpc_region: &str,
+    id: &str,
+) -> Result<(), Failure> {
+    let regional = env.region(region);
+    let api = regional.api("route53", "AssociateVPCWithHostedZone");
+    let call = || {
+        let call = regional.route53.associate_vpc_with_hosted_zone().hosted_zone_id(zone);
+        call.vpc(vpc(vpc_region, id)).send()
+    };
+    let answer = env.session.call_once(api, call).await?;
+    in_sync(env, region, answer.change_info()).await
 }
 
 async fn observed(

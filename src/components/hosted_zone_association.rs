@@ -3,8 +3,7 @@
 use super::{
     Address, Env, Failure, Field, GLOBAL, HostedZone, ID, Observation, Outputs, Primitive, Text,
     Wanted,
-    hosted_zone::{own, vpc, zone},
-    route53::in_sync,
+    hosted_zone::{associate, own, vpc, zone},
 };
 use crate::aws::ApiError;
 
@@ -64,14 +63,7 @@ impl Primitive for HostedZoneAssociation {
     async fn create(env: &Env, wanted: &Wanted<Self>) -> Result<Outputs, Failure> {
         let settings = &wanted.settings;
         let zone = env.resolve(&Text::Ref(HostedZone::address(), ID))?;
-        let regional = env.region(&wanted.region);
-        let api = regional.api("route53", "AssociateVPCWithHostedZone");
-        let call = || {
-            let call = regional.route53.associate_vpc_with_hosted_zone().hosted_zone_id(&zone);
-            call.vpc(vpc(&settings.vpc_region, &settings.vpc)).send()
-        };
-        let answer = env.session.call_once(api, call).await?;
-        in_sync(env, &wanted.region, answer.change_info()).await?;
+        associate(env, &wanted.region, &zone, &settings.vpc_region, &settings.vpc).await?;
         Ok(Outputs::from([(ID, format!("{zone} {} {}", settings.vpc_region, settings.vpc))]))
     }
 
@@ -96,6 +88,10 @@ impl Primitive for HostedZoneAssociation {
             let call = regional.route53.disassociate_vpc_from_hosted_zone().hosted_zone_id(zone);
             call.vpc(vpc(vpc_region, id)).send()
         };
-        Ok(env.session.remove(api, call).await?)
+        match env.session.remove(api, call).await {
+            // The last one that sees the zone: it goes with it.
+            Err(error) if error.has_code("LastVPCAssociation") => Ok(()),
+            other => Ok(other?),
+        }
     }
 }

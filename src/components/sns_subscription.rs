@@ -3,8 +3,9 @@
 use aws_sdk_sns::types::Subscription;
 
 use super::{
-    ARN, Address, Env, Failure, Field, Observation, Outputs, Primitive, SnsTopic, Text, Wanted,
-    sns_topic::arn as topic_arn,
+    ARN, Address, Env, Failure, Field, ID, Observation, Outputs, Owner, Primitive, SnsTopic, Text,
+    Wanted,
+    sns_topic::{arn as topic_arn, owner as topic_owner},
 };
 use crate::aws::ApiError;
 
@@ -55,6 +56,11 @@ async fn all(env: &Env, region: &str, topic: &str) -> Result<Vec<Subscription>, 
     }
 }
 
+/// What it is known by to whoever reads a state: its ARN changes when somebody confirms it.
+fn known_by(topic: &str, protocol: &str, endpoint: &str) -> String {
+    format!("{topic} {protocol} {endpoint}")
+}
+
 impl Primitive for SnsSubscription {
     const KIND: &'static str = SnsSubscription::KIND;
 
@@ -71,6 +77,10 @@ impl Primitive for SnsSubscription {
     ) -> Result<Vec<Observation>, ApiError> {
         let Some(any) = wanted.first() else { return Ok(Vec::new()) };
         let topic = topic_arn(env, region, &any.settings.topic);
+        // Of a topic that is somebody else's, nothing is ours.
+        if topic_owner(env, region, &topic).await? != Owner::Ours {
+            return Ok(Vec::new());
+        }
         let mut found = Vec::new();
         for one in all(env, region, &topic).await? {
             let (protocol, endpoint) =
@@ -87,7 +97,7 @@ impl Primitive for SnsSubscription {
             if waits {
                 seen.pending.push("waits for its owner to confirm it".into());
             }
-            found.push(seen.output(ARN, id));
+            found.push(seen.output(ID, known_by(&topic, protocol, endpoint)));
         }
         Ok(found)
     }
@@ -101,9 +111,9 @@ impl Primitive for SnsSubscription {
             let call = regional.sns.subscribe().topic_arn(&topic).protocol(settings.protocol);
             call.endpoint(&settings.endpoint).send()
         };
-        let answer = env.session.call(api, call).await?;
-        let arn = answer.subscription_arn().filter(|arn| arn.starts_with("arn:"));
-        Ok(Outputs::from([(ARN, arn.unwrap_or(PENDING).to_owned())]))
+        env.session.call(api, call).await?;
+        let id = known_by(&topic, settings.protocol, &settings.endpoint);
+        Ok(Outputs::from([(ID, id)]))
     }
 
     async fn update(

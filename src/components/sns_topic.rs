@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_sns::types::Tag;
 
 use super::{
-    ARN, Address, Env, Failure, Field, Observation, Outputs, Primitive, Tags, Text, Wanted,
+    ARN, Address, Env, Failure, Field, Observation, Outputs, Owner, Primitive, Tags, Text, Wanted,
     canonical_json, retag,
 };
 use crate::aws::ApiError;
@@ -39,15 +39,30 @@ fn tags(all: &Tags) -> Vec<Tag> {
     all.iter().filter_map(|pair| tag(pair).ok()).collect()
 }
 
-async fn tags_of(env: &Env, region: &str, arn: &str, wanted: &Tags) -> Result<Tags, ApiError> {
+/// Whose a topic is, by its tags.
+pub(super) async fn owner(env: &Env, region: &str, arn: &str) -> Result<Owner, ApiError> {
+    let shared = env.tagged(region).await?;
+    if let Some(tags) = shared.get(arn) {
+        return Ok(env.scope.owner(tags));
+    }
+    match ask_tags(env, region, arn).await {
+        Ok(tags) => Ok(env.scope.owner(&tags)),
+        Err(error) if error.is_not_found() => Ok(Owner::Ours),
+        Err(error) => Err(error),
+    }
+}
+
+async fn ask_tags(env: &Env, region: &str, arn: &str) -> Result<Tags, ApiError> {
     let regional = env.region(region);
-    let ask = || async move {
-        let api = regional.api("sns", "ListTagsForResource");
-        let call = || regional.sns.list_tags_for_resource().resource_arn(arn).send();
-        let answer = env.session.call(api, call).await?;
-        let pairs = answer.tags().iter();
-        Ok(pairs.map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
-    };
+    let api = regional.api("sns", "ListTagsForResource");
+    let call = || regional.sns.list_tags_for_resource().resource_arn(arn).send();
+    let answer = env.session.call(api, call).await?;
+    let pairs = answer.tags().iter();
+    Ok(pairs.map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
+}
+
+async fn tags_of(env: &Env, region: &str, arn: &str, wanted: &Tags) -> Result<Tags, ApiError> {
+    let ask = || ask_tags(env, region, arn);
     env.tags_of(region, arn, Some(wanted), ask).await
 }
 

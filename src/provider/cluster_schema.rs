@@ -271,7 +271,7 @@ fn monitoring() -> Vec<Attribute> {
         number(
             "replica_lag_seconds",
             60,
-            "Seconds that the replica may lag behind for two minutes, 2 to 3600. Half of it warns.",
+            "Seconds that the replica may lag behind for four minutes, 2 to 3600. Half of it for five minutes warns.",
         )
         .validate(checks::lag),
         number("cpu_percent", 80, "Share of the processors that may be busy for five minutes, 1 to 100.")

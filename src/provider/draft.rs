@@ -91,7 +91,7 @@ impl Reader<'_> {
 }
 
 /// Arguments that decide which components there are.
-const DECIDING: [&str; 19] = [
+const DECIDING: [&str; 20] = [
     "backup.cross_region",
     "peering_connection_id",
     "primary.vpc_id",
@@ -107,6 +107,7 @@ const DECIDING: [&str; 19] = [
     "dr.allowed_security_group_ids",
     "dr.allowed_cidr_blocks",
     "dns.zone_id",
+    "dns.name",
     "dns.additional_vpc_ids",
     "notifications.emails",
     "notifications.https_urls",
@@ -139,7 +140,7 @@ impl Draft {
         };
         let dns = DnsSpec {
             zone_id: reader.at("dns.zone_id").as_str().map(str::to_owned),
-            name: reader.take("dns.name", None, |value| Some(value.as_str().map(str::to_owned))),
+            name: reader.at("dns.name").as_str().map(str::to_owned),
             ttl: reader.number("dns.ttl", 30),
             additional_vpc_ids: reader.set("dns.additional_vpc_ids"),
         };

@@ -11,7 +11,8 @@ use crate::{
         roles::status,
     },
     components::{
-        ARN, Address, ENDPOINT, ID, Observation, Owner, db_instance::DbInstance, secret::Secret,
+        ARN, Address, ENDPOINT, ID, Observation, Owner, db_instance::DbInstance,
+        dns_record::DnsRecord, secret::Secret,
     },
     plugin::{Private, Value},
 };
@@ -92,6 +93,12 @@ fn endpoint(opened: &Opened, site: Site) -> Option<String> {
 
 /// The DNS name that leads to whichever site serves.
 fn dns_name(opened: &Opened) -> Value {
+    // After a failover the record stays as it is, whatever the arguments say.
+    let record = opened.inventory.get(&DnsRecord::address(Site::Primary.argument()));
+    let held = record.filter(|_| opened.roles.failed_over());
+    if let Some(name) = held.and_then(|record| record.settings.get("dns_name")) {
+        return Value::string(name.as_str());
+    }
     maybe(zone_and_name(&opened.spec, &opened.surroundings).1)
 }
 

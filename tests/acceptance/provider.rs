@@ -24,8 +24,7 @@ fn default_tags_are_on_everything_and_the_resource_wins() {
 #[test]
 fn endpoints_can_be_given_in_the_configuration() {
     let served = Served::new();
-    let services =
-        ["ec2", "iam", "kms", "logs", "rds", "route53", "secretsmanager", "ssm", "sts", "tagging"];
+    let services = trading::aws::Aws::services();
     let lines: String =
         services.iter().map(|one| format!("    {one} = \"{}\"\n", served.url)).collect();
     let provider = format!("provider \"trading\" {{\n  endpoints = {{\n{lines}  }}\n}}\n");

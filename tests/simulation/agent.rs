@@ -110,6 +110,7 @@ fn a_writer_that_is_lost_while_its_region_answers_is_closed_first() {
         let (user, _) = User::with_cluster().await;
         install(&user).await;
         pass(200).await;
+        user.sandbox.forget_calls();
         // The instance hangs: RDS says that it is available, and nobody can connect.
         user.sandbox.with(|world| world.set_dark(EAST, true));
         pass(300).await;
@@ -122,6 +123,9 @@ fn a_writer_that_is_lost_while_its_region_answers_is_closed_first() {
             .map(|one| one["what"].as_str().unwrap())
             .collect();
         assert_eq!(moments[..4], ["first_failure", "decided", "lease_taken", "accepted"]);
+        let calls = user.sandbox.calls();
+        let at = |operation: &str| calls.iter().position(|call| call.operation == operation);
+        assert!(at("RevokeSecurityGroupIngress") < at("PromoteReadReplica"), "closed first");
         assert_eq!(doors(&user.sandbox, EAST), Vec::<String>::new(), "closed before the promotion");
     });
 }
@@ -179,7 +183,7 @@ const TROUBLES: [Trouble; 10] = [
 async fn suffer(sandbox: &Sandbox, trouble: Trouble, random: &mut fastrand::Rng) -> Option<bool> {
     pass(random.u64(0..60)).await;
     let fault = |effect| {
-        sandbox.add_fault(Fault::new(Rule { percent: Some(15), ..Rule::default() }, effect))
+        sandbox.add_fault(Fault::new(Rule { percent: Some(15), ..Rule::default() }, effect));
     };
     match trouble {
         Trouble::RegionLost => set_lost(sandbox, EAST, true),

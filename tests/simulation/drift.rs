@@ -143,6 +143,7 @@ fn more_cases(user: &User) -> Vec<Case> {
     let (east, west, global) = ("us-east-1", "us-west-2", "global");
     let text = json!({"markdown": "trading_dr_cluster `prod`"});
     let body = json!({"widgets": [{"type": "text", "x": 0, "y": 0, "width": 6, "height": 2, "properties": text}]});
+    let only_west = json!([{"VPCRegion": west, "VPCId": user.sandbox.with(|world| world.network())[west]["vpc_id"]}]);
     let lone = json!([{"VPCRegion": east, "VPCId": user.sandbox.with(|world| world.network())[east]["vpc_id"]}]);
     vec![
         (
@@ -210,11 +211,25 @@ fn more_cases(user: &User) -> Vec<Case> {
             "us-east-1/db-event-subscription",
         ),
         (
-            west,
+            global,
             "dashboard",
-            name("trading-db-dashboard-prod"),
+            name("trading-db-dashboard-dr-prod"),
             Some(json!({"DashboardBody": body.to_string()})),
             "us-west-2/dashboard",
+        ),
+        (
+            west,
+            "db-event-subscription",
+            name("trading-db-events-prod"),
+            Some(json!({"Status": "topic-not-exist"})),
+            "us-west-2/db-event-subscription",
+        ),
+        (
+            global,
+            "hosted-zone",
+            id(global, "hosted-zone"),
+            Some(json!({"_vpcs": only_west})),
+            "global/hosted-zone",
         ),
         (
             global,

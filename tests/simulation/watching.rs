@@ -281,6 +281,10 @@ fn addresses_that_cannot_be_told_are_refused() {
         for (told, path) in [
             (json!({"emails": ["nobody"]}), "notifications.emails"),
             (json!({"https_urls": ["http://example.com"]}), "notifications.https_urls"),
+            (
+                json!({"https_urls": ["https://me:secret@example.com/x"]}),
+                "notifications.https_urls",
+            ),
             (json!({"sqs_queue_arns": ["alerts"]}), "notifications.sqs_queue_arns"),
         ] {
             let mut config = config.clone();
@@ -363,11 +367,9 @@ fn limits_of_alarms_follow_the_arguments_and_the_check_follows_its_alarm() {
             names,
             [
                 "us-east-1/alarm/cpu",
-                "us-east-1/dashboard",
                 "us-west-2/alarm/cpu",
                 "us-west-2/alarm/replica-lag",
                 "us-west-2/alarm/replica-lag-warning",
-                "us-west-2/dashboard",
             ]
         );
         user.must_apply(&config).await;
@@ -403,10 +405,41 @@ fn a_dashboard_of_that_name_that_shows_something_else_is_not_overwritten() {
         let mut user = User::new().await;
         let config = configuration(&user.sandbox);
         let body = r#"{"widgets":[]}"#;
-        let record = json!({"DashboardName": "trading-db-dashboard-prod", "DashboardBody": body, "DashboardArn": "x"});
-        user.sandbox
-            .with(|world| world.place(WEST, "dashboard", "trading-db-dashboard-prod", record));
+        let record = json!({"DashboardName": "trading-db-dashboard-dr-prod", "DashboardBody": body, "DashboardArn": "x"});
+        user.sandbox.with(|world| {
+            world.place("global", "dashboard", "trading-db-dashboard-dr-prod", record);
+        });
         let found = lines(&user.plan(&config).await.diagnostics);
         assert!(found.iter().any(|one| one.contains("us-west-2/dashboard")), "{found:#?}");
+    });
+}
+
+#[test]
+fn a_zone_that_one_vpc_sees_is_removed_and_a_record_without_its_check_is_still_ours() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        let zones = user.sandbox.with(|world| world.inventory())["global"]["hosted-zone"].clone();
+        let id = zones.as_object().unwrap().keys().next().unwrap().clone();
+        let given = user.sandbox.with(|world| world.network())["hosted_zone"]["id"].clone();
+        // The cluster's own zone is not somebody else's.
+        config["dns"] = json!({"zone_id": id});
+        let found = errors(&user.plan(&config).await.diagnostics);
+        assert!(found[0].contains("is the cluster's own zone"), "{found:#?}");
+        config["dns"] = json!({"zone_id": given});
+        user.must_apply(&config).await;
+        let checks = user.sandbox.with(|world| world.inventory())["global"]["health-check"].clone();
+        for check in checks.as_object().unwrap().keys() {
+            user.sandbox.with(|world| world.drift("global", "health-check", check, None)).unwrap();
+        }
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        config["dns"] = json!({});
+        user.must_apply(&config).await;
+        let zones = user.sandbox.with(|world| world.inventory())["global"]["hosted-zone"].clone();
+        let id = zones.as_object().unwrap().keys().next().unwrap().clone();
+        let only = json!({"_vpcs": [{"VPCRegion": WEST, "VPCId": vpc(&user, WEST)}]});
+        user.sandbox.with(|world| world.drift("global", "hosted-zone", &id, Some(&only))).unwrap();
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
     });
 }

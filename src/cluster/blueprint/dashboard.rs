@@ -8,7 +8,7 @@ use super::{
     instance_name,
 };
 use crate::{
-    cluster::{names::Name, spec::Site},
+    cluster::{names::dashboard, spec::Site},
     components::{Address, Alarm, Tags, dashboard::Dashboard},
 };
 
@@ -41,23 +41,11 @@ impl Grid {
         self.tallest = self.tallest.max(height);
     }
 
-    /// A graph of metrics, with a line at what an alarm goes off at.
-    fn graph(
-        &mut self,
-        region: &str,
-        title: &str,
-        metrics: &Value,
-        statistic: &str,
-        limit: Option<f64>,
-    ) {
-        let mut properties = json!({
+    fn graph(&mut self, region: &str, title: &str, metrics: &Value, statistic: &str) {
+        let properties = json!({
             "title": title, "region": region, "view": "timeSeries", "period": 60, "stat": statistic,
             "metrics": metrics,
         });
-        if let Some(limit) = limit {
-            properties["annotations"] =
-                json!({"horizontal": [{"label": "alarm", "value": limit, "color": "#d62728"}]});
-        }
         self.put("metric", HALF, HEIGHT, &properties);
     }
 }
@@ -88,39 +76,24 @@ impl Plan<'_> {
             .collect();
         grid.put("alarm", WIDTH, 3, &json!({"title": "Alarms", "alarms": arns}));
         let rds = |name: &str| json!(["AWS/RDS", name, "DBInstanceIdentifier", instance]);
-        let limits = &spec.monitoring;
         if site == Self::writer() {
             let logs = json!([rds("OldestReplicationSlotLag"), rds("TransactionLogsDiskUsage")]);
-            grid.graph(&region, "Held back for the replica, bytes", &logs, "Maximum", None);
+            grid.graph(&region, "Held back for the replica, bytes", &logs, "Maximum");
         } else {
-            let limit = Some(f64::from(limits.replica_lag_seconds));
             let lag = json!([rds("ReplicaLag")]);
-            grid.graph(&region, "Replica lag, seconds", &lag, "Maximum", limit);
+            grid.graph(&region, "Replica lag, seconds", &lag, "Maximum");
             let serving = json!([[NAMESPACE, PRIMARY_SERVING, DIMENSION, spec.suffix.as_str()]]);
-            grid.graph(&region, "The primary site serves", &serving, "Minimum", Some(1.0));
+            grid.graph(&region, "The primary site serves", &serving, "Minimum");
         }
-        let cpu = Some(f64::from(limits.cpu_percent));
-        grid.graph(&region, "Processors busy, %", &json!([rds("CPUUtilization")]), "Average", cpu);
-        grid.graph(&region, "Connections", &json!([rds("DatabaseConnections")]), "Maximum", None);
-        grid.graph(
-            &region,
-            "Free storage, bytes",
-            &json!([rds("FreeStorageSpace")]),
-            "Minimum",
-            None,
-        );
-        grid.graph(
-            &region,
-            "Freeable memory, bytes",
-            &json!([rds("FreeableMemory")]),
-            "Minimum",
-            None,
-        );
+        grid.graph(&region, "Processors busy, %", &json!([rds("CPUUtilization")]), "Average");
+        grid.graph(&region, "Connections", &json!([rds("DatabaseConnections")]), "Maximum");
+        grid.graph(&region, "Free storage, bytes", &json!([rds("FreeStorageSpace")]), "Minimum");
+        grid.graph(&region, "Freeable memory, bytes", &json!([rds("FreeableMemory")]), "Minimum");
         let operations = json!([rds("ReadIOPS"), rds("WriteIOPS")]);
-        grid.graph(&region, "Disk operations per second", &operations, "Average", None);
+        grid.graph(&region, "Disk operations per second", &operations, "Average");
         let body = json!({"start": "-PT3H", "widgets": grid.widgets}).to_string();
         let settings = Dashboard { body, marker: marker(spec.suffix.as_str()) };
-        let name = Name::Dashboard.of(&spec.suffix);
+        let name = dashboard(site.argument(), &spec.suffix);
         self.add(Dashboard::address(&region), &region, name, Tags::new(), settings, &[]);
     }
 }

@@ -73,6 +73,7 @@ impl Plan<'_> {
                 zone: zone.clone(),
                 dns_name: name.clone().unwrap_or_default(),
                 target: Text::Ref(DbInstance::address(&region), ENDPOINT),
+                instance: instance_name(spec, site),
                 weight: if site == Site::Primary { WEIGHT } else { 0 },
                 ttl: i64::from(spec.dns.ttl),
                 check: Text::Ref(check, ID),

@@ -25,6 +25,10 @@ const RDS: &str = "AWS/RDS";
 const SLOT_SHARE: f64 = 0.25;
 const WAL_SHARE: f64 = 0.4;
 
+/// How long a lag must last. On an idle writer it climbs for up to five minutes without any fault (aws-facts
+/// 0.10): of these, three in a row are above a minute and four above half of one.
+const LAG_MINUTES: i32 = 4;
+
 /// What an alarm on one of RDS's metrics is set to.
 struct Row {
     what: &'static str,
@@ -56,6 +60,7 @@ impl Plan<'_> {
                 &name,
                 &alarm("*", &spec.suffix),
                 &subscription,
+                &instance_name(spec, site),
             ),
         };
         self.add_tagged(SnsTopic::address(&region), &region, name.clone(), settings, &[]);
@@ -210,11 +215,11 @@ impl Plan<'_> {
         let late = format!(
             "{instance} lags more than {limit} s behind: a failover now would lose that much"
         );
-        let warning = format!("{instance} lags more than {} s behind for 3 minutes", limit / 2);
+        let warning = format!("{instance} lags more than {} s behind for 5 minutes", limit / 2);
         let unknown = format!("{instance} does not replicate: its lag is unknown");
         vec![
-            row("replica-lag", late, above, f64::from(limit), 2),
-            row("replica-lag-warning", warning, above, f64::from(limit / 2), 3),
+            row("replica-lag", late, above, f64::from(limit), LAG_MINUTES),
+            row("replica-lag-warning", warning, above, f64::from(limit / 2), LAG_MINUTES + 1),
             Row { argument: "", ..row("replica-lag-unknown", unknown, below, 0.0, 3) },
         ]
     }

@@ -6,16 +6,18 @@ use std::{
     future::Future,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use trading::{
     agent::{
-        Config, Fault, Instance, InstanceRole, Intent, Lease, Ledger, Metric, Monitor, Probed,
-        Session, Side, Surface, Tick, Written,
+        Fault, Instance, InstanceRole, Intent, Lease, Ledger, Metric, Probed, Session, Side,
+        Surface, Written,
     },
     cluster::failover::{Mode, Policy},
 };
+
+use super::script::Event;
 
 /// The regions: the writer's at first, the standby's, the witness's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,39 +25,6 @@ pub enum Place {
     P,
     D,
     W,
-}
-
-/// Something that happens to the world.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// Everything in the writer's region ends, or is back.
-    Region(bool),
-    /// The RDS and EC2 APIs of the writer's region.
-    Control(bool),
-    /// The writer alone.
-    Writer(bool),
-    /// What probes reach each other's databases over.
-    Peering(bool),
-    /// All ways between two places; with the third, that is two of them.
-    Between(Place, Place, bool),
-    /// RDS's own channel.
-    Replication(bool),
-    /// The writer's zone fails over and needs so many seconds.
-    Zone(u64),
-    /// The standby cannot be promoted for so many seconds.
-    Busy(u64),
-    /// Runs of the monitor in a region start, or do not.
-    Runs(Place, bool),
-    /// All runs in a region die where they stand.
-    Kill(Place),
-    /// So many in a hundred calls fail from now on.
-    Faults(u32),
-    /// Somebody asks for no failover for so many seconds.
-    Hold(u64),
-    /// The cluster is being removed.
-    Destroying,
-    /// Somebody promotes the standby in the console.
-    PromotedByHand,
 }
 
 pub struct World {
@@ -103,7 +72,8 @@ pub struct World {
     pub stopped_at: u64,
     /// For how long both took writes of clients, by now.
     pub overlap: u64,
-    wake: u64,
+    /// When whoever is polled now wants to be polled again.
+    pub wake: u64,
 }
 
 pub type Shared = Rc<RefCell<World>>;
@@ -208,6 +178,11 @@ impl World {
         }
     }
 
+    /// Who holds the lease.
+    pub fn holder(&self) -> Option<&str> {
+        self.lease.as_ref().map(|lease| lease.holder.as_str())
+    }
+
     /// What a failover lost, in milliseconds of writes, and what the ledger says of it in seconds.
     pub fn losses(&self) -> (u64, Option<u64>) {
         let [_, ledger] = &self.ledgers;
@@ -257,7 +232,7 @@ impl World {
         (self.random.u32(0..100) < self.faults).then(|| match self.random.u32(0..3) {
             0 => Fault::Silent,
             1 => Fault::Failing("503".into()),
-            _ => Fault::Refused("throttled".into()),
+            _ => Fault::NotNow("throttled".into()),
         })
     }
 
@@ -353,6 +328,11 @@ impl View {
             (arrives, fault, world.random.u64(20..400))
         };
         if !arrives || fault == Some(Fault::Silent) {
+            // An answer that is lost says nothing about whether it was acted upon.
+            let acts = arrives && self.world.borrow_mut().random.bool();
+            if acts {
+                let _ = act(&mut self.world.borrow_mut());
+            }
             self.sleep(SILENCE).await;
             return Err(Fault::Silent);
         }
@@ -401,7 +381,11 @@ impl Surface for View {
             let is_replica = place == Place::D && !world.standby_writes();
             let role = if is_replica { InstanceRole::Replica } else { InstanceRole::Writer };
             let busy = place == Place::D && world.promoted_at.is_some_and(|at| world.now < at);
-            let status = if busy { "modifying" } else { "available" };
+            let status = match (busy, place == Place::D && world.now < world.busy_until) {
+                (true, _) => "modifying",
+                (_, true) => "backing-up",
+                _ => "available",
+            };
             Ok(Some(Instance { role, status: status.into() }))
         })
         .await
@@ -538,89 +522,3 @@ impl Surface for View {
 
 /// How old what a tick saw may be when it acts on it, in milliseconds.
 const LOOK: u64 = 15_000;
-
-type Task = (Place, u64, Pin<Box<dyn Future<Output = ()>>>);
-
-async fn run(world: Shared, place: Place, number: u64) {
-    let policy = world.borrow().policy;
-    let name = |place: Place| format!("{place:?}");
-    let other = if place == Place::P { Place::D } else { Place::P };
-    let config = Config { here: name(place), there: name(other), policy };
-    let view = View { world: Rc::clone(&world), place };
-    let mut monitor = Monitor::new(view, config, format!("{number:020}"));
-    let said = |tick: &Tick| {
-        let mut world = world.borrow_mut();
-        let now = world.now;
-        world.said.push((now, place, format!("{tick:?}")));
-    };
-    monitor.run(said).await;
-}
-
-/// Lives through a script of events until a moment, all in seconds from the beginning.
-pub fn live(world: &Shared, script: &[(u64, Event)], until: u64) {
-    let start = world.borrow().now;
-    let mut script: Vec<(u64, Event)> =
-        script.iter().map(|(at, event)| (start + at * 1000, event.clone())).collect();
-    script.sort_by_key(|(at, _)| *at);
-    script.reverse();
-    let end = start + until * 1000;
-    let mut tasks: Vec<Task> = Vec::new();
-    let mut next_minute = start;
-    let mut number = 0;
-    let waker = Waker::noop();
-    loop {
-        let event = script.last().map_or(u64::MAX, |(at, _)| *at);
-        let task = tasks.iter().map(|(_, wake, _)| *wake).min().unwrap_or(u64::MAX);
-        let next = event.min(task).min(next_minute);
-        if next >= end {
-            world.borrow_mut().pass(end);
-            return;
-        }
-        world.borrow_mut().pass(next);
-        if event == next
-            && let Some((_, event)) = script.pop()
-        {
-            if let Event::Kill(place) = event {
-                tasks.retain(|(its, ..)| *its != place);
-            }
-            if event == Event::Region(false) {
-                tasks.retain(|(its, ..)| *its != Place::P);
-            }
-            world.borrow_mut().happen(&event);
-            continue;
-        }
-        if next_minute == next {
-            next_minute += 60_000;
-            for place in [Place::P, Place::D] {
-                number += 1;
-                if world.borrow().may_run(place) {
-                    // Schedules fire within the minute.
-                    let at = next + world.borrow_mut().random.u64(0..10_000);
-                    let run = run(Rc::clone(world), place, number);
-                    let world = Rc::clone(world);
-                    let task = async move {
-                        sleep_until(&world, at).await;
-                        run.await;
-                    };
-                    tasks.push((place, at, Box::pin(task)));
-                }
-            }
-            continue;
-        }
-        let mut index = 0;
-        while index < tasks.len() {
-            if tasks[index].1 > next {
-                index += 1;
-                continue;
-            }
-            world.borrow_mut().wake = u64::MAX;
-            let done = tasks[index].2.as_mut().poll(&mut Context::from_waker(waker)).is_ready();
-            if done {
-                drop(tasks.remove(index));
-            } else {
-                tasks[index].1 = world.borrow().wake;
-                index += 1;
-            }
-        }
-    }
-}

@@ -270,4 +270,8 @@ fn a_dashboard_is_checked() {
         "ResourceNotFound",
         "",
     );
+    // One name is one dashboard in all regions.
+    let params = json!({"DashboardName": "d", "DashboardBody": r#"{"widgets":[]}"#});
+    caller.must(WEST, "cloudwatch", "PutDashboard", params);
+    caller.must(EAST, "cloudwatch", "GetDashboard", json!({"DashboardName": "d"}));
 }

@@ -166,7 +166,7 @@ pub(crate) fn due(world: &World) -> Vec<Invocation> {
         }
         for rule in table.values().filter(|rule| rule["State"] == "ENABLED") {
             let period = rule["ScheduleExpression"].as_str().and_then(every).unwrap_or(60) / 60;
-            if minute % period != 0 {
+            if !minute.is_multiple_of(period) {
                 continue;
             }
             for target in rule["_targets"].as_array().into_iter().flatten() {
@@ -177,7 +177,7 @@ pub(crate) fn due(world: &World) -> Vec<Invocation> {
                 }
                 let input = target["Input"].as_str().unwrap_or("{}");
                 let payload: Value = serde_json::from_str(input).unwrap_or_default();
-                let times = if minute % 10 == 0 { 2 } else { 1 };
+                let times = if minute.is_multiple_of(10) { 2 } else { 1 };
                 for _ in 0..times {
                     all.extend(lambda::invocation(world, function, payload.clone()));
                 }

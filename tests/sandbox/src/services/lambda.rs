@@ -126,8 +126,7 @@ const OPERATIONS: &[Operation] = &[
 pub(crate) fn decode(incoming: &Incoming) -> Option<(String, Value)> {
     let path = incoming.path.trim_start_matches('/').trim_end_matches('/');
     let (_, rest) = path.split_once('/')?;
-    let parts: Vec<String> =
-        rest.split('/').map(|one| query::unescape(one)).collect::<Option<_>>()?;
+    let parts: Vec<String> = rest.split('/').map(query::unescape).collect::<Option<_>>()?;
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     let mut params = json!({});
     let is_invoke = parts.get(2) == Some(&"invocations");

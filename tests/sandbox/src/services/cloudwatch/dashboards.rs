@@ -1,4 +1,5 @@
-//! Dashboards.
+//! Dashboards. They belong to the account, not to a region, whichever region is asked (CloudWatch API reference,
+//! PutDashboard).
 
 use serde_json::{Value, json};
 
@@ -7,7 +8,7 @@ use crate::{
     ACCOUNT,
     iam::Need,
     request::{Failure, Reply, Request},
-    world::World,
+    world::{GLOBAL, World},
 };
 
 const DASHBOARD: &str = "dashboard";
@@ -58,18 +59,18 @@ pub(super) fn put(world: &mut World, request: &Request) -> Reply {
         }
     }
     let record = json!({"DashboardName": name, "DashboardBody": text, "DashboardArn": arn(&name)});
-    world.put(&request.region, DASHBOARD, &name, record);
+    world.put(GLOBAL, DASHBOARD, &name, record);
     Ok(json!({"DashboardValidationMessages": []}))
 }
 
 pub(super) fn get(world: &mut World, request: &Request) -> Reply {
     let name = request.required("DashboardName")?;
-    world.get(&request.region, DASHBOARD, name).cloned().ok_or_else(missing)
+    world.get(GLOBAL, DASHBOARD, name).cloned().ok_or_else(missing)
 }
 
 pub(super) fn delete(world: &mut World, request: &Request) -> Reply {
     let names = request.texts("DashboardNames");
-    let table = world.table_mut(&request.region, DASHBOARD);
+    let table = world.table_mut(GLOBAL, DASHBOARD);
     if names.iter().any(|name| !table.contains_key(name)) {
         return Err(missing());
     }

@@ -125,7 +125,8 @@ pub(super) fn describe(world: &mut World, request: &Request) -> Reply {
 fn ready<'a>(world: &'a mut World, request: &Request) -> Result<&'a mut Value, Failure> {
     let name = request.required("SubscriptionName")?;
     let one = world.get_mut(&request.region, SUBSCRIPTION, name).ok_or_else(|| missing(name))?;
-    if one["Status"] != "active" {
+    // One that RDS has given up on can be changed: that is how it is mended.
+    if one["Status"] == "creating" || one["Status"] == "modifying" {
         let message = format!("Event Subscription {name} is currently being changed.");
         return Err(Failure::new("InvalidEventSubscriptionState", message));
     }
