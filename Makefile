@@ -17,7 +17,7 @@ test: ## Every test
 crash: ## Every call of a create denied, hanging, or without its answer (make test tries a sample)
 	CRASH_POINTS=all $(CARGO) test --locked --test main -- --nocapture simulation::crash simulation::faults
 
-simulate: ## Failovers in a typed world, SEEDS of them (default 100000; make test tries 2040)
+simulate: ## Failovers in a typed world, SEEDS of them (default 100000; make test tries 2052)
 	SEEDS=$(or $(SEEDS),100000) $(CARGO) test --locked --test main -- --nocapture simulation::failover::what_must_hold
 
 contract: ## The sandbox against AWS's own service models (needs boto3)

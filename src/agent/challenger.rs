@@ -59,6 +59,10 @@ impl<S: Surface> Monitor<S> {
             }
         }
         self.give_back(&seen, &lease).await;
+        if self.ledger.phase == Phase::Normal && decision != Decision::FailOver {
+            // What a failover that was called off could not undo at once; the next look tries again.
+            let _ = self.reopen_there().await;
+        }
         self.act(decision, &seen, lease, probed).await?;
         // What was overtaken must not be published.
         self.save().await?;
@@ -74,13 +78,7 @@ impl<S: Surface> Monitor<S> {
         probed: &Result<Probed, Fault>,
     ) -> Result<(), Stop> {
         match decision {
-            Decision::Stay | Decision::Wait => {
-                self.ledger.told.clear();
-                if self.ledger.phase == Phase::Normal {
-                    // What a failover that was called off could not undo at once.
-                    self.reopen_there().await?;
-                }
-            }
+            Decision::Stay | Decision::Wait => self.ledger.told.clear(),
             Decision::Nothing => {}
             Decision::Alarm(reason) => {
                 self.tell("The cluster needs attention", reason.text()).await;

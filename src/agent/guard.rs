@@ -53,9 +53,10 @@ impl<S: Surface> Monitor<S> {
             Standing::Superseded => {
                 self.close_here(probed, "the other region has taken over").await?;
             }
-            Standing::Alone if is_alone => {
-                self.close_here(probed, "neither the witness nor the other region can be reached")
-                    .await?;
+            Standing::Alone | Standing::Heard(_) if is_alone => {
+                let why =
+                    "the witness cannot be reached, and the other region sees no sign of life";
+                self.close_here(probed, why).await?;
             }
             // Nobody has taken over, and nobody is about to: applications are let in again.
             Standing::Holds if !self.ledger.closed_here.is_empty() => {
