@@ -7,12 +7,7 @@ use crate::support::terraform::{Served, Workspace, cluster};
 /// Waits, for a while, until the sandbox has seen a call.
 fn until_called(served: &Served, operation: &str) {
     let begun = Instant::now();
-    while !served
-        .sandbox
-        .calls()
-        .iter()
-        .any(|call| call.operation == operation && call.error.is_none())
-    {
+    while !served.sandbox.has_done(operation) {
         assert!(begun.elapsed() < Duration::from_secs(60), "{operation} was never called");
         std::thread::yield_now();
     }

@@ -138,6 +138,12 @@ impl Sandbox {
         self.lock().world.calls.clone()
     }
 
+    /// Whether an operation has succeeded: without the copy that [`Sandbox::calls`] makes, for who asks often.
+    pub fn has_done(&self, operation: &str) -> bool {
+        let done = |call: &CallRecord| call.operation == operation && call.error.is_none();
+        self.lock().world.calls.iter().any(done)
+    }
+
     /// Forgets the calls so far.
     pub fn forget_calls(&self) {
         self.lock().world.calls.clear();
