@@ -14,6 +14,7 @@ use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_rds::types::SourceType;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 
 use super::{
     Fault, Instance, InstanceRole, Intent, Lease, Ledger, Metric, Probed, Side, Surface, Written,
@@ -88,7 +89,8 @@ pub struct AwsSurface {
     aws: Arc<Aws>,
     session: Session,
     assignment: Assignment,
-    login: Login,
+    /// Fetched at the first look, and then kept: without it, the other evidence counts all the same.
+    login: OnceCell<Login>,
 }
 
 fn fault(error: &ApiError) -> Fault {
@@ -156,22 +158,22 @@ fn rules_of(permission: &IpPermission) -> Vec<Rule> {
 }
 
 impl AwsSurface {
-    /// For one run: fetches the probe's login.
-    ///
-    /// # Errors
-    /// The login could not be fetched.
-    pub async fn new(
-        aws: Arc<Aws>,
-        session: Session,
-        assignment: Assignment,
-    ) -> Result<Self, Fault> {
-        let regional = aws.region(&assignment.here.region);
-        let api = regional.api("secretsmanager", "GetSecretValue");
-        let call = regional.secrets.get_secret_value().secret_id(&assignment.login).send();
-        let answer = session.attempt(api, ANSWER, call).await.map_err(|error| fault(&error))?;
-        let login = serde_json::from_str(answer.secret_string().unwrap_or_default())
-            .map_err(|_| unusable("the probe's login"))?;
-        Ok(Self { aws, session, assignment, login })
+    /// For one run.
+    pub fn new(aws: Arc<Aws>, session: Session, assignment: Assignment) -> Self {
+        Self { aws, session, assignment, login: OnceCell::new() }
+    }
+
+    async fn login(&self) -> Result<Login, Fault> {
+        let fetch = || async {
+            let regional = self.regional(Side::Here);
+            let api = regional.api("secretsmanager", "GetSecretValue");
+            let call = regional.secrets.get_secret_value().secret_id(&self.assignment.login).send();
+            let answer =
+                self.session.attempt(api, ANSWER, call).await.map_err(|error| fault(&error))?;
+            serde_json::from_str(answer.secret_string().unwrap_or_default())
+                .map_err(|_| unusable("the probe's login"))
+        };
+        self.login.get_or_try_init(fetch).await.cloned()
     }
 
     fn region(&self, side: Side) -> &Region {
@@ -304,7 +306,7 @@ impl Surface for AwsSurface {
             here: self.place(Side::Here),
             there: self.place(Side::There),
             database: self.assignment.database.clone(),
-            login: self.login.clone(),
+            login: self.login().await?,
         };
         match self.ask(&question).await? {
             Answer::Looked(probed) => Ok(probed),
@@ -441,7 +443,7 @@ impl Surface for AwsSurface {
         let question = Question::EndSessions {
             here: self.place(Side::Here),
             database: self.assignment.database.clone(),
-            login: self.login.clone(),
+            login: self.login().await?,
         };
         match self.ask(&question).await? {
             Answer::Failed(why) => Err(Fault::Refused(why)),

@@ -94,7 +94,14 @@ impl<S: Surface> Monitor<S> {
             }
             Decision::Promote => self.promote(seen, lease).await?,
             Decision::Abort => self.abort().await?,
-            Decision::Verify => self.verify(probed).await?,
+            Decision::Verify => {
+                // Whoever writes holds the lease, also where somebody else promoted.
+                match self.take_lease(lease).await {
+                    Ok(_) | Err(Stop::Fault(_)) => {}
+                    Err(stop) => return Err(stop),
+                }
+                self.verify(probed).await?;
+            }
             Decision::FenceReturned => {
                 // Verified from here: over the peering, nobody is let in any more.
                 let is_closed = matches!(probed, Ok(Probed { there: Session::Closed, .. }));

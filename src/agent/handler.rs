@@ -56,7 +56,7 @@ impl Settings {
 /// One invocation of a monitor. `run` is greater than that of every earlier one.
 ///
 /// # Errors
-/// What was asked cannot be understood, or the monitor could not begin.
+/// What was asked cannot be understood, or a failover that a human asked for was not begun.
 pub async fn monitor(
     aws: Arc<Aws>,
     assignment: Assignment,
@@ -72,9 +72,7 @@ pub async fn monitor(
         there: assignment.there.region.clone(),
         policy: settings.policy(),
     };
-    let surface = AwsSurface::new(aws, session, assignment)
-        .await
-        .map_err(|fault| format!("the probe's login: {fault}"))?;
+    let surface = AwsSurface::new(aws, session, assignment);
     let mut monitor = Monitor::new(surface, config, run);
     if let Command::Failover { force } = command {
         monitor.fail_over(force).await?;
