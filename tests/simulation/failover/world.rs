@@ -426,6 +426,10 @@ impl Surface for View {
             if world.lease.as_ref() != seen {
                 return Ok(Written::Conflict);
             }
+            if let Some(old) = &world.lease {
+                let least = old.epoch + u64::from(old.holder != new.holder);
+                assert!(new.epoch >= least, "{new:?} does not come after {old:?}");
+            }
             world.lease = Some(new.clone());
             Ok(Written::Done)
         })
