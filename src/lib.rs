@@ -7,6 +7,7 @@ pub mod agent;
 pub mod aws;
 pub mod cluster;
 pub mod components;
+pub mod contract;
 pub mod executor;
 pub mod plugin;
 pub mod provider;

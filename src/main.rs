@@ -26,7 +26,8 @@ To try a build of your own without a registry, name its folder in ~/.terraformrc
       direct {}
     }
 
-`--version` prints the version.
+`--version` prints the version. `pack <program> <archive>` packs the agent's program for AWS Lambda; the provider
+looks for `trading-dr-agent.zip` beside itself.
 ";
 
 /// What a development build's unoptimised futures need on a thread's stack; only what is used is memory.
@@ -53,6 +54,18 @@ async fn run() -> ExitCode {
             concat!("terraform-provider-trading ", env!("CARGO_PKG_VERSION"), "\n"),
             ExitCode::SUCCESS,
         );
+    }
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if let [command, program, archive] = &arguments[..]
+        && command == "pack"
+    {
+        return match trading::provider::archive::pack(program.as_ref(), archive.as_ref()) {
+            Ok(archive) => {
+                let told = format!("{} bytes, SHA-256 {}\n", archive.bytes.len(), archive.sha256);
+                say(&mut std::io::stdout(), &told, ExitCode::SUCCESS)
+            }
+            Err(why) => say(&mut std::io::stderr(), &format!("{why}\n"), ExitCode::FAILURE),
+        };
     }
     let environment = |name: &str| std::env::var(name).ok();
     let Some(cookie) = plugin::Cookie::read(environment) else {

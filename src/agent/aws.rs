@@ -20,9 +20,11 @@ use super::{
     Fault, Instance, InstanceRole, Intent, Lease, Ledger, Metric, Probed, Side, Surface, Written,
     probe::{Answer, Login, Place, Question},
 };
+pub use crate::contract::{Assignment, Region};
 use crate::{
     aws::{ApiError, Aws, ErrorClass, Regional, Session},
     cluster::objectives::CONNECT,
+    contract::{CLUSTER, DESTROYING, DIMENSION, HOLD, INTENT, ITEM, LEASE, LEDGER, NAMESPACE},
 };
 
 /// How long an answer of AWS is waited for.
@@ -31,58 +33,8 @@ const ANSWER: Duration = Duration::from_secs(3);
 const ACTION: Duration = Duration::from_secs(10);
 /// How long an answer of the probe is waited for: both of its connections, and its own start.
 const PROBE: Duration = Duration::from_secs(CONNECT as u64 + 3);
-/// The namespace of the cluster's metrics, and the dimension that tells clusters apart.
-const NAMESPACE: &str = "TradingDR";
-const DIMENSION: &str = "EnvironmentSuffix";
 /// How far back a failover of zones is looked for, in minutes.
 const ZONE_MINUTES: i32 = 15;
-
-/// What a monitor is told of one of the two regions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Region {
-    /// The region.
-    pub region: String,
-    /// Its instance's name.
-    pub instance: String,
-    /// Its instance's DNS name.
-    pub endpoint: String,
-    /// The id of its database's security group.
-    pub group: String,
-    /// The id of the group that its probe is in, whose rule stays when the writer is closed.
-    pub probe_group: String,
-}
-
-/// What a monitor is told of its cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Assignment {
-    /// The cluster's suffix.
-    pub suffix: String,
-    /// The own region.
-    pub here: Region,
-    /// The other one.
-    pub there: Region,
-    /// The witness's.
-    pub witness: String,
-    /// The ledgers' name, in both regions.
-    pub ledger: String,
-    /// The lease's table at the witness.
-    pub lease: String,
-    /// The own region's probe.
-    pub probe: String,
-    /// The ARN of the own region's topic.
-    pub topic: String,
-    /// The secret with the probe's login, in the own region.
-    pub login: String,
-    /// The databases' port.
-    pub port: u16,
-    /// The database.
-    pub database: String,
-    /// What a promoted instance keeps backups for, in days, and when it makes them: RDS does not carry them
-    /// over (aws-facts 1.2).
-    pub retention_days: i32,
-    /// The backup window.
-    pub backup_window: String,
-}
 
 /// The monitor's surface on AWS.
 pub struct AwsSurface {
@@ -269,15 +221,6 @@ impl AwsSurface {
     }
 }
 
-/// The keys of a table's items: the cluster, and what the item is.
-const CLUSTER: &str = "cluster";
-const ITEM: &str = "item";
-/// Items of a ledger's table: what the monitors remember, and what operators ask for.
-const LEDGER: &str = "ledger";
-/// See [`LEDGER`].
-pub const INTENT: &str = "intent";
-const LEASE: &str = "lease";
-
 fn text(item: &HashMap<String, AttributeValue>, name: &str) -> Option<String> {
     item.get(name)?.as_s().ok().cloned()
 }
@@ -358,8 +301,8 @@ impl Surface for AwsSurface {
             }
         };
         let intent = items.get(INTENT).map_or_else(Intent::default, |item| Intent {
-            destroying: item.get("destroying").and_then(|one| one.as_bool().ok()) == Some(&true),
-            hold_until: number(item, "hold_until"),
+            destroying: item.get(DESTROYING).and_then(|one| one.as_bool().ok()) == Some(&true),
+            hold_until: number(item, HOLD),
         });
         Ok((ledger, intent))
     }

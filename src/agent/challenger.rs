@@ -183,10 +183,22 @@ impl<S: Surface> Monitor<S> {
     /// it is held, the lease itself says.
     async fn take_lease(&mut self, lease: Result<Option<Lease>, Fault>) -> Result<bool, Stop> {
         let seen = lease?;
-        let new = Lease { epoch: self.ledger.epoch, holder: self.config.here.clone(), counter: 0 };
-        let holds =
-            seen.as_ref().is_some_and(|one| one.holder == new.holder && one.epoch == new.epoch);
-        let taken = holds || self.surface.write_lease(seen.as_ref(), &new).await? == Written::Done;
+        let here = &self.config.here;
+        let taken = match &seen {
+            Some(one) if one.holder == *here && one.epoch >= self.ledger.epoch => true,
+            _ => {
+                // A promotion by hand is no failover that has been numbered.
+                let known = seen.as_ref().map_or(0, |one| one.epoch);
+                let epoch = self.ledger.epoch.max(known + 1);
+                let new = Lease { epoch, holder: here.clone(), counter: 0 };
+                let is_written =
+                    self.surface.write_lease(seen.as_ref(), &new).await? == Written::Done;
+                if is_written {
+                    self.ledger.epoch = epoch;
+                }
+                is_written
+            }
+        };
         if taken && !self.ledger.held {
             self.ledger.held = true;
             self.ledger.note(self.surface.now(), LEASE_TAKEN);

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Ledger;
+pub use crate::contract::{Probed, Session};
 
 /// One of the two regions, as a monitor sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,38 +29,6 @@ pub enum Fault {
     /// A plain no: nothing was done.
     #[error("refused: {0}")]
     Refused(String),
-}
-
-/// What a session with a database showed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Session {
-    /// It takes writes: a heartbeat was written and acknowledged, at this moment of the database's clock, in
-    /// milliseconds.
-    Writer {
-        /// The heartbeat's stamp.
-        acknowledged: u64,
-    },
-    /// It is in recovery.
-    Standby {
-        /// The stamp of the last heartbeat that was replayed, by the writer's clock.
-        replayed: u64,
-        /// How long ago the receiver heard of the writer, in milliseconds; `None` without a receiver.
-        receiver_age: Option<u64>,
-    },
-    /// No connection: refused, or nobody answered in time.
-    Closed,
-    /// A connection, and nothing that could be used: the text says what went wrong.
-    Broken(String),
-}
-
-/// What a region's probe showed of both databases, in one invocation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Probed {
-    /// The database of its own region.
-    pub here: Session,
-    /// The other one, over the peering.
-    pub there: Session,
 }
 
 /// What an instance is by RDS's word.

@@ -154,6 +154,20 @@ const MEANINGS: &[Row] = &[
     (&["InvalidParameterValue"], "IAM role ARN value is invalid", ErrorClass::NotYetConsistent),
     (&["MalformedPolicyDocument"], "Invalid principal", ErrorClass::NotYetConsistent),
     (&["MalformedPolicyDocumentException"], "invalid principals", ErrorClass::NotYetConsistent),
+    (
+        &["InvalidParameterValueException"],
+        "cannot be assumed by Lambda",
+        ErrorClass::NotYetConsistent,
+    ),
+    (
+        &["InvalidParameterValueException"],
+        "does not have permissions to call CreateNetworkInterface",
+        ErrorClass::NotYetConsistent,
+    ),
+    // Lambda and DynamoDB have one code for both.
+    (&["ResourceConflictException"], "already exist", ErrorClass::AlreadyExists),
+    (&["ResourceInUseException"], "already exists", ErrorClass::AlreadyExists),
+    (&["ResourceConflictException", "ResourceInUseException"], "", ErrorClass::Busy),
     // Another change of the same thing is under way.
     (&["InvalidDBInstanceState"], "your request later", ErrorClass::Busy),
     (&["InvalidDBInstanceState"], "is not currently in the available state", ErrorClass::Busy),

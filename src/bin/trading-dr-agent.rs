@@ -17,6 +17,7 @@ use trading::{
         probe,
     },
     aws::{Aws, Connection, Credentials},
+    contract::{ASSIGNMENT, FUNCTION, SETTINGS},
 };
 
 fn variable(name: &str) -> Result<String, Error> {
@@ -41,8 +42,7 @@ async fn probe() -> Result<(), Error> {
 }
 
 async fn monitor() -> Result<(), Error> {
-    let (assignment, settings): (Assignment, Settings) =
-        (parsed("TRADING_DR_ASSIGNMENT")?, parsed("TRADING_DR_SETTINGS")?);
+    let (assignment, settings): (Assignment, Settings) = (parsed(ASSIGNMENT)?, parsed(SETTINGS)?);
     let aws = Arc::new(Aws::connect(Connection::aws(), &Credentials::default()).await?);
     let (aws, assignment, settings) = (&aws, &assignment, &settings);
     let handle = |event: LambdaEvent<Value>| async move {
@@ -60,7 +60,7 @@ async fn main() -> ExitCode {
     trading::plugin::init_logging(trading::plugin::level_from_environment(|name| {
         std::env::var(name).ok()
     }));
-    let result = match variable("TRADING_DR_FUNCTION").as_deref() {
+    let result = match variable(FUNCTION).as_deref() {
         Ok("monitor") => monitor().await,
         Ok("probe") => probe().await,
         Ok(other) => Err(format!("there is no function {other:?}").into()),

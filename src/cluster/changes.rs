@@ -9,9 +9,10 @@ use super::{
 };
 use crate::components::{
     Address, Component, Difference, Effect, HostedZone, Observation, Owner, Readiness, SOURCE,
-    Text, db_backup::DbBackup, db_instance::DbInstance, db_parameter_group::DbParameterGroup,
-    dns_record::DnsRecord, health_check::HealthCheck,
-    hosted_zone_association::HostedZoneAssociation, kinds, security_group_rule::SecurityGroupRule,
+    Text, database_role::DatabaseRole, db_backup::DbBackup, db_instance::DbInstance,
+    db_parameter_group::DbParameterGroup, dns_record::DnsRecord, health_check::HealthCheck,
+    hosted_zone_association::HostedZoneAssociation, kinds, lambda_function::LambdaFunction,
+    security_group_rule::SecurityGroupRule,
 };
 
 /// What is done to a component.
@@ -51,10 +52,12 @@ pub struct Changes {
     after: BTreeMap<Address, BTreeSet<Address>>,
 }
 
-/// Kinds whose members hold or follow the data, and those that lead clients to it. After a failover none of
-/// them is planned.
-const HELD_KINDS: [&str; 6] = [
+/// Kinds whose members hold or follow the data, those that lead clients to it, and the functions, which name
+/// both databases. After a failover none of them is planned.
+const HELD_KINDS: [&str; 8] = [
     DbInstance::KIND,
+    DatabaseRole::KIND,
+    LambdaFunction::KIND,
     DbBackup::KIND,
     HealthCheck::KIND,
     DnsRecord::KIND,
@@ -77,9 +80,10 @@ impl Changes {
         let mut replaced = BTreeSet::new();
         // What refers to something that is made anew differs as well; each round may find more of them.
         loop {
-            let resolve = |text: &Text| match text {
-                Text::Ref(address, _) if replaced.contains(address) => None,
-                text => inventory.resolve(text),
+            let resolve = |text: &Text| {
+                let is_replaced =
+                    text.refs().iter().any(|(address, _)| replaced.contains(*address));
+                if is_replaced { None } else { inventory.resolve(text) }
             };
             for component in blueprint.all() {
                 if is_held(spec, roles, &component.address) {

@@ -74,9 +74,7 @@ impl Inventory {
 
     /// A setting as AWS would have it; `None` if what it refers to does not exist.
     pub fn resolve(&self, text: &Text) -> Option<String> {
-        match text {
-            Text::Known(text) => Some(text.clone()),
-            Text::Ref(address, output) => self.0.get(address)?.outputs.get(output).cloned(),
-        }
+        let find = |address: &Address, output| self.0.get(address)?.outputs.get(output).cloned();
+        text.filled(find).ok()
     }
 }

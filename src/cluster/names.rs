@@ -72,6 +72,20 @@ pub enum Name {
     Topic,
     /// What RDS tells of a region's instance. 255.
     EventSubscription,
+    /// What a region's monitors remember. 255.
+    Ledger,
+    /// The lease at the witness. 255.
+    Lease,
+    /// The function that watches, decides and acts, and its schedule. 64.
+    Monitor,
+    /// The function that looks at the databases, and the secret with its login. 64.
+    Probe,
+    /// What monitors run as. 64.
+    MonitorRole,
+    /// What probes run as. 64.
+    ProbeRole,
+    /// The probe's security group in each region. 255.
+    ProbeGroup,
 }
 
 impl Name {
@@ -89,6 +103,13 @@ impl Name {
             Self::MasterSecret => "trading-db-master",
             Self::Topic => "trading-db-alerts",
             Self::EventSubscription => "trading-db-events",
+            Self::Ledger => "trading-db-ledger",
+            Self::Lease => "trading-db-lease",
+            Self::Monitor => "trading-db-monitor",
+            Self::Probe => "trading-db-probe",
+            Self::MonitorRole => "trading-db-monitor-role",
+            Self::ProbeRole => "trading-db-probe-role",
+            Self::ProbeGroup => "trading-db-probe-sg",
         };
         format!("{stem}-{suffix}")
     }
@@ -103,6 +124,14 @@ pub fn final_snapshot(suffix: &Suffix, cluster_id: &str) -> String {
 /// The log group that RDS writes a kind of log of an instance to.
 pub fn log_group(instance: &str, log: &str) -> String {
     format!("/aws/rds/instance/{instance}/{log}")
+}
+
+/// What the log groups of all our functions begin with.
+pub const FUNCTION_LOGS: &str = "/aws/lambda/trading-db-";
+
+/// The log group that Lambda writes a function's log to.
+pub fn function_log(function: &str) -> String {
+    format!("/aws/lambda/{function}")
 }
 
 /// The alarm of that purpose; 255 characters are allowed.

@@ -8,6 +8,9 @@ use super::surroundings::Surroundings;
 /// for this cluster's log groups alone, and what tells the topic of alarms and events may encrypt for it. RDS
 /// sends no condition key with the latter that could be relied on (aws-facts 7).
 pub(super) fn key(surroundings: &Surroundings, region: &str, log_groups: &[String]) -> String {
+    if log_groups.is_empty() {
+        return key_of_account(surroundings);
+    }
     let (partition, account) = (&surroundings.partition, &surroundings.account);
     let groups: Vec<_> = log_groups
         .iter()
@@ -47,6 +50,22 @@ pub(super) fn key(surroundings: &Surroundings, region: &str, log_groups: &[Strin
                 "Resource": "*",
             },
         ],
+    })
+    .to_string()
+}
+
+/// The policy of a key that nothing but the account's own principals uses.
+fn key_of_account(surroundings: &Surroundings) -> String {
+    let (partition, account) = (&surroundings.partition, &surroundings.account);
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Sid": "AccountDecides",
+            "Effect": "Allow",
+            "Principal": {"AWS": format!("arn:{partition}:iam::{account}:root")},
+            "Action": "kms:*",
+            "Resource": "*",
+        }],
     })
     .to_string()
 }

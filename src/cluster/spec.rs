@@ -11,6 +11,7 @@ use super::{
     failover::Mode,
     mistake::Mistake,
     names::Suffix,
+    objectives::Objectives,
     window::{MaintenanceWindow, Window},
 };
 use crate::components::Tags;
@@ -208,6 +209,8 @@ pub struct FailoverSpec {
     pub promotion_allowance: u32,
     /// Seconds of writes that may be lost without asking.
     pub max_data_loss: u32,
+    /// Whether the lease may be where it cannot tell the two regions apart.
+    pub accept_split_brain_risk: bool,
 }
 
 impl Default for FailoverSpec {
@@ -219,6 +222,7 @@ impl Default for FailoverSpec {
             instance_detection: 105,
             promotion_allowance: 150,
             max_data_loss: 50,
+            accept_split_brain_risk: false,
         }
     }
 }
@@ -286,6 +290,8 @@ pub struct Spec {
     pub backup: BackupSpec,
     /// The name that follows the writer.
     pub dns: DnsSpec,
+    /// When and how it fails over.
+    pub failover: FailoverSpec,
     /// When alarms go off.
     pub monitoring: MonitoringSpec,
     /// Who is told.
@@ -345,6 +351,7 @@ impl Spec {
         self.database_mistakes(&known, &mut found);
         self.window_mistakes(&known, &mut found);
         self.dns_mistakes(&mut found);
+        self.failover_mistakes(&known, &mut found);
         found.extend(super::parameters::mistakes(&self.database.parameters));
         for key in self.tags.keys() {
             if RESERVED_TAGS.iter().any(|prefix| key.starts_with(prefix)) || key == "Name" {
@@ -363,6 +370,33 @@ impl Spec {
             ));
         }
         found
+    }
+
+    fn failover_mistakes(&self, known: &dyn Fn(&str) -> bool, found: &mut Vec<Mistake>) {
+        let witness = &self.failover.witness_region;
+        if *witness == self.primary.region {
+            found.push(Mistake::new(
+                "failover.witness_region",
+                format!("{witness} is the region that is watched"),
+                "The lease would be lost with it, and nothing could ever be promoted. Choose a third region.",
+            ));
+        } else if *witness == self.dr.region
+            && self.failover.mode == Mode::Automatic
+            && !self.failover.accept_split_brain_risk
+        {
+            found.push(Mistake::new(
+                "failover.witness_region",
+                format!("{witness} is one of the two regions that it would have to decide between"),
+                "Two regions cannot tell a lost one from a cut link: with the lease in the DR region, a cut \
+                 link makes it promote, and only the primary region's own monitor then keeps the old writer \
+                 from taking writes. Choose a third region, set failover.mode to \"manual\", or accept that \
+                 risk with failover.accept_split_brain_risk = true.",
+            ));
+        }
+        // Whatever is stood in for would make a sum of nothing.
+        if known("failover") && known("dns.ttl") {
+            found.extend(Objectives::new(&self.failover, self.dns.ttl, None).mistakes());
+        }
     }
 
     fn dns_mistakes(&self, found: &mut Vec<Mistake>) {

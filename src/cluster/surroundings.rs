@@ -45,6 +45,8 @@ pub struct Surroundings {
     pub networks: BTreeMap<Site, Network>,
     /// The name of the zone that `dns.zone_id` names; empty where it is not known.
     pub zone_name: Option<String>,
+    /// The hash of the agent's archive, as Lambda tells it; empty where none is at hand.
+    pub agent: String,
     /// The regions of the VPCs that `dns.additional_vpc_ids` names.
     pub additional_vpcs: BTreeMap<String, String>,
 }
@@ -59,6 +61,7 @@ impl Surroundings {
             partition: partition.to_owned(),
             networks,
             zone_name: None,
+            agent: String::new(),
             additional_vpcs: BTreeMap::new(),
         }
     }
@@ -111,7 +114,8 @@ pub async fn discover(env: &Env, spec: &Spec) -> Result<Surroundings, DiscoveryE
         return Err(DiscoveryError::Mistakes(mistakes));
     }
     let (account, partition) = (env.scope.account.clone(), env.scope.partition.clone());
-    Ok(Surroundings { account, partition, networks, zone_name, additional_vpcs })
+    let agent = env.archive.as_ref().map(|one| one.sha256.clone()).unwrap_or_default();
+    Ok(Surroundings { account, partition, networks, zone_name, agent, additional_vpcs })
 }
 
 /// Sets mistakes aside, so that all of them are told at once.

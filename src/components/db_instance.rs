@@ -6,7 +6,7 @@ use aws_sdk_rds::types::DbInstance as Described;
 
 use super::{
     ARN, Address, ENDPOINT, Effect, Env, Failure, Field, Observation, Output, Outputs, Primitive,
-    Readiness, SECRET_TAG, SOURCE, STATUS, Text, Wanted,
+    RESOURCE_ID, Readiness, SECRET_TAG, SOURCE, STATUS, Text, Wanted,
     db_instance_calls::{
         await_pending_restart, converge, create_replica, create_writer, delete, describe,
     },
@@ -309,6 +309,7 @@ pub(super) async fn look(
         .with("static_parameters", static_parameters)
         .with("master_secret", tags.get(SECRET_TAG).cloned().unwrap_or_default())
         .output(ARN, instance.db_instance_arn().unwrap_or_default())
+        .output(RESOURCE_ID, instance.dbi_resource_id().unwrap_or_default())
         .output(STATUS, status)
         .readiness(readiness(status));
     seen.settings.extend(settings);

@@ -8,8 +8,8 @@ use aws_sdk_rds::{
 };
 
 use super::{
-    ARN, ENDPOINT, Effect, Env, Failure, Observation, Outputs, Primitive as _, Readiness,
-    SECRET_TAG, STATUS, Wanted,
+    ARN, ENDPOINT, Effect, Env, Failure, Observation, Outputs, Primitive as _, RESOURCE_ID,
+    Readiness, SECRET_TAG, STATUS, Wanted,
     db_instance::{
         DbInstance, FINAL_SNAPSHOT, LOGS, NOT_EXTENDED, Origin, baseline, group_of, look, readiness,
     },
@@ -92,6 +92,7 @@ fn outputs(instance: &Described) -> Outputs {
     let arn = instance.db_instance_arn().unwrap_or_default();
     all.insert(ARN, arn.to_owned());
     all.insert(STATUS, status(instance).to_owned());
+    all.insert(RESOURCE_ID, instance.dbi_resource_id().unwrap_or_default().to_owned());
     if let Some(address) = instance.endpoint().and_then(|one| one.address()) {
         all.insert(ENDPOINT, address.to_owned());
     }

@@ -30,8 +30,26 @@ pub const SECRET_TAG: &str = "trading-dr:master-secret";
 /// tags, and a zone that is somebody else's is not found otherwise once it is no longer named.
 pub const RECORD_TAG: &str = "trading-dr:dns-record";
 
+/// The tag of a secret with a login that says in which instance the role was made: databases carry no tags.
+pub const PREPARED_TAG: &str = "trading-dr:prepared-instance";
+
 /// Tags that say something about a thing and that nobody chose.
-const REMEMBERED: [&str; 2] = [SECRET_TAG, RECORD_TAG];
+const REMEMBERED: [&str; 3] = [SECRET_TAG, RECORD_TAG, PREPARED_TAG];
+
+/// The archive of the agent: what its functions run.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Archive {
+    /// The archive.
+    pub bytes: Arc<[u8]>,
+    /// Its hash as Lambda tells it: SHA-256 in base64.
+    pub sha256: String,
+}
+
+impl std::fmt::Debug for Archive {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Archive").field("sha256", &self.sha256).finish_non_exhaustive()
+    }
+}
 
 /// Whom a thing in AWS belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +154,8 @@ pub struct Env {
     pub session: Session,
     /// Which cluster this is.
     pub scope: Scope,
+    /// The agent's archive, where there is one.
+    pub archive: Option<Archive>,
     outputs: Arc<Mutex<BTreeMap<Address, Outputs>>>,
     answers: Arc<Mutex<BTreeMap<String, Arc<dyn Any + Send + Sync>>>>,
     thorough: Arc<AtomicBool>,
@@ -145,7 +165,13 @@ impl Env {
     /// For one run.
     pub fn new(aws: Arc<Aws>, session: Session, scope: Scope) -> Self {
         let (outputs, answers) = (Arc::default(), Arc::default());
-        Self { aws, session, scope, outputs, answers, thorough: Arc::default() }
+        Self { aws, session, scope, archive: None, outputs, answers, thorough: Arc::default() }
+    }
+
+    /// The same with the agent's archive at hand.
+    #[must_use]
+    pub fn with_archive(self, archive: Option<Archive>) -> Self {
+        Self { archive, ..self }
     }
 
     /// The same for a cluster whose id is known by now.
@@ -226,12 +252,7 @@ impl Env {
     /// # Errors
     /// It refers to something that is not there.
     pub fn resolve(&self, text: &Text) -> Result<String, Failure> {
-        match text {
-            Text::Known(text) => Ok(text.clone()),
-            Text::Ref(address, output) => {
-                self.output(address, output).ok_or_else(|| Failure::Missing(address.clone()))
-            }
-        }
+        text.filled(|address, output| self.output(address, output)).map_err(Failure::Missing)
     }
 
     /// Tags by ARN of everything in a region that carries this cluster's suffix, from one call that all

@@ -17,6 +17,8 @@ pub const ID: Output = "id";
 pub const ENDPOINT: Output = "endpoint";
 /// Where a replica replicates from; absent on an instance that writes.
 pub const SOURCE: Output = "source";
+/// What AWS knows an instance by that no later instance of the same name has.
+pub const RESOURCE_ID: Output = "resource_id";
 /// AWS's word for an instance's state.
 pub const STATUS: Output = "status";
 
@@ -27,6 +29,14 @@ pub enum Text {
     Known(String),
     /// What AWS will have given another component.
     Ref(Address, Output),
+    /// A text with [`slot`]s for what AWS will have given others.
+    Template(String, Vec<(Address, Output)>),
+}
+
+/// Where a [`Text::Template`] has what AWS will have given another component. Addresses hold none of these
+/// signs, and JSON leaves all of them as they are.
+fn slot(address: &Address, output: Output) -> String {
+    format!("{{{address}#{output}}}")
 }
 
 impl Text {
@@ -38,8 +48,39 @@ impl Text {
     /// As a plan shows it: an id that AWS assigns appears as the address of what has it.
     pub fn shown(&self) -> &str {
         match self {
-            Self::Known(text) => text,
+            Self::Known(text) | Self::Template(text, _) => text,
             Self::Ref(address, _) => address.as_str(),
+        }
+    }
+
+    /// Whatever it refers to.
+    pub fn refs(&self) -> Vec<(&Address, Output)> {
+        match self {
+            Self::Known(_) => Vec::new(),
+            Self::Ref(address, output) => vec![(address, output)],
+            Self::Template(_, refs) => refs.iter().map(|(one, output)| (one, *output)).collect(),
+        }
+    }
+
+    /// With nothing left to fill in.
+    ///
+    /// # Errors
+    /// The address of the first one that `find` does not know.
+    pub fn filled(
+        &self,
+        find: impl Fn(&Address, Output) -> Option<String>,
+    ) -> Result<String, Address> {
+        let find = |address: &Address, output| find(address, output).ok_or_else(|| address.clone());
+        match self {
+            Self::Known(text) => Ok(text.clone()),
+            Self::Ref(address, output) => find(address, output),
+            Self::Template(text, refs) => {
+                let mut text = text.clone();
+                for (address, output) in refs {
+                    text = text.replace(&slot(address, output), &find(address, output)?);
+                }
+                Ok(text)
+            }
         }
     }
 }
@@ -53,6 +94,26 @@ impl From<&str> for Text {
 impl From<String> for Text {
     fn from(text: String) -> Self {
         Self::Known(text)
+    }
+}
+
+/// Collects what a text refers to while it is written.
+#[derive(Debug, Default)]
+pub struct Slots(Vec<(Address, Output)>);
+
+impl Slots {
+    /// The place of another component's output.
+    pub fn of(&mut self, address: &Address, output: Output) -> String {
+        let place = (address.clone(), output);
+        if !self.0.contains(&place) {
+            self.0.push(place);
+        }
+        slot(address, output)
+    }
+
+    /// The text that was written.
+    pub fn into_text(self, text: impl Into<String>) -> Text {
+        Text::Template(text.into(), self.0)
     }
 }
 
@@ -87,6 +148,8 @@ pub enum Equality {
     Version,
     /// When the other is the wanted number or a larger one: storage that has grown by itself.
     AtLeast,
+    /// When they are the same JSON, however it is spelled.
+    Json,
 }
 
 /// One setting of a component.
@@ -154,12 +217,20 @@ impl Field {
         self
     }
 
+    /// Compares it as JSON, and prints it short.
+    #[must_use]
+    pub fn json(mut self) -> Self {
+        self.equality = Equality::Json;
+        self.digest()
+    }
+
     /// Whether an observed value is what is wanted; `wanted` is the resolved text of this field.
     pub fn is_reached(&self, wanted: &str, observed: &str) -> bool {
         let number = |text: &str| text.parse::<u64>().ok();
         wanted == observed
             || match self.equality {
                 Equality::Exact => false,
+                Equality::Json => canonical_json(wanted) == canonical_json(observed),
                 Equality::Version => {
                     observed.strip_prefix(wanted).is_some_and(|rest| rest.starts_with('.'))
                 }
@@ -231,6 +302,17 @@ mod tests {
         let field = Field::new("engine_version", "15").version();
         assert!(field.is_reached("15", "15.14") && field.is_reached("15", "15"));
         assert!(!field.is_reached("15", "151.2") && !field.is_reached("15.1", "15.14"));
+    }
+
+    #[test]
+    fn templates_are_filled_or_say_what_is_missing() {
+        let (key, group) = (Address::new("a", "key"), Address::new("a", "group"));
+        let text = format!("{{\"k\":\"{}\",\"g\":\"{}\"}}", slot(&key, ARN), slot(&group, ID));
+        let template = Text::Template(text, vec![(key.clone(), ARN), (group.clone(), ID)]);
+        let all = |address: &Address, output: Output| Some(format!("{address}:{output}"));
+        assert_eq!(template.filled(all).unwrap(), r#"{"k":"a/key:arn","g":"a/group:id"}"#);
+        let some = |address: &Address, _: Output| (*address == key).then(|| "x".to_owned());
+        assert_eq!(template.filled(some), Err(group));
     }
 
     #[test]

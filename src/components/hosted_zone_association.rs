@@ -67,16 +67,6 @@ impl Primitive for HostedZoneAssociation {
         Ok(Outputs::from([(ID, format!("{zone} {} {}", settings.vpc_region, settings.vpc))]))
     }
 
-    async fn update(
-        _: &Env,
-        _: &Wanted<Self>,
-        _: &Observation,
-        _: &[&'static str],
-    ) -> Result<Outputs, Failure> {
-        // A VPC is in one region for ever.
-        Ok(Outputs::new())
-    }
-
     async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
         let parts: Vec<&str> = found.id.split(' ').collect();
         let [zone, vpc_region, id] = parts[..] else {

@@ -1,4 +1,4 @@
-//! The role that enhanced monitoring runs as.
+//! Roles: of enhanced monitoring, and of the agent's functions.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +6,8 @@ use aws_sdk_iam::types::{Role, Tag};
 use percent_encoding::percent_decode_str;
 
 use super::{
-    ARN, Address, Env, Failure, Field, GLOBAL, Observation, Outputs, Primitive, Tags, Wanted,
-    canonical_json, retag,
+    ARN, Address, Env, Failure, Field, GLOBAL, Observation, Outputs, Primitive, Tags, Text, Wanted,
+    canonical_json, each, retag,
 };
 use crate::aws::ApiError;
 
@@ -18,6 +18,8 @@ pub struct IamRole {
     pub trust: String,
     /// The ARNs of the managed policies that it carries.
     pub policies: BTreeSet<String>,
+    /// What else it may do, in JSON: a policy of its own.
+    pub permissions: Option<Text>,
     /// What it is for.
     pub description: String,
 }
@@ -29,6 +31,10 @@ impl IamRole {
     /// The address of the role with that purpose.
     pub fn address(purpose: &str) -> Address {
         Address::with(GLOBAL, Self::KIND, purpose)
+    }
+
+    fn inline(&self) -> &'static str {
+        if self.permissions.is_some() { OWN_POLICY } else { "" }
     }
 }
 
@@ -62,7 +68,19 @@ async fn attached(env: &Env, region: &str, name: &str) -> Result<BTreeSet<String
     Ok(arns.map(str::to_owned).collect())
 }
 
-/// The names of the policies written into a role: none of ours has any.
+/// The name of a role's own policy.
+const OWN_POLICY: &str = "permissions";
+
+/// A role's own policy; `None` if it has none.
+async fn own_policy(env: &Env, region: &str, name: &str) -> Result<Option<String>, ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("iam", "GetRolePolicy");
+    let call = || regional.iam.get_role_policy().role_name(name).policy_name(OWN_POLICY).send();
+    let answer = env.session.find(api, call).await?;
+    Ok(answer.map(|answer| decoded(answer.policy_document())))
+}
+
+/// The names of the policies written into a role.
 async fn inline(env: &Env, region: &str, name: &str) -> Result<Vec<String>, ApiError> {
     let regional = env.region(region);
     let api = regional.api("iam", "ListRolePolicies");
@@ -79,8 +97,11 @@ impl Primitive for IamRole {
         vec![
             Field::new("trust", canonical_json(&self.trust)).digest(),
             Field::new("policies", policies.join(",")),
-            Field::new("inline_policies", ""),
+            Field::new("inline_policies", self.inline()),
         ]
+        .into_iter()
+        .chain(self.permissions.iter().map(|one| Field::new("permissions", one.clone()).json()))
+        .collect()
     }
 
     async fn observe(
@@ -88,29 +109,34 @@ impl Primitive for IamRole {
         region: &str,
         wanted: &[&Wanted<Self>],
     ) -> Result<Vec<Observation>, ApiError> {
-        let mut found = Vec::new();
-        for wanted in wanted {
+        each(wanted, |wanted| async move {
             let name = &wanted.name;
-            let (role, attached, inline) = futures::join!(
+            let own = async {
+                let has = wanted.settings.permissions.is_some();
+                if has { own_policy(env, region, name).await } else { Ok(None) }
+            };
+            let (role, attached, inline, own) = futures::join!(
                 get(env, region, name),
                 attached(env, region, name),
-                inline(env, region, name)
+                inline(env, region, name),
+                own
             );
-            let Some(role) = role? else { continue };
+            let Some(role) = role? else { return Ok(None) };
             let policies: Vec<_> = attached?.into_iter().collect();
             let trust = decoded(role.assume_role_policy_document().unwrap_or_default());
             let pairs = role.tags().iter();
             let tags = pairs.map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect();
-            found.push(
+            Ok(Some(
                 Observation::new(wanted.address.clone(), region, name)
                     .with("trust", canonical_json(&trust))
                     .with("policies", policies.join(","))
                     .with("inline_policies", inline?.join(","))
+                    .with("permissions", own?.unwrap_or_default())
                     .output(ARN, role.arn())
                     .tagged(tags, &env.scope),
-            );
-        }
-        Ok(found)
+            ))
+        })
+        .await
     }
 
     async fn create(env: &Env, wanted: &Wanted<Self>) -> Result<Outputs, Failure> {
@@ -127,6 +153,7 @@ impl Primitive for IamRole {
         for policy in &settings.policies {
             attach(env, wanted, policy).await?;
         }
+        permit(env, wanted).await?;
         Ok(Outputs::from([(ARN, arn)]))
     }
 
@@ -155,7 +182,11 @@ impl Primitive for IamRole {
             }
         }
         if differing.contains(&"inline_policies") {
-            remove_inline(env, &wanted.region, name).await?;
+            let own = wanted.settings.inline();
+            remove_inline(env, &wanted.region, name, |one| one != own).await?;
+        }
+        if differing.contains(&"inline_policies") || differing.contains(&"permissions") {
+            permit(env, wanted).await?;
         }
         if differing.contains(&"tags") {
             let (set, gone) = retag(&found.tags, &wanted.tags);
@@ -180,7 +211,7 @@ impl Primitive for IamRole {
         for policy in attached(env, region, name).await? {
             detach(env, region, name, &policy).await?;
         }
-        remove_inline(env, region, name).await?;
+        remove_inline(env, region, name, |_| true).await?;
         let regional = env.region(region);
         let api = regional.api("iam", "DeleteRole");
         Ok(env.session.remove(api, || regional.iam.delete_role().role_name(name).send()).await?)
@@ -202,9 +233,29 @@ async fn detach(env: &Env, region: &str, name: &str, policy: &str) -> Result<(),
     env.session.remove(api, call).await
 }
 
-async fn remove_inline(env: &Env, region: &str, name: &str) -> Result<(), ApiError> {
+/// Writes its own policy into a role, if it is to have one.
+async fn permit(env: &Env, wanted: &Wanted<IamRole>) -> Result<(), Failure> {
+    let Some(permissions) = &wanted.settings.permissions else { return Ok(()) };
+    let document = env.resolve(permissions)?;
+    let regional = env.region(&wanted.region);
+    let api = regional.api("iam", "PutRolePolicy");
+    let call = || {
+        let call = regional.iam.put_role_policy().role_name(&wanted.name);
+        call.policy_name(OWN_POLICY).policy_document(&document).send()
+    };
+    env.session.call_on_new(api, call).await?;
+    Ok(())
+}
+
+async fn remove_inline(
+    env: &Env,
+    region: &str,
+    name: &str,
+    goes: impl Fn(&str) -> bool,
+) -> Result<(), ApiError> {
     let regional = env.region(region);
-    for policy in inline(env, region, name).await? {
+    let all = inline(env, region, name).await?;
+    for policy in all.into_iter().filter(|one| goes(one)) {
         let api = regional.api("iam", "DeleteRolePolicy");
         let call = || regional.iam.delete_role_policy().role_name(name).policy_name(&policy).send();
         env.session.remove(api, call).await?;

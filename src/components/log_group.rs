@@ -4,7 +4,7 @@ use aws_sdk_cloudwatchlogs::types::LogGroup as AwsGroup;
 
 use super::{
     ARN, Address, Env, Failure, Field, Observation, Outputs, Owner, Primitive, SUFFIX_TAG, Tags,
-    Text, Wanted, retag,
+    Text, Wanted, each, retag,
 };
 use crate::aws::ApiError;
 
@@ -81,11 +81,10 @@ impl Primitive for LogGroup {
         region: &str,
         wanted: &[&Wanted<Self>],
     ) -> Result<Vec<Observation>, ApiError> {
-        let mut found = Vec::new();
-        for wanted in wanted {
+        each(wanted, |wanted| async move {
             let all = groups(env, region, &wanted.settings.prefix).await?;
             let own = all.iter().find(|one| one.log_group_name() == Some(&wanted.name));
-            let Some(one) = own else { continue };
+            let Some(one) = own else { return Ok(None) };
             let arn = bare(one.arn().unwrap_or_default()).to_owned();
             let ask = || tags_of(env, region, &arn);
             let tags = env.tags_of(region, &arn, Some(&wanted.tags), ask).await?;
@@ -100,9 +99,9 @@ impl Primitive for LogGroup {
             if is_untagged {
                 seen.owner = Owner::Ours;
             }
-            found.push(seen);
-        }
-        Ok(found)
+            Ok(Some(seen))
+        })
+        .await
     }
 
     async fn create(env: &Env, wanted: &Wanted<Self>) -> Result<Outputs, Failure> {

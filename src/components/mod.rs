@@ -4,11 +4,9 @@
 //! for whoever handles all of them alike. The registry of kinds is [`kinds`].
 
 mod address;
-mod env;
-mod field;
-
 pub mod alarm;
 pub mod dashboard;
+pub mod database_role;
 pub mod db_backup;
 pub mod db_event_subscription;
 pub mod db_instance;
@@ -16,12 +14,18 @@ mod db_instance_calls;
 pub mod db_parameter_group;
 pub mod db_subnet_group;
 pub mod dns_record;
+pub mod dynamodb_table;
+mod env;
+pub mod event_rule;
+mod field;
 pub mod health_check;
 pub mod hosted_zone;
 pub mod hosted_zone_association;
 pub mod iam_role;
 pub mod kms_alias;
 pub mod kms_key;
+pub mod lambda_function;
+pub mod lambda_permission;
 pub mod log_group;
 pub mod route;
 mod route53;
@@ -42,12 +46,12 @@ use crate::aws::ApiError;
 pub use address::{Address, GLOBAL};
 pub use alarm::Alarm;
 pub use env::{
-    CLUSTER_TAG, Env, Failure, Outputs, Owner, RECORD_TAG, SECRET_TAG, SUFFIX_TAG, Scope, Tags,
-    canonical_tags, retag,
+    Archive, CLUSTER_TAG, Env, Failure, Outputs, Owner, PREPARED_TAG, RECORD_TAG, SECRET_TAG,
+    SUFFIX_TAG, Scope, Tags, canonical_tags, retag,
 };
 pub use field::{
-    ARN, ENDPOINT, Effect, Equality, Field, ID, Output, SOURCE, STATUS, Style, Text,
-    canonical_json, short_digest,
+    ARN, ENDPOINT, Effect, Equality, Field, ID, Output, RESOURCE_ID, SOURCE, STATUS, Slots, Style,
+    Text, canonical_json, short_digest,
 };
 pub use hosted_zone::HostedZone;
 pub use security_group::SecurityGroup;
@@ -103,9 +107,7 @@ impl Component {
         }
         let mut depends_on = depends_on.to_vec();
         for field in &fields {
-            if let Text::Ref(address, _) = &field.value {
-                depends_on.push(address.clone());
-            }
+            depends_on.extend(field.value.refs().into_iter().map(|(address, _)| address.clone()));
         }
         depends_on.sort();
         depends_on.dedup();
@@ -312,16 +314,31 @@ pub trait Primitive: Clone + fmt::Debug + Send + Sync + Sized + 'static {
     ) -> impl Future<Output = Result<Outputs, Failure>> + Send;
 
     /// Changes the settings named in `differing`, and waits until it is ready; with none, only waits.
-    /// Tells what of the outputs is new.
+    /// Tells what of the outputs is new. What is only ever made anew has nothing to do here.
     fn update(
         env: &Env,
         wanted: &Wanted<Self>,
         found: &Observation,
         differing: &[&'static str],
-    ) -> impl Future<Output = Result<Outputs, Failure>> + Send;
+    ) -> impl Future<Output = Result<Outputs, Failure>> + Send {
+        let _ = (env, wanted, found, differing);
+        async { Ok(Outputs::new()) }
+    }
 
     /// Removes it.
     fn delete(env: &Env, found: &Observation) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// Looks for all that are wanted at once; what is not found is absent.
+async fn each<'a, P, F>(
+    wanted: &[&'a Wanted<P>],
+    look: impl Fn(&'a Wanted<P>) -> F,
+) -> Result<Vec<Observation>, ApiError>
+where
+    F: Future<Output = Result<Option<Observation>, ApiError>>,
+{
+    let found = futures::future::try_join_all(wanted.iter().map(|one| look(one))).await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// A [`Primitive`] without its type.
@@ -425,11 +442,16 @@ const KINDS: &[&dyn Kind] = &[
     kind::<iam_role::IamRole>(),
     kind::<secret::Secret>(),
     kind::<log_group::LogGroup>(),
+    kind::<dynamodb_table::DynamodbTable>(),
     kind::<db_instance::DbInstance>(),
     kind::<db_backup::DbBackup>(),
     kind::<sns_topic::SnsTopic>(),
     kind::<sns_subscription::SnsSubscription>(),
     kind::<db_event_subscription::DbEventSubscription>(),
+    kind::<lambda_function::LambdaFunction>(),
+    kind::<database_role::DatabaseRole>(),
+    kind::<lambda_permission::LambdaPermission>(),
+    kind::<event_rule::EventRule>(),
     kind::<alarm::Alarm>(),
     kind::<dashboard::Dashboard>(),
     kind::<hosted_zone::HostedZone>(),

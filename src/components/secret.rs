@@ -1,14 +1,18 @@
-//! The secret with the master password, and its replica in the other region.
+//! Secrets with the login of a role of the database, and their replicas in the other region.
 //!
-//! The password is made here and nowhere else is it kept: no argument, plan, state or log ever holds it.
+//! Passwords are made here and nowhere else are they kept: no argument, plan, state or log ever holds it.
 
 use aws_sdk_secretsmanager::types::{ReplicaRegionType, Tag};
 use serde_json::json;
 
 use super::{
-    ARN, Address, Env, Failure, Field, Observation, Outputs, Primitive, Tags, Text, Wanted, retag,
+    ARN, Address, Env, Failure, Field, Observation, Output, Outputs, Primitive, Tags, Text, Wanted,
+    each, retag,
 };
-use crate::aws::{ApiError, Progress};
+use crate::aws::{Api, ApiError, Progress};
+
+/// The output that names a secret's replica.
+pub const REPLICA_ARN: Output = "replica_arn";
 
 /// A secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +23,7 @@ pub struct Secret {
     pub replica_region: String,
     /// The key's ARN there.
     pub replica_key: Text,
-    /// The master user.
+    /// The role.
     pub username: String,
     /// The database.
     pub db_name: String,
@@ -64,28 +68,53 @@ fn password() -> Result<String, Failure> {
     Ok(text)
 }
 
+/// A secret's value, and the call that told it.
+pub(super) async fn value_of(
+    env: &Env,
+    region: &str,
+    secret: &str,
+) -> Result<(Api, String), Failure> {
+    let regional = env.region(region);
+    let api = regional.api("secretsmanager", "GetSecretValue");
+    let call = || regional.secrets.get_secret_value().secret_id(secret).send();
+    let answer = env.session.call(api.clone(), call).await?;
+    Ok((api, answer.secret_string().unwrap_or_default().to_owned()))
+}
+
 /// The password in a secret's value.
 pub(super) async fn master_password(
     env: &Env,
     region: &str,
     secret: &str,
 ) -> Result<String, Failure> {
-    let regional = env.region(region);
-    let api = regional.api("secretsmanager", "GetSecretValue");
-    let call = || regional.secrets.get_secret_value().secret_id(secret).send();
-    let answer = env.session.call(api.clone(), call).await?;
-    let value: serde_json::Value =
-        serde_json::from_str(answer.secret_string().unwrap_or_default()).unwrap_or_default();
+    let (api, value) = value_of(env, region, secret).await?;
+    let value: serde_json::Value = serde_json::from_str(&value).unwrap_or_default();
     let password = value["password"].as_str().map(str::to_owned);
     password.ok_or_else(|| ApiError::unusable(api, "the secret holds no password").into())
 }
 
-struct Described {
+/// A secret as AWS tells of it.
+#[derive(Clone)]
+pub(super) struct Described {
     arn: String,
     key: String,
     replicas: Vec<(String, String, String)>,
-    tags: Tags,
-    is_deleted: bool,
+    pub(super) tags: Tags,
+    pub(super) is_deleted: bool,
+}
+
+/// A secret, in one call that several kinds share.
+pub(super) async fn described(
+    env: &Env,
+    region: &str,
+    name: &str,
+) -> Result<Option<Described>, ApiError> {
+    env.shared(format!("secret {region} {name}"), || describe(env, region, name)).await
+}
+
+/// The ARN of a secret's replica: the same but for the region.
+fn replica_arn(arn: &str, region: &str, replica: &str) -> String {
+    arn.replacen(&format!(":{region}:"), &format!(":{replica}:"), 1)
 }
 
 async fn describe(env: &Env, region: &str, name: &str) -> Result<Option<Described>, ApiError> {
@@ -126,26 +155,29 @@ impl Primitive for Secret {
         region: &str,
         wanted: &[&Wanted<Self>],
     ) -> Result<Vec<Observation>, ApiError> {
-        let mut found = Vec::new();
-        for wanted in wanted {
-            let Some(one) = describe(env, region, &wanted.name).await? else { continue };
+        each(wanted, |wanted| async move {
+            let Some(one) = described(env, region, &wanted.name).await? else { return Ok(None) };
             if one.is_deleted {
-                continue;
+                return Ok(None);
             }
             let regions: Vec<_> = one.replicas.iter().map(|(region, ..)| region.clone()).collect();
             let failed = one.replicas.iter().any(|(.., status)| status == "Failed");
             let keys: Vec<_> = one.replicas.iter().map(|(_, key, _)| key.clone()).collect();
-            found.push(
+            Ok(Some(
                 Observation::new(wanted.address.clone(), region, &wanted.name)
                     .with("key", one.key)
                     .with("replica", regions.join(","))
                     .with("replica_key", keys.join(","))
                     .with("replica_status", if failed { "failed" } else { "in sync" })
+                    .output(
+                        REPLICA_ARN,
+                        replica_arn(&one.arn, region, &wanted.settings.replica_region),
+                    )
                     .output(ARN, one.arn)
                     .tagged(one.tags, &env.scope),
-            );
-        }
-        Ok(found)
+            ))
+        })
+        .await
     }
 
     async fn create(env: &Env, wanted: &Wanted<Self>) -> Result<Outputs, Failure> {
@@ -166,7 +198,9 @@ impl Primitive for Secret {
         };
         let answer = env.session.call_once(api, call).await?;
         in_sync(env, wanted).await?;
-        Ok(Outputs::from([(ARN, answer.arn().unwrap_or_default().to_owned())]))
+        let arn = answer.arn().unwrap_or_default().to_owned();
+        let replica = replica_arn(&arn, &wanted.region, &settings.replica_region);
+        Ok(Outputs::from([(ARN, arn), (REPLICA_ARN, replica)]))
     }
 
     async fn update(

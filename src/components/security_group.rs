@@ -1,9 +1,10 @@
-//! The database's security group in each region. Nothing goes out of it: a database answers, it never calls.
+//! Security groups of the database and of the probe in each region. Nothing goes out of the database's: it
+//! answers, and never calls.
 
 use aws_sdk_ec2::types::{Filter, IpPermission, IpRange, ResourceType, SecurityGroup as Ec2Group};
 
 use super::{
-    ARN, Address, Env, Failure, Field, ID, Observation, Outputs, Primitive, Wanted,
+    ARN, Address, Env, Failure, Field, ID, Observation, Outputs, Primitive, Wanted, each,
     vpc_peering::{from_ec2, retag_ec2, specification},
 };
 use crate::aws::ApiError;
@@ -15,16 +16,73 @@ pub struct SecurityGroup {
     pub vpc: String,
     /// What it is for.
     pub description: String,
+    /// What may go out of it, if anything may.
+    pub egress: Option<Egress>,
+}
+
+/// What may go out of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Egress {
+    /// A port of TCP.
+    pub port: u16,
+    /// Blocks of addresses.
+    pub cidrs: Vec<String>,
+}
+
+impl Egress {
+    fn permission(&self) -> IpPermission {
+        let port = i32::from(self.port);
+        let range = |cidr: &String| IpRange::builder().cidr_ip(cidr).build();
+        let ranges = Some(self.cidrs.iter().map(range).collect());
+        let rule = IpPermission::builder().ip_protocol("tcp").from_port(port).to_port(port);
+        rule.set_ip_ranges(ranges).build()
+    }
 }
 
 impl SecurityGroup {
     /// The kind's name.
     pub const KIND: &str = "security-group";
 
-    /// The address of a region's group.
+    /// The address of a region's group of the database.
     pub fn address(region: &str) -> Address {
         Address::new(region, Self::KIND)
     }
+
+    /// The address of a region's group of the probe.
+    pub fn probe(region: &str) -> Address {
+        Address::with(region, Self::KIND, "probe")
+    }
+
+    fn leaving(&self) -> String {
+        self.egress.as_ref().map_or_else(|| "none".into(), |one| told(&[one.permission()]))
+    }
+}
+
+/// What permissions let out, in one text.
+fn told(permissions: &[IpPermission]) -> String {
+    let mut all: Vec<String> = Vec::new();
+    for one in permissions {
+        let ports = match (one.ip_protocol(), one.from_port(), one.to_port()) {
+            (Some("tcp"), Some(from), Some(to)) if from == to => from.to_string(),
+            (protocol, from, to) => format!(
+                "{}:{}-{}",
+                protocol.unwrap_or_default(),
+                from.unwrap_or(-1),
+                to.unwrap_or(-1)
+            ),
+        };
+        let blocks = one.ip_ranges().iter().filter_map(|range| range.cidr_ip());
+        let wide = one.ipv6_ranges().iter().filter_map(|range| range.cidr_ipv6());
+        let groups = one.user_id_group_pairs().iter().filter_map(|pair| pair.group_id());
+        let lists = one.prefix_list_ids().iter().filter_map(|list| list.prefix_list_id());
+        let targets = blocks.chain(wide).chain(groups).chain(lists);
+        all.extend(targets.map(|target| format!("{ports} to {target}")));
+    }
+    if all.is_empty() {
+        return "none".into();
+    }
+    all.sort();
+    all.join(",")
 }
 
 /// The groups of a name in a region, in one call that the kinds of groups and of rules share.
@@ -44,7 +102,7 @@ impl Primitive for SecurityGroup {
 
     fn fields(&self) -> Vec<Field> {
         let moving = super::Effect::Refuse("a security group cannot move to another VPC");
-        vec![Field::new("vpc", &*self.vpc).effect(moving), Field::new("egress", "none")]
+        vec![Field::new("vpc", &*self.vpc).effect(moving), Field::new("egress", self.leaving())]
     }
 
     async fn observe(
@@ -52,26 +110,24 @@ impl Primitive for SecurityGroup {
         region: &str,
         wanted: &[&Wanted<Self>],
     ) -> Result<Vec<Observation>, ApiError> {
-        let mut found = Vec::new();
-        for wanted in wanted {
+        each(wanted, |wanted| async move {
             let all = groups(env, region, &wanted.name).await?;
             // Names are unique within a VPC only: the same name in another VPC is nobody's business here.
             let own = all.iter().find(|one| one.vpc_id() == Some(&wanted.settings.vpc));
-            let Some(one) = own else { continue };
+            let Some(one) = own else { return Ok(None) };
             let id = one.group_id().unwrap_or_default();
             let (partition, account) = (&env.scope.partition, &env.scope.account);
             let arn = format!("arn:{partition}:ec2:{region}:{account}:security-group/{id}");
-            let egress = if one.ip_permissions_egress().is_empty() { "none" } else { "open" };
-            found.push(
+            Ok(Some(
                 Observation::new(wanted.address.clone(), region, id)
                     .with("vpc", one.vpc_id().unwrap_or_default())
-                    .with("egress", egress)
+                    .with("egress", told(one.ip_permissions_egress()))
                     .output(ID, id)
                     .output(ARN, arn)
                     .tagged(from_ec2(one.tags()), &env.scope),
-            );
-        }
-        Ok(found)
+            ))
+        })
+        .await
     }
 
     async fn create(env: &Env, wanted: &Wanted<Self>) -> Result<Outputs, Failure> {
@@ -90,6 +146,7 @@ impl Primitive for SecurityGroup {
             .ip_ranges(IpRange::builder().cidr_ip("0.0.0.0/0").build())
             .build();
         revoke_egress(env, &wanted.region, &id, vec![everything]).await?;
+        let_out(env, wanted, &id).await?;
         let (partition, account) = (&env.scope.partition, &env.scope.account);
         let arn = format!("arn:{partition}:ec2:{}:{account}:security-group/{id}", wanted.region);
         Ok(Outputs::from([(ID, id), (ARN, arn)]))
@@ -103,6 +160,7 @@ impl Primitive for SecurityGroup {
     ) -> Result<Outputs, Failure> {
         if differing.contains(&"egress") {
             close_egress(env, wanted).await?;
+            let_out(env, wanted, &found.id).await?;
         }
         if differing.contains(&"tags") {
             retag_ec2(env, &wanted.region, &found.id, &found.tags, &wanted.tags).await?;
@@ -115,6 +173,21 @@ impl Primitive for SecurityGroup {
         let api = regional.api("ec2", "DeleteSecurityGroup");
         let call = || regional.ec2.delete_security_group().group_id(&found.id).send();
         Ok(env.session.remove(api, call).await?)
+    }
+}
+
+/// Lets out what may go out; what already may is no error.
+async fn let_out(env: &Env, wanted: &Wanted<SecurityGroup>, id: &str) -> Result<(), Failure> {
+    let Some(egress) = &wanted.settings.egress else { return Ok(()) };
+    let regional = env.region(&wanted.region);
+    let api = regional.api("ec2", "AuthorizeSecurityGroupEgress");
+    let call = || {
+        let call = regional.ec2.authorize_security_group_egress().group_id(id);
+        call.ip_permissions(egress.permission()).send()
+    };
+    match env.session.call_on_new(api, call).await {
+        Err(error) if !error.has_code("InvalidPermission.Duplicate") => Err(error.into()),
+        _ => Ok(()),
     }
 }
 

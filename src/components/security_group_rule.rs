@@ -15,14 +15,23 @@ pub struct SecurityGroupRule {
     pub group_name: String,
     /// Its VPC.
     pub vpc: String,
-    /// A block of addresses, or the id of a security group of the same region.
-    pub source: String,
+    /// Who may.
+    pub source: Source,
     /// The database's port.
     pub port: u16,
     /// Why it may.
     pub description: String,
     /// The argument that names the source.
     pub argument: &'static str,
+}
+
+/// Who may connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A block of addresses, or the id of a security group of the same region.
+    Given(String),
+    /// The members of a group of ours of this name, in the same VPC.
+    Ours(String, Address),
 }
 
 impl SecurityGroupRule {
@@ -129,8 +138,16 @@ impl Primitive for SecurityGroupRule {
         let mut found = Vec::new();
         for one in wanted {
             let settings = &one.settings;
+            let source = match &settings.source {
+                Source::Given(source) => Some(source.clone()),
+                Source::Ours(name, _) => {
+                    let all = groups(env, region, name).await?;
+                    let own = all.iter().find(|one| one.vpc_id() == Some(&settings.vpc));
+                    own.and_then(|one| one.group_id()).map(str::to_owned)
+                }
+            };
             let exact = |rule: &Seen| rule.ports() == settings.port.to_string();
-            let of_source = |rule: &&Seen| rule.source == settings.source;
+            let of_source = |rule: &&Seen| Some(&rule.source) == source.as_ref();
             let best = left.iter().filter(of_source).find(|rule| exact(rule));
             let Some(rule) = best.or_else(|| left.iter().find(of_source)).cloned() else {
                 continue;
@@ -150,7 +167,11 @@ impl Primitive for SecurityGroupRule {
         let settings = &wanted.settings;
         let group = env.resolve(&Text::Ref(SecurityGroup::address(&wanted.region), ID))?;
         let port = i32::from(settings.port);
-        let (source, protocol) = (settings.source.clone(), "tcp".to_owned());
+        let source = match &settings.source {
+            Source::Given(source) => source.clone(),
+            Source::Ours(_, address) => env.resolve(&Text::Ref(address.clone(), ID))?,
+        };
+        let protocol = "tcp".to_owned();
         let rule = Seen { source, protocol, from: port, to: port };
         let permission = rule.permission(Some(&settings.description));
         let regional = env.region(&wanted.region);

@@ -116,16 +116,6 @@ impl Primitive for SnsSubscription {
         Ok(Outputs::from([(ID, id)]))
     }
 
-    async fn update(
-        _: &Env,
-        _: &Wanted<Self>,
-        _: &Observation,
-        _: &[&'static str],
-    ) -> Result<Outputs, Failure> {
-        // It is found by all that it consists of.
-        Ok(Outputs::new())
-    }
-
     async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
         if found.id == PENDING {
             return Ok(());

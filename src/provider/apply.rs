@@ -6,6 +6,7 @@ use super::{
     connect::Configured,
     explain::{self, Doing},
     flow::{Look, Opened, Trouble, environment, session},
+    intent::{Hold, farewell},
     read::spec_of,
     state::{Kept, observed},
 };
@@ -164,7 +165,17 @@ impl Run<'_> {
             if changes.iter().next().is_none() {
                 return self.reached(&claim, &opened, found).await;
             }
+            let hold = match Hold::before(&opened, &changes).await {
+                Ok(hold) => hold,
+                Err(error) => {
+                    found.extend(explain::trouble(&error.into(), "telling the monitors to wait"));
+                    return self.partial(found).await;
+                }
+            };
             let report = executor::run(&opened.env, &changes).await;
+            if let Some(hold) = hold {
+                found.extend(self.lift(hold).await);
+            }
             if !report.is_complete() {
                 found.extend(explain::report(&report, self.doing, opened.env.session.stopped()));
                 return self.partial(found).await;
@@ -179,6 +190,27 @@ impl Run<'_> {
             ),
         );
         self.partial(found).await
+    }
+
+    /// Lets the monitors act again. The run's own session may have ended.
+    async fn lift(&self, hold: Hold) -> Diagnostics {
+        let session = session(self.configured, CancellationToken::new(), self.spec.timeouts.read);
+        let env = self.env.with_session(session);
+        let mut found = Diagnostics::new();
+        let lifted = tokio::time::timeout(LAST_LOOK, hold.lift(&env)).await;
+        let why = match lifted {
+            Ok(Ok(())) => return found,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "there was no answer".into(),
+        };
+        found.warning(
+            "The monitors go on waiting",
+            format!(
+                "They were told to promote nothing while the databases were changed, and could not be told that \
+                 this is over: {why}. It ends by itself when timeouts.update has passed."
+            ),
+        );
+        found
     }
 
     /// Keeps the arguments in AWS, for an import.
@@ -295,6 +327,12 @@ impl Run<'_> {
             if opened.inventory.all().all(|one| one.owner != Owner::Ours) {
                 let id = opened.env.scope.cluster_id.clone();
                 return self.gone(found, id);
+            }
+            if pass == 0
+                && let Err(error) = farewell(&opened).await
+            {
+                found.extend(explain::trouble(&error.into(), "telling the monitors"));
+                return self.untouched(found);
             }
             let removal = Changes::removal(&opened.inventory);
             let report = executor::run(&opened.env, &removal).await;

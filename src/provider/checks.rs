@@ -82,6 +82,26 @@ pub(super) fn dns_name(value: &Value, path: &Path, found: &mut Diagnostics) {
     }
 }
 
+pub(super) fn mode(value: &Value, path: &Path, found: &mut Diagnostics) {
+    one_of(value, path, found, &["automatic", "manual"]);
+}
+
+pub(super) fn region_detection(value: &Value, path: &Path, found: &mut Diagnostics) {
+    within(value, path, found, 60..=3600);
+}
+
+pub(super) fn instance_detection(value: &Value, path: &Path, found: &mut Diagnostics) {
+    within(value, path, found, 105..=3600);
+}
+
+pub(super) fn promotion_allowance(value: &Value, path: &Path, found: &mut Diagnostics) {
+    within(value, path, found, 150..=3600);
+}
+
+pub(super) fn max_data_loss(value: &Value, path: &Path, found: &mut Diagnostics) {
+    within(value, path, found, 1..=3600);
+}
+
 pub(super) fn ttl(value: &Value, path: &Path, found: &mut Diagnostics) {
     within(value, path, found, 1..=300);
 }

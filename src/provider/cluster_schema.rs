@@ -91,6 +91,7 @@ pub(super) fn cluster() -> Schema {
                  point in time from them, not from a replica.",
             ),
             optional_object("dns", dns(), "The DNS name that leads to whichever site writes."),
+            optional_object("failover", failover(), "When and how it fails over."),
             optional_object(
                 "monitoring",
                 monitoring(),
@@ -190,6 +191,13 @@ pub(super) fn cluster() -> Schema {
                 "The ARN of the secret in Secrets Manager that holds the master password, which is kept \
                  nowhere else.",
             ),
+            Attribute::computed(
+                "recovery",
+                Type::string_map(),
+                "What the settings come to, in seconds with their parts: `rto_lost_region`, \
+                 `rto_lost_instance`, `rto_lost_instance_after_zone_failover`, `rpo`. A plan that exceeds the \
+                 limits of 300 and 60 seconds is refused.",
+            ),
         ],
     }
 }
@@ -263,6 +271,62 @@ fn dns() -> Vec<Attribute> {
             "VPCs of this account in one of the two regions that see the cluster's own zone too.",
         )
         .validate(checks::vpc_ids),
+    ]
+}
+
+/// Why the lease stays where it is.
+const WITNESS: &str = "The monitors of both regions decide by the one lease that is there, and it cannot be in two \
+                       places while it moves. Make a second cluster with another environment_suffix, move the \
+                       data, then destroy this one.";
+
+fn failover() -> Vec<Attribute> {
+    vec![
+        text(
+            "mode",
+            "automatic",
+            "`automatic`: the monitor in the DR region promotes the standby when the writer is lost. `manual`: it \
+             tells, and promotes only when it is asked.",
+        )
+        .validate(checks::mode),
+        text(
+            "witness_region",
+            "us-east-2",
+            "A third region, whose lease decides between the two: only two of three promote.",
+        )
+        .validate(checks::region)
+        .on_change(OnChange::Refuse(WITNESS)),
+        flag(
+            "accept_split_brain_risk",
+            false,
+            "Whether the lease may be in the DR region, where it cannot tell a lost region from a cut link.",
+        ),
+        number(
+            "region_detection",
+            60,
+            "Seconds that the writer's whole region must be lost before the standby is promoted, 60 or more: \
+             part of the recovery time.",
+        )
+        .validate(checks::region_detection),
+        number(
+            "instance_detection",
+            105,
+            "The same for a writer whose region answers, 105 or more: its standby in another zone gets its \
+             chance first.",
+        )
+        .validate(checks::instance_detection),
+        number(
+            "promotion_allowance",
+            150,
+            "Seconds that a promotion may take, 150 or more: what the recovery time is computed with.",
+        )
+        .validate(checks::promotion_allowance),
+        number(
+            "max_data_loss",
+            50,
+            "Seconds of writes that may be lost without asking. Where it would be more, or is unknown, the \
+             monitor tells, and promotes only when it is asked.",
+        )
+        .validate(checks::max_data_loss),
     ]
 }
 

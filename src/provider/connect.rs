@@ -2,17 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use tokio::sync::OnceCell;
 
-use super::flow::Opened;
+use super::{archive, flow::Opened};
 use crate::{
     aws::{
         ApiError, Aws, Clock, Connection, Credentials, RoleToAssume, SERVICE_VARIABLES, Session,
     },
-    components::{Scope, Tags},
+    components::{Archive, Scope, Tags},
     plugin::{Diagnostics, Path, Value},
 };
 
@@ -30,6 +30,7 @@ pub(super) struct Identity {
 pub(super) struct Configured {
     pub(super) aws: Arc<Aws>,
     pub(super) default_tags: Tags,
+    archive: OnceLock<Result<Archive, String>>,
     identity: OnceCell<Identity>,
     memory: Mutex<Memory>,
 }
@@ -48,10 +49,21 @@ pub(super) struct Memory {
 }
 
 impl Configured {
-    /// AWS with its default tags.
-    pub(super) fn new(aws: Aws, default_tags: Tags) -> Self {
+    /// AWS with its default tags. Without an archive of the agent, the one beside the program is taken when it
+    /// is needed.
+    pub(super) fn new(
+        aws: Aws,
+        default_tags: Tags,
+        archive: Option<Result<Archive, String>>,
+    ) -> Self {
+        let archive = archive.map_or_else(OnceLock::new, OnceLock::from);
         let (identity, memory) = (OnceCell::new(), Mutex::default());
-        Self { aws: Arc::new(aws), default_tags, identity, memory }
+        Self { aws: Arc::new(aws), default_tags, archive, identity, memory }
+    }
+
+    /// The agent's archive, or why there is none.
+    pub(super) fn archive(&self) -> &Result<Archive, String> {
+        self.archive.get_or_init(archive::find)
     }
 
     /// Connects as a configuration says.
@@ -81,7 +93,7 @@ impl Configured {
             .entries()
             .filter_map(|(key, tag)| Some((key.to_owned(), tag.as_str()?.to_owned())));
         match Aws::connect(connection, &credentials).await {
-            Ok(aws) => Ok(Self::new(aws, tags.collect())),
+            Ok(aws) => Ok(Self::new(aws, tags.collect(), None)),
             Err(error) => {
                 let mut found = Diagnostics::new();
                 found.error_at(

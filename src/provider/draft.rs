@@ -12,10 +12,12 @@ use super::{checks::parse_duration, cluster_schema::TIMEOUTS};
 use crate::{
     cluster::{
         Mistake, Site, Spec,
+        blueprint::AGENT_ARGUMENTS,
+        failover::Mode,
         names::Suffix,
         spec::{
-            BackupSpec, DatabaseSpec, DeletionSpec, DnsSpec, InstanceClass, MonitoringSpec,
-            NotificationsSpec, SiteSpec, Timeouts,
+            BackupSpec, DatabaseSpec, DeletionSpec, DnsSpec, FailoverSpec, InstanceClass,
+            MonitoringSpec, NotificationsSpec, SiteSpec, Timeouts,
         },
         window::{MaintenanceWindow, Window},
     },
@@ -91,7 +93,7 @@ impl Reader<'_> {
 }
 
 /// Arguments that decide which components there are.
-const DECIDING: [&str; 20] = [
+const DECIDING: [&str; 21] = [
     "backup.cross_region",
     "peering_connection_id",
     "primary.vpc_id",
@@ -109,9 +111,24 @@ const DECIDING: [&str; 20] = [
     "dns.zone_id",
     "dns.name",
     "dns.additional_vpc_ids",
+    "failover.witness_region",
     "notifications.emails",
     "notifications.https_urls",
     "notifications.sqs_queue_arns",
+];
+
+/// Arguments that the agent is told.
+const AGENT: [&str; 10] = [
+    "failover.mode",
+    "failover.accept_split_brain_risk",
+    "failover.region_detection",
+    "failover.instance_detection",
+    "failover.promotion_allowance",
+    "failover.max_data_loss",
+    "backup.retention_days",
+    "backup.window",
+    "database.port",
+    "database.db_name",
 ];
 
 impl Draft {
@@ -144,6 +161,7 @@ impl Draft {
             ttl: reader.number("dns.ttl", 30),
             additional_vpc_ids: reader.set("dns.additional_vpc_ids"),
         };
+        let failover = failover(&mut reader);
         let monitoring = MonitoringSpec {
             replica_lag_seconds: reader.number("monitoring.replica_lag_seconds", 60),
             cpu_percent: reader.number("monitoring.cpu_percent", 80),
@@ -174,6 +192,10 @@ impl Draft {
             unknown.insert("database.parameters".into());
             unknown.insert("monitoring.free_storage_gib".into());
         }
+        // The agent is told all of these in one text.
+        if AGENT.iter().any(|one| unknown.contains(*one)) {
+            unknown.insert(AGENT_ARGUMENTS.into());
+        }
         // How many connections there are is computed from the class and the parameters.
         if ["database.instance_class", "database.dr_instance_class", "database.parameters"]
             .iter()
@@ -190,6 +212,7 @@ impl Draft {
             database,
             backup,
             dns,
+            failover,
             monitoring,
             notifications,
             deletion,
@@ -225,6 +248,26 @@ fn site(reader: &Reader<'_>, site: Site) -> SiteSpec {
             .iter()
             .filter_map(|text| text.parse::<Ipv4Net>().ok())
             .collect(),
+    }
+}
+
+fn failover(reader: &mut Reader<'_>) -> FailoverSpec {
+    let standard = FailoverSpec::default();
+    let witness = reader.at("failover.witness_region").as_str().map(str::to_owned);
+    let mode = |value: &Value| match value.as_str()? {
+        "manual" => Some(Mode::Manual),
+        _ => Some(Mode::Automatic),
+    };
+    FailoverSpec {
+        mode: reader.take("failover.mode", standard.mode, mode),
+        witness_region: witness.unwrap_or(standard.witness_region),
+        region_detection: reader.number("failover.region_detection", standard.region_detection),
+        instance_detection: reader
+            .number("failover.instance_detection", standard.instance_detection),
+        promotion_allowance: reader
+            .number("failover.promotion_allowance", standard.promotion_allowance),
+        max_data_loss: reader.number("failover.max_data_loss", standard.max_data_loss),
+        accept_split_brain_risk: reader.flag("failover.accept_split_brain_risk"),
     }
 }
 

@@ -80,7 +80,8 @@ pub(super) async fn environment(
 ) -> Result<Env, ApiError> {
     let session = session(configured, context.cancel.clone(), limit);
     let scope = configured.scope(&session, spec.suffix.as_str(), &spec.dr.region).await?;
-    Ok(Env::new(configured.aws.clone(), session, scope))
+    let archive = configured.archive().as_ref().ok().cloned();
+    Ok(Env::new(configured.aws.clone(), session, scope).with_archive(archive))
 }
 
 impl Opened {
@@ -160,6 +161,7 @@ impl Opened {
             && self.spec.database.apply_immediately == spec.database.apply_immediately
             && self.spec.database.port == spec.database.port
             && self.spec.dns == spec.dns
+            && self.spec.failover.witness_region == spec.failover.witness_region
             && self.spec.notifications == spec.notifications
             && self.spec.deletion == spec.deletion;
         if !alike {

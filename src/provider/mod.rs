@@ -1,12 +1,14 @@
 //! The `trading` provider: its configuration and its resource.
 
 mod apply;
+pub mod archive;
 mod checks;
 mod cluster_schema;
 mod connect;
 mod draft;
 mod explain;
 mod flow;
+mod intent;
 mod plan;
 mod read;
 mod resource;
@@ -20,6 +22,7 @@ use async_trait::async_trait;
 use self::{connect::Configured, resource::ClusterResource};
 use crate::{
     aws::Aws,
+    components::Archive,
     plugin::{Diagnostics, Provider, Resource, Schema, Value},
 };
 
@@ -38,10 +41,12 @@ impl TradingProvider {
         Self { schema: schema::provider(), configured, resource }
     }
 
-    /// A provider that reaches AWS in a way of the caller's own, whatever its configuration says.
-    pub fn connected(aws: Aws) -> Self {
+    /// A provider that reaches AWS in a way of the caller's own, whatever its configuration says, and that has
+    /// this archive of the agent.
+    pub fn connected(aws: Aws, archive: Option<Archive>) -> Self {
         let provider = Self::new();
-        let configured = Configured::new(aws, std::collections::BTreeMap::new());
+        let archive = archive.ok_or_else(|| "there is none".to_owned());
+        let configured = Configured::new(aws, std::collections::BTreeMap::new(), Some(archive));
         let _ = provider.configured.set(configured);
         provider
     }

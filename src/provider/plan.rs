@@ -72,6 +72,16 @@ pub(super) async fn plan(
             return Planned { state, requires_replace, private: input.private, diagnostics: found };
         }
     };
+    if let Err(why) = configured.archive() {
+        found.error(
+            "The agent's archive is missing",
+            format!(
+                "The functions that watch the cluster run it, and it comes with the provider: {why}. Install the \
+                 provider with it, or name the archive with TRADING_AGENT_ZIP."
+            ),
+        );
+        return failed(found);
+    }
     let is_create = input.prior.is_none();
     let asks_first = is_create || !changed.is_empty();
     let mut opened = match look(configured, context, &spec, &input, asks_first).await {

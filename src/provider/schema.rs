@@ -50,8 +50,8 @@ pub(super) fn provider() -> Schema {
             Attribute::optional(
                 "endpoints",
                 Type::string_map(),
-                "Other endpoints by service (`cloudwatch`, `ec2`, `iam`, `kms`, `logs`, `rds`, `route53`, \
-                 `secretsmanager`, `sns`, `ssm`, `sts`, `tagging`), for every region. AWS's own variables \
+                "Other endpoints by service (`cloudwatch`, `dynamodb`, `ec2`, `events`, `iam`, `kms`, `lambda`, \
+                 `logs`, `rds`, `route53`, `secretsmanager`, `sns`, `ssm`, `sts`, `tagging`), for every region. AWS's own variables \
                  `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>` work too.",
             ),
         ],

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use aws_sandbox::{Effect, Fault, Rule, Sandbox, World};
+use aws_sandbox::{CallRecord, Effect, Fault, Rule, Sandbox, World};
 use serde_json::{Value as Json, json};
 
 use crate::support::{
-    agent::{EAST, WEST, WITNESS, begin, install, lease, ledger, set_lost},
+    agent::{EAST, LEDGER, PROBE_GROUP, WEST, WITNESS, begin, lease, ledger, set_lost},
     aws::simulate,
-    user::{User, lines},
+    user::{User, differences, errors, lines},
 };
 
 async fn pass(seconds: u64) {
@@ -31,7 +31,7 @@ fn endpoint(user: &User, name: &str) -> String {
 /// The rules by which anybody but the probe reaches a region's database.
 fn doors(sandbox: &Sandbox, region: &str) -> Vec<String> {
     let all = sandbox.with(|world| world.doors(region, "trading-db-sg-prod"));
-    let probe = sandbox.with(|world| world.group_id(region, "probe"));
+    let probe = sandbox.with(|world| world.group_id(region, PROBE_GROUP));
     all.into_iter().filter(|source| *source != probe).collect()
 }
 
@@ -39,7 +39,7 @@ fn doors(sandbox: &Sandbox, region: &str) -> Vec<String> {
 fn a_lost_region_is_failed_over_within_the_budget_and_stays_so_when_it_comes_back() {
     simulate(async || {
         let (mut user, config) = User::with_cluster().await;
-        install(&user).await;
+        begin(&user.sandbox);
         pass(200).await;
         assert_eq!(ledger(&user.sandbox, EAST)["held"], true, "{}", ledger(&user.sandbox, EAST));
         assert_eq!(ledger(&user.sandbox, WEST)["phase"], "normal");
@@ -89,7 +89,7 @@ fn a_lost_region_is_failed_over_within_the_budget_and_stays_so_when_it_comes_bac
 fn a_zone_that_fails_over_promotes_nothing_and_neither_does_a_busy_hour() {
     simulate(async || {
         let (user, _) = User::with_cluster().await;
-        install(&user).await;
+        begin(&user.sandbox);
         pass(200).await;
         let rds = crate::support::aws::connect(&user.sandbox).await.region(EAST).rds.clone();
         let reboot = rds.reboot_db_instance().db_instance_identifier("trading-db-primary-prod");
@@ -108,7 +108,7 @@ fn a_zone_that_fails_over_promotes_nothing_and_neither_does_a_busy_hour() {
 fn a_writer_that_is_lost_while_its_region_answers_is_closed_first() {
     simulate(async || {
         let (user, _) = User::with_cluster().await;
-        install(&user).await;
+        begin(&user.sandbox);
         pass(200).await;
         user.sandbox.forget_calls();
         // The instance hangs: RDS says that it is available, and nobody can connect.
@@ -137,11 +137,11 @@ fn a_hold_and_a_destroy_keep_the_monitors_from_acting() {
             [json!({"destroying": {"BOOL": true}}), json!({"hold_until": {"N": "99999999999999"}})]
         {
             let (user, _) = User::with_cluster().await;
-            install(&user).await;
+            begin(&user.sandbox);
             pass(200).await;
             let mut item = json!({"cluster": {"S": "prod"}, "item": {"S": "intent"}});
             item.as_object_mut().unwrap().extend(intent.as_object().unwrap().clone());
-            user.sandbox.with(|world| world.put_item(WEST, "ledger", "prod", "intent", item));
+            user.sandbox.with(|world| world.put_item(WEST, LEDGER, "prod", "intent", item));
             set_lost(&user.sandbox, EAST, true);
             pass(900).await;
             let phase: Json = ledger(&user.sandbox, WEST)["phase"].clone();
@@ -272,7 +272,7 @@ fn what_must_hold_holds_through_the_sdk() {
     let mut settled = None;
     simulate(async || {
         let (user, _) = User::with_cluster().await;
-        install(&user).await;
+        begin(&user.sandbox);
         pass(200).await;
         user.sandbox.forget_calls();
         settled = Some(user.sandbox.world());
@@ -289,5 +289,112 @@ fn what_must_hold_holds_through_the_sdk() {
                 }
             });
         }
+    });
+}
+
+#[test]
+fn a_database_that_an_apply_restarts_is_not_taken_for_lost() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        begin(&user.sandbox);
+        pass(200).await;
+        user.sandbox.forget_calls();
+        // Without a standby in another zone to take over, it would be gone for longer than the patience.
+        config["database"] = json!({"instance_class": "db.t3.large"});
+        user.must_apply(&config).await;
+        let calls = user.sandbox.calls();
+        let at = |operation: &str, words: &str| {
+            calls.iter().position(|call| {
+                call.operation == operation && call.parameters.to_string().contains(words)
+            })
+        };
+        let (held, changed) = (at("PutItem", "hold_until"), at("ModifyDBInstance", "db.t3.large"));
+        assert!(held.is_some() && held < changed, "{held:?} {changed:?}");
+        assert!(at("PromoteReadReplica", "").is_none());
+        for region in [EAST, WEST] {
+            assert_eq!(ledger(&user.sandbox, region)["phase"], "normal");
+            let intent = user.sandbox.with(|world| world.item(region, LEDGER, "prod", "intent"));
+            assert!(intent["hold_until"].is_null(), "{region} goes on waiting: {intent}");
+        }
+        // And it is guarded again.
+        set_lost(&user.sandbox, EAST, true);
+        pass(255).await;
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "promoted");
+    });
+}
+
+#[test]
+fn a_destroy_tells_the_monitors_first_and_leaves_nothing() {
+    simulate(async || {
+        let (mut user, _) = User::with_cluster().await;
+        begin(&user.sandbox);
+        pass(200).await;
+        user.sandbox.forget_calls();
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+        let calls = user.sandbox.calls();
+        let told = |call: &CallRecord| call.parameters.to_string().contains("destroying");
+        let removes = |call: &CallRecord| {
+            // Leases that an apply has left are tidied up before.
+            call.operation.starts_with("Delete") && call.service != "ssm"
+        };
+        let removed = calls.iter().position(removes);
+        assert!(calls.iter().position(told) < removed, "told before anything is removed");
+        assert!(!calls.iter().any(|call| call.operation == "PromoteReadReplica"));
+    });
+}
+
+#[test]
+fn a_destroy_that_was_given_up_is_shown_and_undone_by_an_apply() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let refusal = Effect::Fail {
+            code: "AccessDeniedException".into(),
+            message: "not authorized".into(),
+            status: 403,
+        };
+        let rule = Rule { operation: Some("DeleteRule".into()), ..Rule::default() };
+        user.sandbox.add_fault(Fault::new(rule, refusal));
+        assert!(user.destroy().await.has_errors());
+        user.sandbox.clear_faults();
+        let planned = user.must_plan(&config).await;
+        let shown = differences(user.state.value.as_ref().unwrap(), &planned);
+        let told = shown.iter().filter(|one| one.contains("cluster=being removed"));
+        assert_eq!(told.count(), 2, "the ledger of each region: {shown:#?}");
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        begin(&user.sandbox);
+        pass(200).await;
+        set_lost(&user.sandbox, EAST, true);
+        pass(255).await;
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "promoted");
+    });
+}
+
+#[test]
+fn a_new_agent_is_an_update_of_its_functions_and_a_missing_one_is_told() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let before = user.state.value.clone().unwrap();
+        user.restart_with(Some(b"PK another".to_vec())).await;
+        let planned = user.must_plan(&config).await;
+        let changed = differences(before.get("components"), planned.get("components"));
+        let names: Vec<_> = changed.iter().map(|one| one.split(':').next().unwrap()).collect();
+        assert_eq!(
+            names,
+            [
+                "us-east-1/lambda-function/monitor",
+                "us-east-1/lambda-function/probe",
+                "us-west-2/lambda-function/monitor",
+                "us-west-2/lambda-function/probe",
+            ]
+        );
+        user.restart_with(None).await;
+        let found = errors(&user.plan(&config).await.diagnostics);
+        assert!(found.len() == 1 && found[0].contains("TRADING_AGENT_ZIP"), "{found:#?}");
+        // To look and to destroy, it is not needed.
+        assert!(!user.refresh().await.has_errors());
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
     });
 }

@@ -8,7 +8,7 @@ use crate::support::{
 };
 
 /// Region, kind and id of a record, what becomes of it, and the line that shows it.
-type Case = (&'static str, &'static str, String, Option<Json>, &'static str);
+pub type Case = (&'static str, &'static str, String, Option<Json>, &'static str);
 
 fn id_of(user: &User, region: &str, kind: &str) -> String {
     let all = user.sandbox.with(|world| world.inventory());
@@ -43,7 +43,7 @@ fn cases(user: &User) -> Vec<Case> {
         (
             east,
             "security-group",
-            id(east, "security-group"),
+            user.sandbox.with(|world| world.group_id(east, "trading-db-sg-prod")),
             Some(json!({"_rules": []})),
             "us-east-1/security-group-rule/10.20.0.0/16",
         ),
@@ -266,12 +266,14 @@ fn more_cases(user: &User) -> Vec<Case> {
 fn drift_shows_as_its_line_and_is_put_back() {
     simulate(async || {
         let (mut user, config) = User::with_cluster().await;
-        for (region, kind, id, change, expected) in
-            cases(&user).into_iter().chain(more_cases(&user))
+        for (region, kind, id, change, expected) in cases(&user)
+            .into_iter()
+            .chain(more_cases(&user))
+            .chain(super::drift_agent::cases(&user))
         {
             let before = user.state.value.clone().unwrap();
             user.sandbox.with(|world| world.drift(region, kind, &id, change.as_ref())).unwrap();
-            // The tagging API knows of a change after a while only.
+            // The tagging API knows of a change after a while only, once somebody has called since.
             user.sandbox.with(|_| ());
             tokio::time::sleep(std::time::Duration::from_secs(60)).await;
             let planned = user.must_plan(&config).await;
@@ -300,7 +302,7 @@ fn drift_shows_as_its_line_and_is_put_back() {
 fn a_door_that_somebody_opened_is_shown_and_closed() {
     simulate(async || {
         let (mut user, config) = User::with_cluster().await;
-        let group = id_of(&user, "us-west-2", "security-group");
+        let group = user.sandbox.with(|world| world.group_id("us-west-2", "trading-db-sg-prod"));
         let ec2 = crate::support::aws::connect(&user.sandbox).await.region("us-west-2").ec2.clone();
         let everybody = aws_sdk_ec2::types::IpPermission::builder()
             .ip_protocol("tcp")

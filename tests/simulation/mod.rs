@@ -3,6 +3,7 @@
 mod agent;
 mod crash;
 mod drift;
+mod drift_agent;
 mod failover;
 mod faults;
 mod lifecycle;

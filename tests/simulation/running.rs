@@ -128,6 +128,12 @@ fn an_answer_that_is_lost_makes_nothing_twice() {
             "CreateDBInstanceReadReplica",
             "StartDBInstanceAutomatedBackupsReplication",
             "PutParameter",
+            "CreateTable",
+            "CreateFunction",
+            "AddPermission",
+            "PutRule",
+            "PutTargets",
+            "Invoke",
         ];
         let mut user = User::new().await;
         let config = configuration(&user.sandbox);
@@ -143,7 +149,9 @@ fn an_answer_that_is_lost_makes_nothing_twice() {
             ("us-east-1", "kms-key", 1),
             ("us-west-2", "kms-key", 1),
             ("us-east-1", "vpc-peering-connection", 1),
-            ("us-east-1", "security-group", 1),
+            // Of the database and of the probe.
+            ("us-east-1", "security-group", 2),
+            ("us-east-1", "function", 2),
         ] {
             assert_eq!(
                 inventory[region][kind].as_object().unwrap().len(),

@@ -8,8 +8,8 @@ use trading::{
         Blueprint, Site, Spec, Surroundings,
         names::Suffix,
         spec::{
-            BackupSpec, DatabaseSpec, DeletionSpec, DnsSpec, InstanceClass, MonitoringSpec,
-            NotificationsSpec, SiteSpec, Timeouts,
+            BackupSpec, DatabaseSpec, DeletionSpec, DnsSpec, FailoverSpec, InstanceClass,
+            MonitoringSpec, NotificationsSpec, SiteSpec, Timeouts,
         },
         surroundings::{Network, Subnetwork},
         window::{MaintenanceWindow, Window},
@@ -70,7 +70,7 @@ prop_compose! {
         tags in prop::collection::btree_map("[a-z]{1,6}", "[ -~]{0,8}", 0..3),
         days in 7u32..=35,
         protection in any::<bool>(),
-        (ttl, lag) in (1u32..300, 2u32..100),
+        (ttl, lag, detection) in (1u32..300, 2u32..100, 60u32..90),
         free in prop::option::of(1u32..20),
         emails in prop::collection::btree_set("[a-z]{1,6}@example.com", 0..3),
     ) -> Spec {
@@ -83,6 +83,7 @@ prop_compose! {
             database,
             backup: BackupSpec { retention_days: days, window: Window::default(), cross_region: true },
             dns: DnsSpec { zone_id: None, name: None, ttl, additional_vpc_ids: BTreeSet::new() },
+            failover: FailoverSpec { region_detection: detection, ..FailoverSpec::default() },
             monitoring: MonitoringSpec {
                 replica_lag_seconds: lag,
                 cpu_percent: 80,
@@ -111,6 +112,7 @@ fn blueprint(spec: &Spec) -> Blueprint {
         partition: "aws".into(),
         networks: BTreeMap::from(Site::ALL.map(|site| (site, network(site)))),
         zone_name: None,
+        agent: "hash".into(),
         additional_vpcs: BTreeMap::new(),
     };
     let scope = Scope {

@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::support::{
+    agent::begin,
     aws::simulate,
     user::{User, configuration, differences, errors, lines},
 };
@@ -315,6 +316,7 @@ fn each_alarm_goes_off_at_what_it_is_for_and_at_nothing_else() {
     simulate(async || {
         let (user, _) = User::with_cluster().await;
         let (primary, replica) = ("trading-db-primary-prod", "trading-db-replica-prod");
+        begin(&user.sandbox);
         measure(&user, WEST, replica, "ReplicaLag", 1.0);
         pass(600).await;
         for region in [EAST, WEST] {
@@ -368,6 +370,7 @@ fn limits_of_alarms_follow_the_arguments_and_the_check_follows_its_alarm() {
             [
                 "us-east-1/alarm/cpu",
                 "us-west-2/alarm/cpu",
+                "us-west-2/alarm/heartbeat-age",
                 "us-west-2/alarm/replica-lag",
                 "us-west-2/alarm/replica-lag-warning",
             ]

@@ -80,7 +80,7 @@ impl HttpConnector for InProcess {
 /// A way to reach AWS: with whose key, who sees every answer, and from which region.
 #[derive(Clone)]
 pub struct Way {
-    pub access_key: &'static str,
+    pub access_key: String,
     pub witness: Option<Witness>,
     pub from: Option<&'static str>,
 }
@@ -88,13 +88,13 @@ pub struct Way {
 /// As the account's administrator, unseen.
 impl Default for Way {
     fn default() -> Self {
-        Self { access_key: ACCESS_KEY, witness: None, from: None }
+        Self { access_key: ACCESS_KEY.to_owned(), witness: None, from: None }
     }
 }
 
 impl Way {
-    pub fn of(access_key: &'static str) -> Self {
-        Self { access_key, ..Self::default() }
+    pub fn of(access_key: &str) -> Self {
+        Self { access_key: access_key.to_owned(), ..Self::default() }
     }
 
     pub fn watched(witness: Witness) -> Self {
@@ -110,7 +110,7 @@ pub async fn connect(sandbox: &Sandbox) -> Aws {
 /// The provider's view of a sandbox.
 pub async fn connect_like(sandbox: &Sandbox, way: &Way) -> Aws {
     let base = SystemTime::UNIX_EPOCH + Duration::from_millis(sandbox.now().0);
-    let keys = Keys::new(way.access_key, SECRET_KEY, None, None, "test");
+    let keys = Keys::new(&*way.access_key, SECRET_KEY, None, None, "test");
     let connection = Connection {
         clock: Clock::starting_at(base),
         http: Some(SharedHttpClient::new(InProcess(sandbox.clone(), way.clone()))),

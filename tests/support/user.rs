@@ -10,10 +10,13 @@ use trading::{
         ApplyInput, CancellationToken, Context, Diagnostics, Outcome, PlanInput, Planned, Private,
         Provider as _, Resource, Severity, Value, from_json,
     },
-    provider::TradingProvider,
+    provider::{TradingProvider, archive::archive},
 };
 
 use super::{aws, rules};
+
+/// An empty archive of the agent: what runs is in this process.
+const ARCHIVE: &[u8] = b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 /// What Terraform keeps.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +30,8 @@ pub struct User {
     pub sandbox: Sandbox,
     /// How AWS is reached, for the next process.
     aws: aws::Way,
+    /// The agent's archive, for the next process.
+    archive: Option<Vec<u8>>,
     pub resource: Arc<dyn Resource>,
     pub state: State,
     /// Interrupts what is running.
@@ -95,20 +100,29 @@ impl User {
 
     /// One who reaches AWS in a way of their own.
     pub async fn by(sandbox: Sandbox, way: aws::Way) -> Self {
-        let resource = Self::resource(aws::connect_like(&sandbox, &way).await);
+        sandbox.model_functions();
+        let archive = Some(ARCHIVE.to_vec());
+        let resource = Self::resource(aws::connect_like(&sandbox, &way).await, &archive);
         let (state, cancel) = (State::default(), CancellationToken::new());
-        Self { sandbox, aws: way, resource, state, cancel }
+        Self { sandbox, aws: way, archive, resource, state, cancel }
     }
 
-    fn resource(aws: Aws) -> Arc<dyn Resource> {
-        let provider = TradingProvider::connected(aws);
+    fn resource(aws: Aws, bytes: &Option<Vec<u8>>) -> Arc<dyn Resource> {
+        let provider = TradingProvider::connected(aws, bytes.clone().map(archive));
         provider.resources().into_iter().next().unwrap()
     }
 
     /// As a new process: nothing but the state is remembered.
     pub async fn restart(&mut self) {
-        self.resource = Self::resource(aws::connect_like(&self.sandbox, &self.aws).await);
+        let aws = aws::connect_like(&self.sandbox, &self.aws).await;
+        self.resource = Self::resource(aws, &self.archive);
         self.cancel = CancellationToken::new();
+    }
+
+    /// The same with another archive of the agent, or without one.
+    pub async fn restart_with(&mut self, archive: Option<Vec<u8>>) {
+        self.archive = archive;
+        self.restart().await;
     }
 
     fn context(&self) -> Context {
@@ -189,7 +203,8 @@ impl User {
                 return planned.diagnostics;
             }
         }
-        self.resource = Self::resource(aws::connect_like(&self.sandbox, &self.aws).await);
+        let aws = aws::connect_like(&self.sandbox, &self.aws).await;
+        self.resource = Self::resource(aws, &self.archive);
         if anew && self.state.value.is_some() {
             let found = self.destroy().await;
             if found.has_errors() {

@@ -20,12 +20,10 @@ use crate::{
     },
 };
 
-/// The namespace of the cluster's own metrics.
-pub const NAMESPACE: &str = "TradingDR";
+pub use crate::contract::{DIMENSION, NAMESPACE};
+
 /// The metric that moves the DNS name: 1 while the primary site serves, 0 once the other one does.
 pub const PRIMARY_SERVING: &str = "PrimaryServing";
-/// The dimension of the cluster's own metrics; its value is the suffix.
-pub const DIMENSION: &str = "EnvironmentSuffix";
 /// The alarm on it, in its address.
 const SERVING_ALARM: &str = "primary-serving";
 /// The weight of the record that answers as long as its check is healthy. AWS's other weight here is 0: it

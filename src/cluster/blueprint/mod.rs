@@ -1,13 +1,16 @@
 //! The complete set of components that a cluster consists of.
 
+mod agent;
 mod dashboard;
 pub mod dns;
 mod watch;
 
+pub use agent::{ARGUMENTS as AGENT_ARGUMENTS, LEDGER};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    names::{Name, final_snapshot, log_group},
+    names::{Name, final_snapshot, function_log, log_group},
     parameters::{FAMILY, dynamic_names, merged, static_names},
     policies,
     spec::{Site, Spec},
@@ -26,7 +29,7 @@ use crate::components::{
     route::Route,
     secret::Secret,
     security_group::SecurityGroup,
-    security_group_rule::SecurityGroupRule,
+    security_group_rule::{SecurityGroupRule, Source},
     vpc_peering::VpcPeering,
     vpc_peering_accepter::VpcPeeringAccepter,
     vpc_peering_options::VpcPeeringOptions,
@@ -78,6 +81,7 @@ impl Blueprint {
             plan.notifications(site);
             plan.alarms(site);
         }
+        plan.agent();
         plan.dns();
         for site in Site::ALL {
             plan.dashboard(site);
@@ -224,18 +228,10 @@ impl Plan<'_> {
 
     fn keys(&mut self, site: Site) {
         let region = self.region(site).to_owned();
-        let alias = Name::KeyAlias.of(&self.spec.suffix);
         let instance = instance_name(self.spec, site);
-        let groups = LOGS.map(|log| log_group(&instance, log));
-        let settings = KmsKey {
-            alias: alias.clone(),
-            description: format!("PostgreSQL disaster recovery cluster {}", self.spec.suffix),
-            policy: policies::key(self.surroundings, &region, &groups),
-        };
-        let name = alias.trim_start_matches("alias/").to_owned();
-        self.add_tagged(KmsKey::address(&region), &region, name, settings, &[]);
-        let settings = KmsAlias { target: Text::Ref(KmsKey::address(&region), ID) };
-        self.add(KmsAlias::address(&region), &region, alias, Tags::new(), settings, &[]);
+        let mut groups = LOGS.map(|log| log_group(&instance, log)).to_vec();
+        groups.extend(agent::FUNCTIONS.map(|one| function_log(&one.of(&self.spec.suffix))));
+        self.key(&region, &groups);
         for log in LOGS {
             let settings = LogGroup {
                 prefix: log_group(&instance, ""),
@@ -247,6 +243,20 @@ impl Plan<'_> {
         }
     }
 
+    /// The key of a region, which CloudWatch Logs may use for these groups.
+    fn key(&mut self, region: &str, groups: &[String]) {
+        let alias = Name::KeyAlias.of(&self.spec.suffix);
+        let settings = KmsKey {
+            alias: alias.clone(),
+            description: format!("PostgreSQL disaster recovery cluster {}", self.spec.suffix),
+            policy: policies::key(self.surroundings, region, groups),
+        };
+        let name = alias.trim_start_matches("alias/").to_owned();
+        self.add_tagged(KmsKey::address(region), region, name, settings, &[]);
+        let settings = KmsAlias { target: Text::Ref(KmsKey::address(region), ID) };
+        self.add(KmsAlias::address(region), region, alias, Tags::new(), settings, &[]);
+    }
+
     fn groups(&mut self, site: Site) {
         let (spec, region) = (self.spec, self.region(site).to_owned());
         let own = spec.site(site);
@@ -254,6 +264,7 @@ impl Plan<'_> {
         let settings = SecurityGroup {
             vpc: own.vpc_id.clone(),
             description: format!("Database of the disaster recovery cluster {}", spec.suffix),
+            egress: None,
         };
         let group = SecurityGroup::address(&region);
         self.add_tagged(group.clone(), &region, name.clone(), settings, &[]);
@@ -261,7 +272,7 @@ impl Plan<'_> {
             let settings = SecurityGroupRule {
                 group_name: name.clone(),
                 vpc: own.vpc_id.clone(),
-                source: source.clone(),
+                source: Source::Given(source.clone()),
                 port: spec.database.port,
                 description: why.to_owned(),
                 argument,
@@ -328,6 +339,7 @@ impl Plan<'_> {
             policies: BTreeSet::from([format!(
                 "arn:{partition}:iam::aws:policy/{MONITORING_POLICY}"
             )]),
+            permissions: None,
             description: format!("Enhanced monitoring of the cluster {}", self.spec.suffix),
         };
         let (region, name) =

@@ -102,9 +102,20 @@ impl Plan<'_> {
 
     /// Makes an alarm wanted.
     pub(super) fn add_alarm(&mut self, region: &str, what: &str, settings: Alarm) -> Address {
+        self.add_alarm_after(region, what, settings, &[])
+    }
+
+    /// The same once something else is there.
+    pub(super) fn add_alarm_after(
+        &mut self,
+        region: &str,
+        what: &str,
+        settings: Alarm,
+        after: &[Address],
+    ) -> Address {
         let address = Alarm::address(region, what);
         let name = alarm(what, &self.spec.suffix);
-        self.add_tagged(address.clone(), region, name, settings, &[]);
+        self.add_tagged(address.clone(), region, name, settings, after);
         address
     }
 

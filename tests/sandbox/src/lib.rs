@@ -27,6 +27,7 @@ mod control;
 mod dispatch;
 pub mod durations;
 mod faults;
+mod functions;
 mod iam;
 mod inventory;
 mod request;

@@ -61,7 +61,9 @@ async fn main() -> ExitCode {
     println!(
         "AWS_ENDPOINT_URL=http://{address} AWS_ACCESS_KEY_ID={ACCESS_KEY} AWS_SECRET_ACCESS_KEY={SECRET_KEY}"
     );
-    match Sandbox::new(options.scale).serve(listener).await {
+    let sandbox = Sandbox::new(options.scale);
+    sandbox.model_functions();
+    match sandbox.serve(listener).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

@@ -97,7 +97,7 @@ impl Sandbox {
             let due = self.with(|world| events::due(world));
             let Some(runtime) = self.runtime() else { continue };
             for invocation in due {
-                tokio::spawn(runtime(invocation));
+                tokio::spawn(runtime(self.clone(), invocation));
             }
         }
     }
@@ -109,7 +109,7 @@ impl Sandbox {
         let (Some(runtime), Some(invocation)) = (self.runtime(), invocation) else {
             return (200, br#"{"errorMessage":"nothing runs functions here"}"#.to_vec(), true);
         };
-        let run = runtime(invocation);
+        let run = runtime(self.clone(), invocation);
         if invoke.is_event {
             tokio::spawn(run);
             return (202, Vec::new(), false);

@@ -209,3 +209,119 @@ fn a_schedule_fires_what_lets_it() {
     caller.must(EAST, "events", "RemoveTargets", json!({"Rule": "r", "Ids": ["1"]}));
     caller.must(EAST, "events", "DeleteRule", json!({"Name": "r"}));
 }
+
+/// DynamoDB guide, encryption at rest: with a key of the account's, whoever reads or writes items has to be
+/// allowed to decrypt with it.
+#[test]
+fn items_under_a_key_need_the_key_too() {
+    let mut caller = Caller::new();
+    let key = caller.key(EAST);
+    let params = json!({
+        "TableName": "ledger", "BillingMode": "PAY_PER_REQUEST",
+        "SSESpecification": {"Enabled": true, "SSEType": "KMS", "KMSMasterKeyId": key},
+        "KeySchema": [{"AttributeName": "cluster", "KeyType": "HASH"}, {"AttributeName": "item", "KeyType": "RANGE"}],
+        "AttributeDefinitions": [{"AttributeName": "cluster", "AttributeType": "S"}, {"AttributeName": "item", "AttributeType": "S"}],
+    });
+    caller.must(EAST, "dynamodb", "CreateTable", params);
+    caller.pass(11);
+    let tables = json!({"Effect": "Allow", "Action": "dynamodb:*", "Resource": "*"});
+    caller.allow(json!([tables]));
+    let item = json!({"cluster": {"S": "prod"}, "item": {"S": "ledger"}});
+    let put = json!({"TableName": "ledger", "Item": item});
+    let get = json!({"TableName": "ledger", "Key": item});
+    for (operation, params) in [("PutItem", &put), ("GetItem", &get)] {
+        let reply = caller.restricted(EAST, "dynamodb", operation, params.clone());
+        refused(reply, "AccessDeniedException", "kms:Decrypt");
+    }
+    let via = json!({"StringEquals": {"kms:ViaService": "dynamodb.us-east-1.amazonaws.com"}});
+    let decrypt =
+        json!({"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key, "Condition": via});
+    caller.allow(json!([tables, decrypt]));
+    for (operation, params) in [("PutItem", put), ("GetItem", get)] {
+        caller.restricted(EAST, "dynamodb", operation, params).unwrap();
+    }
+}
+
+/// Lambda guide, securing environment variables: with a key of the account's, whoever sets them encrypts, and
+/// lets Lambda decrypt.
+#[test]
+fn variables_under_a_key_need_a_key_that_the_caller_may_use() {
+    let mut caller = Caller::new();
+    caller.function_role();
+    let key = caller.key(EAST);
+    caller.pass(11);
+    let params = caller.function(json!({"KMSKeyArn": key}));
+    let functions =
+        json!({"Effect": "Allow", "Action": ["lambda:*", "iam:PassRole"], "Resource": "*"});
+    caller.allow(json!([functions]));
+    let reply = caller.restricted(EAST, "lambda", "CreateFunction", params.clone());
+    refused(reply, "AccessDeniedException", "kms:Encrypt");
+    let use_key =
+        json!({"Effect": "Allow", "Action": ["kms:Encrypt", "kms:CreateGrant"], "Resource": key});
+    caller.allow(json!([functions, use_key]));
+    caller.restricted(EAST, "lambda", "CreateFunction", params).unwrap();
+    let gone = "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-4000-8000-000000000000";
+    let params = caller.function(json!({"FunctionName": "g", "KMSKeyArn": gone}));
+    let reply = caller.call(EAST, "lambda", "CreateFunction", params);
+    refused(reply, "InvalidParameterValueException", "KMS key");
+}
+
+/// IAM quotas: a role's own policies have 10,240 characters together; and like roles, they are known everywhere
+/// only after a while (aws-facts 1.5).
+#[test]
+fn a_roles_own_policies_are_limited_and_take_a_while() {
+    let mut caller = Caller::new();
+    caller.function_role();
+    let long = json!({"Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "x".repeat(10_200)}]});
+    let params =
+        json!({"RoleName": "runner", "PolicyName": "long", "PolicyDocument": long.to_string()});
+    refused(caller.call(EAST, "iam", "PutRolePolicy", params), "LimitExceeded", "10240");
+    caller.pass(11);
+    let policy = json!({"Statement": [{"Effect": "Allow", "Action": "ec2:*", "Resource": "*"}]});
+    let params =
+        json!({"RoleName": "runner", "PolicyName": "vpc", "PolicyDocument": policy.to_string()});
+    caller.must(EAST, "iam", "PutRolePolicy", params);
+    let network = caller.network(EAST);
+    let vpc = json!({"VpcConfig": {
+        "SubnetIds": network["private_subnet_ids"],
+        "SecurityGroupIds": [network["application_security_group_id"]],
+    }});
+    let params = caller.function(vpc);
+    let early = caller.call(EAST, "lambda", "CreateFunction", params.clone());
+    refused(early, "InvalidParameterValueException", "CreateNetworkInterface");
+    caller.pass(11);
+    caller.must(EAST, "lambda", "CreateFunction", params);
+}
+
+/// The model database engine: a role is made by the master user, on a writer.
+#[test]
+fn a_role_is_made_by_the_master_user_only() {
+    let mut caller = Caller::new();
+    let network = caller.network(EAST);
+    let vpc = network["vpc_id"].as_str().unwrap().to_owned();
+    let group = network["application_security_group_id"].as_str().unwrap().to_owned();
+    let rule = json!({"GroupId": group, "IpPermissions": [{
+        "IpProtocol": "tcp", "FromPort": "5432", "ToPort": "5432", "Groups": [{"GroupId": group}],
+    }]});
+    caller.must(EAST, "ec2", "AuthorizeSecurityGroupIngress", rule);
+    caller.instance(json!({"VpcSecurityGroupIds": [group]}));
+    let host = caller.described(EAST, "db")["Endpoint"]["Address"].as_str().unwrap().to_owned();
+    let groups = [group];
+    let as_user = |username, password| crate::Visitor {
+        region: EAST,
+        vpc: &vpc,
+        groups: &groups,
+        username,
+        password,
+    };
+    let make = |caller: &mut Caller, who: &crate::Visitor<'_>| {
+        caller.world.make_role(&host, who, "probe", "hush")
+    };
+    let wrong = make(&mut caller, &as_user("boss", "guess")).unwrap_err();
+    assert!(wrong.contains("password authentication failed"), "{wrong}");
+    make(&mut caller, &as_user("boss", "correct-horse")).unwrap();
+    assert!(matches!(
+        caller.world.visit(&host, &as_user("probe", "hush")),
+        crate::SessionView::Writer(_)
+    ));
+}

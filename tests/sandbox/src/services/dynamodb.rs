@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{Operation, Service, op};
 use crate::{
     durations::TABLE_CREATE,
-    iam::Need,
+    iam::{self, Need},
     request::{Failure, Reply, Request},
     services::kms,
     wire::Protocol,
@@ -33,18 +33,19 @@ const OPERATIONS: &[Operation] = &[
         let table = found(world, request)?;
         Ok(json!({"Table": shown(table)}))
     }),
+    op("UpdateTable", "TableName SSESpecification", on_table, update),
     op("DeleteTable", "TableName", on_table, delete),
     op(
         "PutItem",
         "TableName Item ConditionExpression ExpressionAttributeNames ExpressionAttributeValues",
-        on_table,
+        on_items,
         put_item,
     ),
-    op("GetItem", "TableName Key ConsistentRead", on_table, get_item),
+    op("GetItem", "TableName Key ConsistentRead", on_items, get_item),
     op(
         "Query",
         "TableName KeyConditionExpression ExpressionAttributeNames ExpressionAttributeValues ConsistentRead",
-        on_table,
+        on_items,
         query,
     ),
     op("TagResource", "ResourceArn Tags", on_table, |world, request| {
@@ -78,6 +79,20 @@ fn on_table(world: &World, request: &Request) -> Vec<Need> {
     let name = name(request);
     let record = world.get(&request.region, TABLE, &name);
     vec![Need::new("", request.arn("dynamodb", &format!("table/{name}"))).on(record)]
+}
+
+/// Whoever reads or writes items has to be allowed to decrypt with the table's key as well: DynamoDB asks for
+/// the caller (DynamoDB guide, "Encryption at rest: usage notes").
+fn on_items(world: &World, request: &Request) -> Vec<Need> {
+    let mut needs = on_table(world, request);
+    let record = world.get(&request.region, TABLE, &name(request));
+    let key = record.and_then(|one| one["SSEDescription"]["KMSMasterKeyArn"].as_str());
+    if let Some(key) = key {
+        let via = format!("dynamodb.{}.amazonaws.com", request.region);
+        let need = Need::new("kms:Decrypt", key).with("kms:ViaService", via);
+        needs.push(need.on(iam::key_of(world, key)));
+    }
+    needs
 }
 
 fn invalid(message: impl Into<String>) -> Failure {
@@ -125,15 +140,7 @@ fn create(world: &mut World, request: &Request) -> Reply {
             "One or more parameter values were invalid: Some index key attributes are not defined in AttributeDefinitions",
         ));
     }
-    let encryption = request.get("SSESpecification");
-    let mut description = Value::Null;
-    if encryption["Enabled"] == true {
-        let key = encryption["KMSMasterKeyId"].as_str().unwrap_or_default();
-        let arn = kms::usable_arn(world, &request.region, key)
-            .filter(|arn| kms::may_grant(world, request, arn))
-            .ok_or_else(|| invalid("KMS key access denied or the key does not exist"))?;
-        description = json!({"Status": "ENABLED", "SSEType": "KMS", "KMSMasterKeyArn": arn});
-    }
+    let description = encryption(world, request)?;
     let arn = request.arn("dynamodb", &format!("table/{name}"));
     let record = json!({
         "TableName": name, "TableArn": arn, "TableId": world.uuid(), "TableStatus": "CREATING",
@@ -150,6 +157,38 @@ fn create(world: &mut World, request: &Request) -> Reply {
         }
     });
     Ok(json!({"TableDescription": shown(&record)}))
+}
+
+fn encryption(world: &World, request: &Request) -> Reply {
+    let wanted = request.get("SSESpecification");
+    if wanted["Enabled"] != true {
+        return Ok(Value::Null);
+    }
+    let key = wanted["KMSMasterKeyId"].as_str().unwrap_or_default();
+    let arn = kms::usable_arn(world, &request.region, key)
+        .filter(|arn| kms::may_grant(world, request, arn))
+        .ok_or_else(|| invalid("KMS key access denied or the key does not exist"))?;
+    Ok(json!({"Status": "ENABLED", "SSEType": "KMS", "KMSMasterKeyArn": arn}))
+}
+
+/// Its items can be used meanwhile.
+fn update(world: &mut World, request: &Request) -> Reply {
+    let description = encryption(world, request)?;
+    let table = found_mut(world, request)?;
+    if table["TableStatus"] != "ACTIVE" {
+        let message = "Attempt to change a resource which is still in use";
+        return Err(Failure::new("ResourceInUseException", message));
+    }
+    table["SSEDescription"] = description;
+    table["TableStatus"] = "UPDATING".into();
+    let view = shown(table);
+    let name = name(request);
+    world.after(TABLE_CREATE, &request.region, &name, |world, region, name| {
+        if let Some(table) = world.get_mut(region, TABLE, name) {
+            table["TableStatus"] = "ACTIVE".into();
+        }
+    });
+    Ok(json!({"TableDescription": view}))
 }
 
 fn delete(world: &mut World, request: &Request) -> Reply {
@@ -177,7 +216,11 @@ fn delete(world: &mut World, request: &Request) -> Reply {
 fn active<'a>(world: &'a mut World, request: &Request) -> Result<&'a mut Value, Failure> {
     let name = name(request);
     let table = found_mut(world, request)?;
-    if table["TableStatus"] == "ACTIVE" { Ok(table) } else { Err(missing(&name)) }
+    if ["ACTIVE", "UPDATING"].iter().any(|state| table["TableStatus"] == *state) {
+        Ok(table)
+    } else {
+        Err(missing(&name))
+    }
 }
 
 /// The key of an item in one text.

@@ -58,7 +58,19 @@ const OPERATIONS: &[Operation] = &[
     op("PutRolePolicy", "RoleName PolicyName PolicyDocument", on_role, |world, request| {
         let (name, document) =
             (request.required("PolicyName")?, checked(request, "PolicyDocument")?);
-        role_mut(world, request)?["_policies"][name] = document;
+        let visible = request.now.plus_seconds(IAM_PROPAGATION).0;
+        let role = role_mut(world, request)?;
+        let mut all = role["_policies"].clone();
+        all[name] = document;
+        // All of a role's policies together, white space not counted (IAM quotas).
+        let sizes = all.as_object().into_iter().flatten().map(|(_, one)| one.to_string().len());
+        if sizes.sum::<usize>() > 10_240 {
+            let name = role["RoleName"].as_str().unwrap_or_default();
+            let message = format!("Maximum policy size of 10240 bytes exceeded for role {name}");
+            return Err(Failure { status: 409, ..Failure::new("LimitExceeded", message) });
+        }
+        role["_policies"] = all;
+        role["_policies_visible"] = visible.into();
         Ok(Value::Null)
     }),
     op("GetRolePolicy", "RoleName PolicyName", on_role, |world, request| {

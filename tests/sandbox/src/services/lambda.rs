@@ -13,7 +13,7 @@ use crate::{
     durations::{ENI_LINGERS, FUNCTION_CREATE, FUNCTION_UPDATE},
     iam::{self, Need},
     request::{Failure, Reply, Request, arn},
-    services::ec2,
+    services::{ec2, kms},
     wire::{Protocol, query},
     world::{GLOBAL, World, shown, tags},
 };
@@ -33,7 +33,7 @@ const INTERFACE: &str = "network-interface";
 const OPERATIONS: &[Operation] = &[
     op(
         "CreateFunction",
-        "FunctionName Runtime Role Handler Code Description Timeout MemorySize VpcConfig Environment Tags Architectures PackageType",
+        "FunctionName Runtime Role Handler Code Description Timeout MemorySize VpcConfig Environment Tags Architectures PackageType KMSKeyArn",
         on_function_and_role,
         create,
     ),
@@ -48,7 +48,7 @@ const OPERATIONS: &[Operation] = &[
     op("UpdateFunctionCode", "FunctionName ZipFile Architectures", on_function, update_code),
     op(
         "UpdateFunctionConfiguration",
-        "FunctionName Role Handler Description Timeout MemorySize VpcConfig Environment Runtime",
+        "FunctionName Role Handler Description Timeout MemorySize VpcConfig Environment Runtime KMSKeyArn",
         on_function_and_role,
         update_configuration,
     ),
@@ -197,6 +197,15 @@ fn on_function_and_role(world: &World, request: &Request) -> Vec<Need> {
             Need::new("iam:PassRole", role).with("iam:PassedToService", "lambda.amazonaws.com");
         needs.push(pass);
     }
+    // With a key of the account, whoever sets variables encrypts them and lets Lambda decrypt them (Lambda
+    // guide, "Securing environment variables").
+    if let Some(key) = request.text("KMSKeyArn").filter(|key| !key.is_empty()) {
+        let via = format!("lambda.{}.amazonaws.com", request.region);
+        for action in ["kms:Encrypt", "kms:CreateGrant"] {
+            let need = Need::new(action, key).with("kms:ViaService", via.as_str());
+            needs.push(need.on(iam::key_of(world, key)));
+        }
+    }
     needs
 }
 
@@ -234,14 +243,15 @@ fn check_role(world: &World, request: &Request, role: &str, in_vpc: bool) -> Res
     if !trusts {
         return Err(invalid("The role defined for the function cannot be assumed by Lambda."));
     }
+    let is_late = record.is_some_and(|one| one["_policies_visible"].as_u64() > Some(world.now.0));
     let who = iam::role_principal(name);
     let needs = [
         "ec2:CreateNetworkInterface",
         "ec2:DescribeNetworkInterfaces",
         "ec2:DeleteNetworkInterface",
     ];
-    if in_vpc && !needs.iter().all(|action| iam::allowed(world, &who, &interface(request, action)))
-    {
+    let may = |action: &&str| iam::allowed(world, &who, &interface(request, action));
+    if in_vpc && (is_late || !needs.iter().all(may)) {
         return Err(invalid(
             "The provided execution role does not have permissions to call CreateNetworkInterface on EC2",
         ));
@@ -271,6 +281,15 @@ fn check_vpc(world: &World, request: &Request, config: &Value) -> Result<Value, 
         return Err(invalid("The security groups and subnets are of different VPCs"));
     }
     Ok(json!({"SubnetIds": subnets, "SecurityGroupIds": groups, "VpcId": vpcs[0]}))
+}
+
+fn check_key(world: &World, request: &Request) -> Result<(), Failure> {
+    match request.text("KMSKeyArn").filter(|key| !key.is_empty()) {
+        Some(key) if kms::usable_arn(world, &request.region, key).is_none() => {
+            Err(invalid(format!("The KMS key {key} does not exist or is not enabled")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn code(text: Option<&str>) -> Result<(String, usize), Failure> {
@@ -329,8 +348,10 @@ fn create(world: &mut World, request: &Request) -> Reply {
     let in_vpc = vpc["VpcId"] != "";
     let role = request.required("Role")?.to_owned();
     check_role(world, request, &role, in_vpc)?;
+    check_key(world, request)?;
     let arn = request.arn("lambda", &format!("function:{name}"));
     let record = json!({
+        "KMSKeyArn": request.get("KMSKeyArn"),
         "FunctionName": name, "FunctionArn": arn, "Runtime": request.get("Runtime"), "Role": role,
         "Handler": request.get("Handler"), "CodeSize": size, "CodeSha256": hash, "Version": "$LATEST",
         "Description": request.text("Description").unwrap_or_default(),
@@ -405,6 +426,7 @@ fn update_code(world: &mut World, request: &Request) -> Reply {
 fn update_configuration(world: &mut World, request: &Request) -> Reply {
     settled(found(world, request)?)?;
     check_sizes(request)?;
+    check_key(world, request)?;
     let vpc = if request.has("VpcConfig") {
         Some(check_vpc(world, request, request.get("VpcConfig"))?)
     } else {
@@ -418,7 +440,7 @@ fn update_configuration(world: &mut World, request: &Request) -> Reply {
         attach(world, &request.region, &name(request), vpc);
     }
     let function = found_mut(world, request)?;
-    for member in ["Role", "Handler", "Description", "Environment", "Runtime"] {
+    for member in ["Role", "Handler", "Description", "Environment", "Runtime", "KMSKeyArn"] {
         if request.has(member) {
             function[member] = request.get(member).clone();
         }
@@ -544,9 +566,14 @@ pub struct Invocation {
     pub request: String,
 }
 
-/// What runs functions: an answer, or what went wrong.
+/// What runs functions of a sandbox: an answer, or what went wrong.
 pub type Runtime = Arc<
-    dyn Fn(Invocation) -> Pin<Box<dyn Future<Output = Result<Value, String>> + Send>> + Send + Sync,
+    dyn Fn(
+            crate::Sandbox,
+            Invocation,
+        ) -> Pin<Box<dyn Future<Output = Result<Value, String>> + Send>>
+        + Send
+        + Sync,
 >;
 
 /// The run of a function that can run.

@@ -70,13 +70,36 @@ impl World {
         self.dark.contains(region)
     }
 
-    /// Makes a role in a writer, and thereby in its replicas.
-    pub fn make_role(&mut self, host: &str, username: &str, password: &str) -> bool {
-        let Some((region, id)) = self.instance_at(host) else { return false };
-        if let Some(instance) = self.get_mut(&region, INSTANCE, &id) {
+    /// Makes a role in a writer, and thereby in its replicas, as the master user.
+    ///
+    /// # Errors
+    /// Why there is no session of the master user with a writer.
+    pub fn make_role(
+        &mut self,
+        host: &str,
+        master: &Visitor<'_>,
+        username: &str,
+        password: &str,
+    ) -> Result<(), String> {
+        match self.visit(host, master) {
+            SessionView::Writer(_) => {}
+            SessionView::Standby(..) => {
+                return Err("cannot execute CREATE ROLE in a read-only transaction".into());
+            }
+            SessionView::Denied => {
+                return Err(format!(
+                    "password authentication failed for user \"{}\"",
+                    master.username
+                ));
+            }
+            SessionView::Closed => return Err("error connecting to server".into()),
+        }
+        if let Some((region, id)) = self.instance_at(host)
+            && let Some(instance) = self.get_mut(&region, INSTANCE, &id)
+        {
             instance["_roles"][username] = password.into();
         }
-        true
+        Ok(())
     }
 
     fn instance_at(&self, host: &str) -> Option<(String, String)> {
@@ -149,7 +172,11 @@ impl World {
         visitor: &Visitor<'_>,
     ) -> bool {
         let origin = source.and_then(|(region, id)| self.get(region, INSTANCE, id));
-        let roles = |one: &Value| one["_roles"][visitor.username] == visitor.password;
+        let roles = |one: &Value| {
+            one["_roles"][visitor.username] == visitor.password
+                || (one["MasterUsername"] == visitor.username
+                    && one["_password"] == visitor.password)
+        };
         roles(instance) || origin.is_some_and(roles)
     }
 

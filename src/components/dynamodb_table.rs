@@ -1,0 +1,280 @@
+//! Tables of the agent: what a region's monitors remember, and the lease at the witness.
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
+    ScalarAttributeType, SseSpecification, SseType, TableDescription, TableStatus, Tag,
+};
+
+use super::{
+    ARN, Address, Effect, Env, Failure, Field, Observation, Outputs, Primitive, Readiness, Tags,
+    Text, Wanted, retag,
+};
+use crate::{
+    aws::{ApiError, Progress},
+    contract::{CLUSTER, DESTROYING, INTENT, ITEM},
+};
+
+/// A table with the agent's keys, paid per request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DynamodbTable {
+    /// The key's ARN.
+    pub key: Text,
+    /// Whether it is a ledger, where operators tell the monitors what is intended.
+    pub is_ledger: bool,
+}
+
+/// What a ledger says of the cluster.
+const KEPT: &str = "kept";
+/// The same when a destroy has begun: monitors do nothing any more.
+const REMOVED: &str = "being removed";
+
+impl DynamodbTable {
+    /// The kind's name.
+    pub const KIND: &str = "dynamodb-table";
+
+    /// The address of a region's table of that purpose.
+    pub fn address(region: &str, purpose: &str) -> Address {
+        Address::with(region, Self::KIND, purpose)
+    }
+}
+
+/// The hash key and the range key.
+const KEYS: [(&str, KeyType); 2] = [(CLUSTER, KeyType::Hash), (ITEM, KeyType::Range)];
+
+async fn describe(
+    env: &Env,
+    region: &str,
+    name: &str,
+) -> Result<Option<TableDescription>, ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("dynamodb", "DescribeTable");
+    let call = || regional.dynamodb.describe_table().table_name(name).send();
+    let answer = env.session.find(api, call).await?;
+    Ok(answer.and_then(|answer| answer.table))
+}
+
+/// Whether a destroy has begun, as the table says. A table that is not there yet, or not any more, says
+/// nothing.
+async fn is_removed(env: &Env, region: &str, name: &str) -> Result<bool, ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("dynamodb", "GetItem");
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let call = || {
+        let call = regional.dynamodb.get_item().table_name(name).consistent_read(true);
+        call.key(CLUSTER, text(&env.scope.suffix)).key(ITEM, text(INTENT)).send()
+    };
+    let answer = env.session.find(api, call).await?;
+    let item = answer.and_then(|answer| answer.item).unwrap_or_default();
+    Ok(item.get(DESTROYING).and_then(|one| one.as_bool().ok()) == Some(&true))
+}
+
+async fn active(env: &Env, region: &str, name: &str) -> Result<(), Failure> {
+    let wait = env.session.wait(|| async {
+        Ok(match describe(env, region, name).await?.and_then(|one| one.table_status) {
+            Some(TableStatus::Active) => Progress::Done(()),
+            Some(state) => Progress::Pending(state.as_str().to_lowercase()),
+            None => Progress::Pending("not visible yet".into()),
+        })
+    });
+    Ok(wait.await?)
+}
+
+fn encryption(key: &str) -> SseSpecification {
+    let sse = SseSpecification::builder().enabled(true).sse_type(SseType::Kms);
+    sse.kms_master_key_id(key).build()
+}
+
+fn tags(all: &Tags) -> Vec<Tag> {
+    let tag = |(key, value): (&String, &String)| Tag::builder().key(key).value(value).build();
+    all.iter().filter_map(|pair| tag(pair).ok()).collect()
+}
+
+fn keys(table: &TableDescription) -> String {
+    let each = table.key_schema().iter();
+    each.map(|key| format!("{}:{}", key.attribute_name(), key.key_type().as_str()))
+        .collect::<Vec<_>>()
+        .join(",")
+}
+
+fn wanted_keys() -> String {
+    KEYS.map(|(name, kind)| format!("{name}:{}", kind.as_str())).join(",")
+}
+
+async fn tags_of(env: &Env, region: &str, arn: &str, wanted: &Tags) -> Result<Tags, ApiError> {
+    let regional = env.region(region);
+    let ask = || async {
+        let api = regional.api("dynamodb", "ListTagsOfResource");
+        let call = || regional.dynamodb.list_tags_of_resource().resource_arn(arn).send();
+        let answer = env.session.call(api, call).await?;
+        let pairs = answer.tags().iter();
+        Ok(pairs.map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
+    };
+    env.tags_of(region, arn, Some(wanted), ask).await
+}
+
+impl Primitive for DynamodbTable {
+    const KIND: &'static str = DynamodbTable::KIND;
+
+    fn fields(&self) -> Vec<Field> {
+        let mut all = vec![
+            Field::new("keys", wanted_keys()).effect(Effect::Replace),
+            Field::new("billing", "PAY_PER_REQUEST").effect(Effect::Replace),
+            Field::new("key", self.key.clone()),
+        ];
+        if self.is_ledger {
+            all.push(Field::new("cluster", KEPT));
+        }
+        all
+    }
+
+    async fn observe(
+        env: &Env,
+        region: &str,
+        wanted: &[&Wanted<Self>],
+    ) -> Result<Vec<Observation>, ApiError> {
+        let mut found = Vec::new();
+        for wanted in wanted {
+            let name = &wanted.name;
+            let intent = async {
+                if wanted.settings.is_ledger {
+                    is_removed(env, region, name).await
+                } else {
+                    Ok(false)
+                }
+            };
+            let (table, removed) = futures::join!(describe(env, region, name), intent);
+            let Some(table) = table? else { continue };
+            let removed = removed?;
+            let arn = table.table_arn().unwrap_or_default();
+            let tags = tags_of(env, region, arn, &wanted.tags).await?;
+            let billing = table.billing_mode_summary().and_then(|one| one.billing_mode());
+            let key = table.sse_description().and_then(|one| one.kms_master_key_arn());
+            let readiness = match table.table_status() {
+                None | Some(TableStatus::Active) => Readiness::Ready,
+                Some(state) => Readiness::Busy(state.as_str().to_lowercase()),
+            };
+            let mut seen = Observation::new(wanted.address.clone(), region, name)
+                .with("keys", keys(&table))
+                .with("billing", billing.map_or("PROVISIONED", BillingMode::as_str))
+                .with("key", key.unwrap_or_default())
+                .output(ARN, arn)
+                .readiness(readiness)
+                .tagged(tags, &env.scope);
+            if wanted.settings.is_ledger {
+                seen = seen.with("cluster", if removed { REMOVED } else { KEPT });
+            }
+            found.push(seen);
+        }
+        Ok(found)
+    }
+
+    async fn create(env: &Env, wanted: &Wanted<Self>) -> Result<Outputs, Failure> {
+        let key = env.resolve(&wanted.settings.key)?;
+        let regional = env.region(&wanted.region);
+        let api = regional.api("dynamodb", "CreateTable");
+        let part = |(name, kind): &(&str, KeyType)| {
+            let part = KeySchemaElement::builder().attribute_name(*name).key_type(kind.clone());
+            part.build().ok()
+        };
+        let defined = |(name, _): &(&str, KeyType)| {
+            let defined = AttributeDefinition::builder().attribute_name(*name);
+            defined.attribute_type(ScalarAttributeType::S).build().ok()
+        };
+        let keys: Vec<_> = KEYS.iter().filter_map(part).collect();
+        let defined: Vec<_> = KEYS.iter().filter_map(defined).collect();
+        let call = || {
+            let call = regional.dynamodb.create_table().table_name(&wanted.name);
+            let call = call.billing_mode(BillingMode::PayPerRequest);
+            let call = call.set_key_schema(Some(keys.clone()));
+            let call = call.set_attribute_definitions(Some(defined.clone()));
+            call.sse_specification(encryption(&key)).set_tags(Some(tags(&wanted.tags))).send()
+        };
+        let answer = env.session.call_once(api, call).await?;
+        let arn = answer.table_description().and_then(|table| table.table_arn());
+        let arn = arn.unwrap_or_default().to_owned();
+        active(env, &wanted.region, &wanted.name).await?;
+        Ok(Outputs::from([(ARN, arn)]))
+    }
+
+    async fn update(
+        env: &Env,
+        wanted: &Wanted<Self>,
+        found: &Observation,
+        differing: &[&'static str],
+    ) -> Result<Outputs, Failure> {
+        let (region, name) = (&wanted.region, &wanted.name);
+        let regional = env.region(region);
+        active(env, region, name).await?;
+        if differing.contains(&"key") {
+            let key = env.resolve(&wanted.settings.key)?;
+            let api = regional.api("dynamodb", "UpdateTable");
+            let call = || {
+                let call = regional.dynamodb.update_table().table_name(name);
+                call.sse_specification(encryption(&key)).send()
+            };
+            env.session.call(api, call).await?;
+            active(env, region, name).await?;
+        }
+        if differing.contains(&"cluster") {
+            intend(env, region, name, &[]).await?;
+        }
+        if differing.contains(&"tags") {
+            let arn = found.outputs.get(ARN).cloned().unwrap_or_default();
+            let (set, gone) = retag(&found.tags, &wanted.tags);
+            if !set.is_empty() {
+                let api = regional.api("dynamodb", "TagResource");
+                let set = tags(&set);
+                let call = || {
+                    let call = regional.dynamodb.tag_resource().resource_arn(&arn);
+                    call.set_tags(Some(set.clone())).send()
+                };
+                env.session.call(api, call).await?;
+            }
+            if !gone.is_empty() {
+                let api = regional.api("dynamodb", "UntagResource");
+                let call = || {
+                    let call = regional.dynamodb.untag_resource().resource_arn(&arn);
+                    call.set_tag_keys(Some(gone.clone())).send()
+                };
+                env.session.call(api, call).await?;
+            }
+        }
+        Ok(Outputs::new())
+    }
+
+    async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
+        let regional = env.region(&found.region);
+        let api = regional.api("dynamodb", "DeleteTable");
+        let call = || regional.dynamodb.delete_table().table_name(&found.id).send();
+        env.session.remove(api, call).await?;
+        let gone = env.session.wait(|| async {
+            let left = describe(env, &found.region, &found.id).await?;
+            Ok(left.map_or(Progress::Done(()), |_| Progress::Pending("being deleted".into())))
+        });
+        Ok(gone.await?)
+    }
+}
+
+/// Tells the monitors of a region what is intended, instead of whatever was; nothing if `what` is empty.
+///
+/// # Errors
+/// The call failed; a table that does not exist is one of the reasons.
+pub async fn intend(
+    env: &Env,
+    region: &str,
+    table: &str,
+    what: &[(&str, AttributeValue)],
+) -> Result<(), ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("dynamodb", "PutItem");
+    let call = || {
+        let mut call = regional.dynamodb.put_item().table_name(table);
+        call = call.item(CLUSTER, AttributeValue::S(env.scope.suffix.clone()));
+        call = call.item(ITEM, AttributeValue::S(INTENT.to_owned()));
+        for (name, value) in what {
+            call = call.item(*name, value.clone());
+        }
+        call.send()
+    };
+    env.session.call(api, call).await.map(|_| ())
+}

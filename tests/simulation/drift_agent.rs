@@ -1,0 +1,96 @@
+//! Drifts of what the agent consists of, for [`super::drift`].
+
+use serde_json::{Value as Json, json};
+
+use super::drift::Case;
+use crate::support::{
+    agent::{EAST, LEDGER, PROBE_GROUP, WEST, WITNESS},
+    user::User,
+};
+
+pub fn cases(user: &User) -> Vec<Case> {
+    let case = |region, kind, id: &str, change: Json, line| {
+        let change = Some(change).filter(|change| !change.is_null());
+        (region, kind, id.to_owned(), change, line)
+    };
+    let (monitor, probe) = ("trading-db-monitor-prod", "trading-db-probe-prod");
+    let (function, rule, table) = ("function", "event-rule", "dynamodb-table");
+    let group = user.sandbox.with(|world| world.group_id(WEST, PROBE_GROUP));
+    let intent =
+        json!({"cluster": {"S": "prod"}, "item": {"S": "intent"}, "destroying": {"BOOL": true}});
+    let of_monitor = "us-west-2/lambda-function/monitor";
+    let more = json!({"Environment": {"Variables": {"MORE": "1"}}});
+    let settings = json!({"Environment": {"Variables": {"TRADING_DR_SETTINGS": "{}"}}});
+    let allow_all = json!({"_policies": {"permissions": {"Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}}});
+    vec![
+        case(WEST, function, monitor, json!({"MemorySize": 128}), of_monitor),
+        case(WEST, function, monitor, more, of_monitor),
+        case(WEST, function, monitor, settings, of_monitor),
+        case(WEST, function, monitor, json!({"CodeSha256": "other"}), of_monitor),
+        case(WEST, function, monitor, json!({"KMSKeyArn": ""}), of_monitor),
+        case(WEST, function, monitor, json!({"_event": {"MaximumRetryAttempts": 2}}), of_monitor),
+        case(EAST, function, probe, json!({"Timeout": 3}), "us-east-1/lambda-function/probe"),
+        case(EAST, function, probe, Json::Null, "us-east-1/lambda-function/probe"),
+        case(
+            WEST,
+            function,
+            monitor,
+            json!({"_policy": []}),
+            "us-west-2/lambda-permission/monitor",
+        ),
+        case(EAST, rule, monitor, json!({"State": "DISABLED"}), "us-east-1/event-rule/monitor"),
+        case(EAST, rule, monitor, json!({"_targets": []}), "us-east-1/event-rule/monitor"),
+        case(
+            EAST,
+            rule,
+            monitor,
+            json!({"ScheduleExpression": "rate(1 day)"}),
+            "us-east-1/event-rule/monitor",
+        ),
+        case(WEST, rule, monitor, Json::Null, "us-west-2/event-rule/monitor"),
+        case(WITNESS, table, "trading-db-lease-prod", Json::Null, "us-east-2/dynamodb-table/lease"),
+        case(
+            WEST,
+            table,
+            LEDGER,
+            json!({"_items": {"prod\u{1}intent": intent}}),
+            "us-west-2/dynamodb-table/ledger",
+        ),
+        case(
+            EAST,
+            table,
+            LEDGER,
+            json!({"SSEDescription": {"KMSMasterKeyArn": "other"}}),
+            "us-east-1/dynamodb-table/ledger",
+        ),
+        case(
+            "global",
+            "role",
+            "trading-db-monitor-role-prod",
+            allow_all,
+            "global/iam-role/monitor",
+        ),
+        case(
+            "global",
+            "role",
+            "trading-db-probe-role-prod",
+            json!({"_policies": {"more": {"Statement": []}}}),
+            "global/iam-role/probe",
+        ),
+        case(
+            WEST,
+            "security-group",
+            &group,
+            json!({"_rules": []}),
+            "us-west-2/security-group/probe",
+        ),
+        case(
+            EAST,
+            "secret",
+            "trading-db-probe-prod",
+            json!({"_tags": {"trading-dr:prepared-instance": "db-OTHER"}}),
+            "us-east-1/database-role/probe",
+        ),
+    ]
+}
