@@ -3,10 +3,15 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: help demo test crash simulate contract bench
+.PHONY: help provider demo test crash simulate contract bench
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+provider: ## A release of the provider in target/release, with the functions' program packed beside it
+	$(CARGO) build --release --locked --bins
+	$(or $(CARGO_TARGET_DIR),target)/release/terraform-provider-trading pack \
+		$(or $(CARGO_TARGET_DIR),target)/release/trading-dr-agent $(or $(CARGO_TARGET_DIR),target)/release/trading-dr-agent.zip
 
 demo: ## The provider at work against a simulated AWS: plan, apply, change, destroy
 	@tools/demo

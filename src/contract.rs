@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The variable that says which of the agent's functions this is: `monitor` or `probe`.
+/// The variable that says which of the agent's functions this is: `monitor`, `probe` or `copier`.
 pub const FUNCTION: &str = "TRADING_DR_FUNCTION";
-/// The variable with the [`Assignment`] of a monitor, in JSON.
+/// The variable with the [`Assignment`] of a monitor, or the [`Copying`] of a copier, in JSON.
 pub const ASSIGNMENT: &str = "TRADING_DR_ASSIGNMENT";
 /// The variable with the [`Settings`] of a monitor, in JSON.
 pub const SETTINGS: &str = "TRADING_DR_SETTINGS";
@@ -109,6 +109,39 @@ pub struct Assignment {
     pub retention_days: i32,
     /// The backup window.
     pub backup_window: String,
+}
+
+/// What a copier is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copying {
+    /// The cluster's suffix.
+    pub suffix: String,
+    /// The writer's region.
+    pub source_region: String,
+    /// The writer.
+    pub instance: String,
+    /// The own region, where copies go.
+    pub region: String,
+    /// The ARN of the own region's key.
+    pub key: String,
+    /// How many copies are kept.
+    pub keep: usize,
+    /// The ledgers' name.
+    pub ledger: String,
+}
+
+/// The name of a copy of the snapshot of a moment, which is written as in `20260105-0312`; 255 characters are
+/// allowed.
+pub fn copy_name(stamp: &str, suffix: &str) -> String {
+    format!("trading-db-copy-{stamp}-{suffix}")
+}
+
+/// The moment in a copy's name, if it is one of this cluster.
+pub fn copy_stamp<'a>(name: &'a str, suffix: &str) -> Option<&'a str> {
+    let stamp = name.strip_prefix("trading-db-copy-")?.strip_suffix(suffix)?.strip_suffix('-')?;
+    let digits = |text: &str| text.bytes().all(|one| one.is_ascii_digit());
+    let (day, time) = stamp.split_once('-')?;
+    (day.len() == 8 && time.len() == 4 && digits(day) && digits(time)).then_some(stamp)
 }
 
 /// What the monitor is asked.
@@ -227,6 +260,20 @@ mod tests {
         let sent = serde_json::to_string(&question).unwrap();
         assert!(sent.contains(r#""action":"end_sessions""#) && sent.contains("hush"));
         assert_eq!(serde_json::from_str::<Question>(&sent).unwrap(), question);
+    }
+
+    #[test]
+    fn copies_are_told_from_those_of_other_clusters() {
+        let name = copy_name("20260105-0312", "prod");
+        assert_eq!(copy_stamp(&name, "prod"), Some("20260105-0312"));
+        for (name, suffix) in [
+            (&*name, "od"),
+            (&*copy_name("20260105-0312", "prod-2"), "2"),
+            ("trading-db-copy-20260105-0312", "prod"),
+            ("trading-db-final-20260105-0312-prod", "prod"),
+        ] {
+            assert_eq!(copy_stamp(name, suffix), None, "{name}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::{
 pub use crate::contract::{Assignment, Region};
 use crate::{
     aws::{ApiError, Aws, ErrorClass, Regional, Session},
-    cluster::objectives::CONNECT,
+    cluster::{failover::Phase, objectives::CONNECT},
     contract::{CLUSTER, DESTROYING, DIMENSION, HOLD, INTENT, ITEM, LEASE, LEDGER, NAMESPACE},
 };
 
@@ -157,27 +157,9 @@ impl AwsSurface {
         serde_json::from_slice(body).map_err(|_| unusable("the probe's answer"))
     }
 
-    /// Items of a table by the cluster's key, each by its own.
-    async fn items(
-        &self,
-        region: &str,
-        table: &str,
-    ) -> Result<HashMap<String, HashMap<String, AttributeValue>>, Fault> {
-        let regional = self.aws.region(region);
-        let api = regional.api("dynamodb", "Query");
-        let call = regional
-            .dynamodb
-            .query()
-            .table_name(table)
-            .key_condition_expression("#c = :c")
-            .expression_attribute_names("#c", CLUSTER)
-            .expression_attribute_values(":c", AttributeValue::S(self.assignment.suffix.clone()))
-            .consistent_read(true)
-            .send();
-        let answer =
-            self.session.attempt(api, ANSWER, call).await.map_err(|error| fault(&error))?;
-        let named = answer.items.unwrap_or_default().into_iter();
-        Ok(named.filter_map(|item| Some((text(&item, ITEM)?, item))).collect())
+    async fn items(&self, region: &str, table: &str) -> Result<Items, Fault> {
+        let suffix = &self.assignment.suffix;
+        items(&self.aws, &self.session, region, table, suffix).await.map_err(|error| fault(&error))
     }
 
     async fn put(
@@ -218,6 +200,56 @@ impl AwsSurface {
 
     fn now_time(&self) -> SystemTime {
         self.session.clock.now()
+    }
+}
+
+/// Items of a table, each by its own key.
+type Items = HashMap<String, HashMap<String, AttributeValue>>;
+
+async fn items(
+    aws: &Aws,
+    session: &Session,
+    region: &str,
+    table: &str,
+    suffix: &str,
+) -> Result<Items, ApiError> {
+    let regional = aws.region(region);
+    let api = regional.api("dynamodb", "Query");
+    let call = regional
+        .dynamodb
+        .query()
+        .table_name(table)
+        .key_condition_expression("#c = :c")
+        .expression_attribute_names("#c", CLUSTER)
+        .expression_attribute_values(":c", AttributeValue::S(suffix.to_owned()))
+        .consistent_read(true)
+        .send();
+    let answer = session.attempt(api, ANSWER, call).await?;
+    let named = answer.items.unwrap_or_default().into_iter();
+    Ok(named.filter_map(|item| Some((text(&item, ITEM)?, item))).collect())
+}
+
+/// Whether a region's ledger says that there is nothing to be done besides a failover: the cluster is being
+/// removed, or has failed over.
+pub(super) async fn rests(
+    aws: &Aws,
+    session: &Session,
+    region: &str,
+    table: &str,
+    suffix: &str,
+) -> Result<bool, ApiError> {
+    let items = items(aws, session, region, table, suffix).await?;
+    let intent = items.get(INTENT).map(intent_in).unwrap_or_default();
+    let body = items.get(LEDGER).and_then(|item| text(item, "body"));
+    let ledger: Ledger = body.and_then(|body| serde_json::from_str(&body).ok()).unwrap_or_default();
+    Ok(intent.destroying || ledger.phase != Phase::Normal)
+}
+
+/// What operators ask for.
+fn intent_in(item: &HashMap<String, AttributeValue>) -> Intent {
+    Intent {
+        destroying: item.get(DESTROYING).and_then(|one| one.as_bool().ok()) == Some(&true),
+        hold_until: number(item, HOLD),
     }
 }
 
@@ -300,10 +332,7 @@ impl Surface for AwsSurface {
                 serde_json::from_str(&body).map_err(|_| unusable("the ledger"))?
             }
         };
-        let intent = items.get(INTENT).map_or_else(Intent::default, |item| Intent {
-            destroying: item.get(DESTROYING).and_then(|one| one.as_bool().ok()) == Some(&true),
-            hold_until: number(item, HOLD),
-        });
+        let intent = items.get(INTENT).map(intent_in).unwrap_or_default();
         Ok((ledger, intent))
     }
 

@@ -15,6 +15,7 @@
 
 pub mod aws;
 mod challenger;
+pub mod copier;
 mod evidence;
 mod guard;
 pub mod handler;

@@ -191,6 +191,7 @@ const MEANINGS: &[Row] = &[
     (
         &[
             "InvalidDBParameterGroupState",
+            "InvalidDBSnapshotState",
             "DependencyViolation",
             "InvalidGroup.InUse",
             "DeleteConflict",
@@ -236,6 +237,7 @@ const MEANINGS: &[Row] = &[
         &[
             "DBInstanceAlreadyExists",
             "DBParameterGroupAlreadyExists",
+            "DBSnapshotAlreadyExists",
             "DBSubnetGroupAlreadyExists",
             "InvalidGroup.Duplicate",
             "InvalidPermission.Duplicate",

@@ -1,8 +1,8 @@
 //! The agent's entry: a function of AWS Lambda on `provided.al2023`, which its environment makes a monitor
 //! or a probe.
 //!
-//! - `TRADING_DR_FUNCTION`: `monitor` or `probe`.
-//! - `TRADING_DR_ASSIGNMENT`, `TRADING_DR_SETTINGS`: what a monitor is told, in JSON.
+//! - `TRADING_DR_FUNCTION`: `monitor`, `probe` or `copier`.
+//! - `TRADING_DR_ASSIGNMENT`, `TRADING_DR_SETTINGS`: what a monitor or a copier is told, in JSON.
 //! - `TRADING_RDS_CA_BUNDLE`: a file of authorities in PEM that a probe trusts instead of RDS's.
 
 use std::{process::ExitCode, sync::Arc};
@@ -12,12 +12,13 @@ use serde_json::Value;
 use trading::{
     agent::{
         aws::Assignment,
+        copier,
         handler::{self, Settings},
         postgres::Postgres,
         probe,
     },
     aws::{Aws, Connection, Credentials},
-    contract::{ASSIGNMENT, FUNCTION, SETTINGS},
+    contract::{ASSIGNMENT, Copying, FUNCTION, SETTINGS},
 };
 
 fn variable(name: &str) -> Result<String, Error> {
@@ -55,6 +56,16 @@ async fn monitor() -> Result<(), Error> {
     lambda_runtime::run(service_fn(handle)).await
 }
 
+async fn copier() -> Result<(), Error> {
+    let copying: Copying = parsed(ASSIGNMENT)?;
+    let aws = Arc::new(Aws::connect(Connection::aws(), &Credentials::default()).await?);
+    let (aws, copying) = (&aws, &copying);
+    let handle = |_: LambdaEvent<Value>| async move {
+        Ok::<_, Error>(copier::run(Arc::clone(aws), copying).await?)
+    };
+    lambda_runtime::run(service_fn(handle)).await
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     trading::plugin::init_logging(trading::plugin::level_from_environment(|name| {
@@ -63,6 +74,7 @@ async fn main() -> ExitCode {
     let result = match variable(FUNCTION).as_deref() {
         Ok("monitor") => monitor().await,
         Ok("probe") => probe().await,
+        Ok("copier") => copier().await,
         Ok(other) => Err(format!("there is no function {other:?}").into()),
         Err(_) => {
             Err("this is a function of AWS Lambda, and TRADING_DR_FUNCTION does not say which"

@@ -11,8 +11,8 @@ use crate::components::{
     Address, Component, Difference, Effect, HostedZone, Observation, Owner, Readiness, SOURCE,
     Text, database_role::DatabaseRole, db_backup::DbBackup, db_instance::DbInstance,
     db_parameter_group::DbParameterGroup, dns_record::DnsRecord, health_check::HealthCheck,
-    hosted_zone_association::HostedZoneAssociation, kinds, lambda_function::LambdaFunction,
-    security_group_rule::SecurityGroupRule,
+    hosted_zone_association::HostedZoneAssociation, is_byproduct, kinds,
+    lambda_function::LambdaFunction, security_group_rule::SecurityGroupRule,
 };
 
 /// What is done to a component.
@@ -112,7 +112,8 @@ impl Changes {
         }
         for found in inventory.all() {
             let unwanted = blueprint.get(&found.address).is_none() && found.owner == Owner::Ours;
-            if unwanted && !is_held(spec, roles, &found.address) {
+            let comes_and_goes = is_byproduct(&found.address);
+            if unwanted && !comes_and_goes && !is_held(spec, roles, &found.address) {
                 all.insert(found.address.clone(), removal(found));
             }
         }

@@ -80,6 +80,10 @@ pub enum Name {
     Monitor,
     /// The function that looks at the databases, and the secret with its login. 64.
     Probe,
+    /// The function that copies snapshots, and its schedule. 64.
+    Copier,
+    /// What the copier runs as. 64.
+    CopierRole,
     /// What monitors run as. 64.
     MonitorRole,
     /// What probes run as. 64.
@@ -107,6 +111,8 @@ impl Name {
             Self::Lease => "trading-db-lease",
             Self::Monitor => "trading-db-monitor",
             Self::Probe => "trading-db-probe",
+            Self::Copier => "trading-db-copier",
+            Self::CopierRole => "trading-db-copier-role",
             Self::MonitorRole => "trading-db-monitor-role",
             Self::ProbeRole => "trading-db-probe-role",
             Self::ProbeGroup => "trading-db-probe-sg",

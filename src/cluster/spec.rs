@@ -171,6 +171,8 @@ pub struct BackupSpec {
     pub window: Window,
     /// Whether its automated backups are sent to the DR region.
     pub cross_region: bool,
+    /// How many copies of its snapshots the DR region keeps; none are made if 0.
+    pub snapshot_copies: u32,
 }
 
 impl BackupSpec {

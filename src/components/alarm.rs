@@ -16,7 +16,7 @@ pub enum Comparison {
     Below,
 }
 
-/// What an alarm makes of minutes without data.
+/// What an alarm makes of periods without data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
     /// They are as good as good ones: what is watched has ended its work.
@@ -51,7 +51,7 @@ pub struct Alarm {
     pub metric: String,
     /// What tells the metric's series apart.
     pub dimensions: Vec<(String, String)>,
-    /// What is made of a minute's values: `Average`, `Maximum`, `Minimum`, `Sum`.
+    /// What is made of a period's values: `Average`, `Maximum`, `Minimum`, `Sum`.
     pub statistic: &'static str,
     /// When it goes off.
     pub comparison: Comparison,
@@ -59,18 +59,22 @@ pub struct Alarm {
     pub threshold: f64,
     /// The argument that the threshold comes from.
     pub argument: &'static str,
-    /// How many of the last minutes are looked at.
-    pub minutes: i32,
+    /// Seconds of a period.
+    pub period: i32,
+    /// How many of the last periods are looked at.
+    pub periods: i32,
     /// How many of them must be bad.
-    pub bad_minutes: i32,
-    /// What minutes without data count as.
+    pub bad_periods: i32,
+    /// What periods without data count as.
     pub missing: Missing,
     /// The ARN of the topic that is told, of both changes.
     pub topic: Text,
 }
 
 /// Seconds of a period: what RDS's metrics come in.
-const PERIOD: i32 = 60;
+pub const MINUTE: i32 = 60;
+/// Seconds of a period: of what is measured every hour.
+pub const HOUR: i32 = 3600;
 
 impl Alarm {
     /// The kind's name.
@@ -97,9 +101,9 @@ impl Alarm {
             self.statistic,
             self.operator().as_str(),
             self.threshold,
-            self.minutes,
-            self.bad_minutes,
-            PERIOD,
+            self.periods,
+            self.bad_periods,
+            self.period,
         )
     }
 
@@ -286,9 +290,9 @@ async fn put(env: &Env, wanted: &Wanted<Alarm>) -> Result<(), Failure> {
         let call = call.alarm_actions(&topic).ok_actions(&topic);
         let call = call.namespace(&settings.namespace).metric_name(&settings.metric);
         let call = call.set_dimensions(Some(dimensions.clone()));
-        let call = call.statistic(Statistic::from(settings.statistic)).period(PERIOD);
-        let call = call.evaluation_periods(settings.minutes);
-        let call = call.datapoints_to_alarm(settings.bad_minutes).threshold(settings.threshold);
+        let call = call.statistic(Statistic::from(settings.statistic)).period(settings.period);
+        let call = call.evaluation_periods(settings.periods);
+        let call = call.datapoints_to_alarm(settings.bad_periods).threshold(settings.threshold);
         let call = call.comparison_operator(settings.operator());
         let call = call.treat_missing_data(settings.missing.as_str());
         call.set_tags(Some(tags(&wanted.tags))).send()

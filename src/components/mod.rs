@@ -12,6 +12,7 @@ pub mod db_event_subscription;
 pub mod db_instance;
 mod db_instance_calls;
 pub mod db_parameter_group;
+pub mod db_snapshot_copy;
 pub mod db_subnet_group;
 pub mod dns_record;
 pub mod dynamodb_table;
@@ -296,6 +297,10 @@ pub trait Primitive: Clone + fmt::Debug + Send + Sync + Sized + 'static {
     /// can name one.
     const NAMELESS: bool = false;
 
+    /// Whether its members are made by something else of the cluster, and come and go: no plan and no state
+    /// speaks of them, and a destroy removes them.
+    const BYPRODUCT: bool = false;
+
     /// The settings, in the order in which plans print them.
     fn fields(&self) -> Vec<Field>;
 
@@ -350,6 +355,9 @@ pub trait Kind: Send + Sync {
     /// See [`Primitive::NAMELESS`].
     fn is_found_without_a_name(&self) -> bool;
 
+    /// See [`Primitive::BYPRODUCT`].
+    fn is_byproduct(&self) -> bool;
+
     /// See [`Primitive::observe`]. Components of other kinds are not asked for.
     async fn observe(
         &self,
@@ -392,6 +400,10 @@ impl<P: Primitive> Kind for KindOf<P> {
 
     fn is_found_without_a_name(&self) -> bool {
         P::NAMELESS
+    }
+
+    fn is_byproduct(&self) -> bool {
+        P::BYPRODUCT
     }
 
     async fn observe(
@@ -443,6 +455,7 @@ const KINDS: &[&dyn Kind] = &[
     kind::<secret::Secret>(),
     kind::<log_group::LogGroup>(),
     kind::<dynamodb_table::DynamodbTable>(),
+    kind::<db_snapshot_copy::DbSnapshotCopy>(),
     kind::<db_instance::DbInstance>(),
     kind::<db_backup::DbBackup>(),
     kind::<sns_topic::SnsTopic>(),
@@ -463,6 +476,11 @@ const KINDS: &[&dyn Kind] = &[
 /// Every kind, each after those that it depends on.
 pub fn kinds() -> &'static [&'static dyn Kind] {
     KINDS
+}
+
+/// Whether something comes and goes by itself: see [`Primitive::BYPRODUCT`].
+pub fn is_byproduct(address: &Address) -> bool {
+    kind_named(address.kind()).is_some_and(Kind::is_byproduct)
 }
 
 /// The kind of that name.

@@ -357,8 +357,8 @@ impl Run<'_> {
 
     fn gone(&self, mut found: Diagnostics, kept_id: Option<String>) -> Outcome {
         let mut left = vec![format!(
-            "the KMS keys in {} and {}, which AWS deletes after 7 days (their aliases are gone)",
-            self.spec.primary.region, self.spec.dr.region
+            "the KMS keys in {}, {} and {}, which AWS deletes after 7 days (their aliases are gone)",
+            self.spec.primary.region, self.spec.dr.region, self.spec.failover.witness_region
         )];
         if self.spec.deletion.final_snapshot {
             let id = kept_id.unwrap_or_default();

@@ -82,6 +82,10 @@ pub(super) fn dns_name(value: &Value, path: &Path, found: &mut Diagnostics) {
     }
 }
 
+pub(super) fn copies(value: &Value, path: &Path, found: &mut Diagnostics) {
+    within(value, path, found, 0..=90);
+}
+
 pub(super) fn mode(value: &Value, path: &Path, found: &mut Diagnostics) {
     one_of(value, path, found, &["automatic", "manual"]);
 }

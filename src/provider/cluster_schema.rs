@@ -80,6 +80,13 @@ pub(super) fn cluster() -> Schema {
                          4 hours. The replica's window begins 4 hours later.",
                     )
                     .validate(checks::window),
+                    number(
+                        "snapshot_copies",
+                        7,
+                        "How many copies of the primary's daily snapshots the DR region keeps, encrypted with its \
+                         own key, 0 to 90. 0 makes none; those that exist then stay until a destroy.",
+                    )
+                    .validate(checks::copies),
                     flag(
                         "cross_region",
                         true,

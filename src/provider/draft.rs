@@ -93,8 +93,9 @@ impl Reader<'_> {
 }
 
 /// Arguments that decide which components there are.
-const DECIDING: [&str; 21] = [
+const DECIDING: [&str; 22] = [
     "backup.cross_region",
+    "backup.snapshot_copies",
     "peering_connection_id",
     "primary.vpc_id",
     "primary.region",
@@ -154,6 +155,7 @@ impl Draft {
             retention_days: reader.number("backup.retention_days", 7),
             window: window.unwrap_or_default(),
             cross_region: config.get("backup").get("cross_region").as_bool().unwrap_or(true),
+            snapshot_copies: reader.number("backup.snapshot_copies", 7),
         };
         let dns = DnsSpec {
             zone_id: reader.at("dns.zone_id").as_str().map(str::to_owned),

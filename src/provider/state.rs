@@ -15,7 +15,7 @@ use crate::{
     },
     components::{
         ARN, Address, ENDPOINT, ID, Observation, Owner, db_instance::DbInstance,
-        dns_record::DnsRecord, secret::Secret,
+        dns_record::DnsRecord, is_byproduct, secret::Secret,
     },
     plugin::{Private, Value},
 };
@@ -87,7 +87,8 @@ fn is_held(opened: &Opened, address: &Address) -> bool {
 }
 
 fn ours(opened: &Opened) -> impl Iterator<Item = &Observation> {
-    opened.inventory.all().filter(|one| one.owner == Owner::Ours)
+    let all = opened.inventory.all();
+    all.filter(|one| one.owner == Owner::Ours && !is_byproduct(&one.address))
 }
 
 fn endpoint(opened: &Opened, site: Site) -> Option<String> {

@@ -1,6 +1,7 @@
 //! The provider against the sandbox in one process and in virtual time.
 
 mod agent;
+mod copies;
 mod crash;
 mod drift;
 mod drift_agent;

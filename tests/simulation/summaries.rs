@@ -81,7 +81,7 @@ prop_compose! {
             dr: site("us-west-2", &blocks),
             peering_connection_id: None,
             database,
-            backup: BackupSpec { retention_days: days, window: Window::default(), cross_region: true },
+            backup: BackupSpec { retention_days: days, window: Window::default(), cross_region: true, snapshot_copies: 7 },
             dns: DnsSpec { zone_id: None, name: None, ttl, additional_vpc_ids: BTreeSet::new() },
             failover: FailoverSpec { region_detection: detection, ..FailoverSpec::default() },
             monitoring: MonitoringSpec {

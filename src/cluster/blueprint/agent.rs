@@ -14,8 +14,8 @@ use crate::{
         spec::Site,
     },
     components::{
-        ARN, Alarm, ENDPOINT, ID, RESOURCE_ID, SecurityGroup, Slots, SnsTopic, Tags, Text,
-        alarm::{Comparison, Missing},
+        ARN, Address, Alarm, ENDPOINT, ID, RESOURCE_ID, SecurityGroup, Slots, SnsTopic, Tags, Text,
+        alarm::{Comparison, MINUTE, Missing},
         database_role::DatabaseRole,
         db_instance::DbInstance,
         dynamodb_table::DynamodbTable,
@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// The agent's functions in each region.
-pub(super) const FUNCTIONS: [Name; 2] = [Name::Monitor, Name::Probe];
+pub(super) const FUNCTIONS: [Name; 3] = [Name::Monitor, Name::Probe, Name::Copier];
 
 /// Purposes, in addresses.
 const MONITOR: &str = "monitor";
@@ -70,16 +70,6 @@ impl Plan<'_> {
             let region = self.region(site).to_owned();
             self.table(&region, LEDGER, Name::Ledger);
             self.probe_group(site);
-            for (function, name) in [(MONITOR, Name::Monitor), (PROBE, Name::Probe)] {
-                let settings = LogGroup {
-                    prefix: FUNCTION_LOGS.into(),
-                    key: Text::Ref(KmsKey::address(&region), ARN),
-                    retention_days: LOG_RETENTION,
-                };
-                let group = function_log(&name.of(&spec.suffix));
-                let address = LogGroup::address(&region, function);
-                self.add_tagged(address, &region, group, settings, &[]);
-            }
         }
         self.roles();
         for site in Site::ALL {
@@ -143,7 +133,7 @@ impl Plan<'_> {
         self.add(address, &region, format!("from {name}"), Tags::new(), settings, &after);
     }
 
-    fn arn(&self, service: &str, region: &str, resource: &str) -> String {
+    pub(super) fn arn(&self, service: &str, region: &str, resource: &str) -> String {
         let (partition, account) = (&self.surroundings.partition, &self.surroundings.account);
         format!("arn:{partition}:{service}:{region}:{account}:{resource}")
     }
@@ -153,15 +143,23 @@ impl Plan<'_> {
         Site::ALL.map(|site| self.arn(service, self.region(site), resource)).to_vec()
     }
 
-    fn logs(&self, function: Name) -> Value {
-        let group = function_log(&function.of(&self.spec.suffix));
+    pub(super) fn logs(&self, function: Name, regions: &[String]) -> Value {
+        let group = format!("log-group:{}:*", function_log(&function.of(&self.spec.suffix)));
+        let groups: Vec<_> = regions.iter().map(|one| self.arn("logs", one, &group)).collect();
         json!({
             "Sid": "Log", "Effect": "Allow", "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
-            "Resource": self.everywhere("logs", &format!("log-group:{group}:*")),
+            "Resource": groups,
         })
     }
 
-    fn roles(&mut self) {
+    /// A role that Lambda becomes for a function.
+    pub(super) fn function_role(
+        &mut self,
+        purpose: &str,
+        name: Name,
+        what: &str,
+        permissions: Text,
+    ) {
         let trust = json!({
             "Version": "2012-10-17",
             "Statement": [{
@@ -169,21 +167,22 @@ impl Plan<'_> {
                 "Action": "sts:AssumeRole",
             }],
         });
-        let rows = [
-            (MONITOR, Name::MonitorRole, self.monitor_permissions(), "Watches, and fails over"),
-            (PROBE, Name::ProbeRole, self.probe_permissions(), "Looks at the databases of"),
-        ];
-        for (purpose, name, permissions, what) in rows {
-            let settings = IamRole {
-                trust: trust.to_string(),
-                policies: Default::default(),
-                permissions: Some(permissions),
-                description: format!("{what} the cluster {}", self.spec.suffix),
-            };
-            let (region, name) =
-                (self.region(Site::Primary).to_owned(), name.of(&self.spec.suffix));
-            self.add_tagged(IamRole::address(purpose), &region, name, settings, &[]);
-        }
+        let settings = IamRole {
+            trust: trust.to_string(),
+            policies: Default::default(),
+            permissions: Some(permissions),
+            description: format!("{what} the cluster {}", self.spec.suffix),
+        };
+        let (region, name) = (self.region(Site::Primary).to_owned(), name.of(&self.spec.suffix));
+        self.add_tagged(IamRole::address(purpose), &region, name, settings, &[]);
+    }
+
+    fn roles(&mut self) {
+        let monitor = self.monitor_permissions();
+        let watches = "Watches, and fails over,";
+        self.function_role(MONITOR, Name::MonitorRole, watches, monitor);
+        let probe = self.probe_permissions();
+        self.function_role(PROBE, Name::ProbeRole, "Looks at the databases of", probe);
     }
 
     /// What a monitor may do: on what is the cluster's, and in its regions. Nothing of it changes an instance
@@ -234,7 +233,7 @@ impl Plan<'_> {
         let document = json!({
             "Version": "2012-10-17",
             "Statement": [
-                self.logs(Name::Monitor),
+                self.logs(Name::Monitor, &regions),
                 allow("Probe", json!("lambda:InvokeFunction"),
                     json!(self.everywhere("lambda", &format!("function:{}", Name::Probe.of(suffix)))), None),
                 allow("Promote", json!(["rds:DescribeDBInstances", "rds:PromoteReadReplica"]),
@@ -275,7 +274,7 @@ impl Plan<'_> {
         let document = json!({
             "Version": "2012-10-17",
             "Statement": [
-                self.logs(Name::Probe),
+                self.logs(Name::Probe, &regions),
                 {
                     "Sid": "Interfaces", "Effect": "Allow", "Action": interfaces, "Resource": "*",
                     "Condition": {"StringEquals": {"aws:RequestedRegion": regions}},
@@ -338,7 +337,7 @@ impl Plan<'_> {
         });
         let variable =
             |field, name, value: Text, argument| Variable { field, name, value, argument };
-        let mut variables = vec![
+        let variables = vec![
             variable("function", FUNCTION, MONITOR.into(), ""),
             variable("assignment", ASSIGNMENT, self.assignment(site), ARGUMENTS),
             variable("settings", SETTINGS, settings.to_string().into(), ARGUMENTS),
@@ -357,26 +356,64 @@ impl Plan<'_> {
             },
             group: Text::Ref(SecurityGroup::probe(&region), ID),
         };
-        let mut add = |purpose: &str, name: Name, what: &str, timeout, variables, place| {
-            let settings = LambdaFunction {
-                description: format!("{what} the disaster recovery cluster {}", spec.suffix),
-                code: self.surroundings.agent.clone(),
-                role: Text::Ref(IamRole::address(purpose), ARN),
-                key: Text::Ref(KmsKey::address(&region), ARN),
-                memory: MEMORY,
-                timeout,
-                variables,
-                place,
-            };
-            let address = LambdaFunction::address(&region, purpose);
-            let after = [LogGroup::address(&region, purpose)];
-            self.add_tagged(address, &region, name.of(&spec.suffix), settings, &after);
-        };
         let probe = vec![variable("function", FUNCTION, PROBE.into(), "")];
         let looks = "Looks at the databases of";
-        add(PROBE, Name::Probe, looks, PROBE_SECONDS, probe, Some(place));
+        self.function(&region, PROBE, Name::Probe, looks, PROBE_SECONDS, probe, Some(place));
         let watches = "Watches, and fails over,";
-        add(MONITOR, Name::Monitor, watches, MONITOR_SECONDS, std::mem::take(&mut variables), None);
+        self.function(&region, MONITOR, Name::Monitor, watches, MONITOR_SECONDS, variables, None);
+    }
+
+    /// A function, with its log group.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn function(
+        &mut self,
+        region: &str,
+        purpose: &str,
+        name: Name,
+        what: &str,
+        timeout: i32,
+        variables: Vec<Variable>,
+        place: Option<Place>,
+    ) {
+        let name = name.of(&self.spec.suffix);
+        let key = Text::Ref(KmsKey::address(region), ARN);
+        let settings = LogGroup {
+            prefix: FUNCTION_LOGS.into(),
+            key: key.clone(),
+            retention_days: LOG_RETENTION,
+        };
+        let log = LogGroup::address(region, purpose);
+        self.add_tagged(log.clone(), region, function_log(&name), settings, &[]);
+        let settings = LambdaFunction {
+            description: format!("{what} the disaster recovery cluster {}", self.spec.suffix),
+            code: self.surroundings.agent.clone(),
+            role: Text::Ref(IamRole::address(purpose), ARN),
+            key,
+            memory: MEMORY,
+            timeout,
+            variables,
+            place,
+        };
+        let address = LambdaFunction::address(region, purpose);
+        self.add_tagged(address, region, name, settings, &[log]);
+    }
+
+    /// What runs a function again and again, and what lets it.
+    pub(super) fn scheduled(
+        &mut self,
+        region: &str,
+        purpose: &str,
+        name: Name,
+        rule: EventRule,
+        after: &[Address],
+    ) {
+        let name = name.of(&self.spec.suffix);
+        let address = EventRule::address(region, purpose);
+        self.add_tagged(address.clone(), region, name.clone(), rule, after);
+        let settings = LambdaPermission { function: name, source: Text::Ref(address, ARN) };
+        let after = [LambdaFunction::address(region, purpose)];
+        let address = LambdaPermission::address(region, purpose);
+        self.add(address, region, "schedule".into(), Tags::new(), settings, &after);
     }
 
     fn database_role(&mut self, region: &str) {
@@ -405,8 +442,7 @@ impl Plan<'_> {
     /// Nothing is watched before there is a role to look with, and something to write to.
     fn schedule(&mut self, site: Site) {
         let (spec, region) = (self.spec, self.region(site).to_owned());
-        let name = Name::Monitor.of(&spec.suffix);
-        let settings = EventRule {
+        let rule = EventRule {
             description: format!("Has the cluster {} watched", spec.suffix),
             schedule: EVERY_MINUTE.into(),
             argument: "",
@@ -421,12 +457,7 @@ impl Plan<'_> {
             DynamodbTable::address(&spec.failover.witness_region, LEASE),
             SnsTopic::address(&region),
         ];
-        let rule = EventRule::address(&region, MONITOR);
-        self.add_tagged(rule.clone(), &region, name.clone(), settings, &after);
-        let settings = LambdaPermission { function: name, source: Text::Ref(rule, ARN) };
-        let after = [LambdaFunction::address(&region, MONITOR)];
-        let address = LambdaPermission::address(&region, MONITOR);
-        self.add(address, &region, "schedule".into(), Tags::new(), settings, &after);
+        self.scheduled(&region, MONITOR, Name::Monitor, rule, &after);
     }
 
     /// What the monitors tell of themselves. Those that depend on how far a failover has come fall silent
@@ -488,8 +519,9 @@ impl Plan<'_> {
                 comparison,
                 threshold,
                 argument,
-                minutes,
-                bad_minutes: minutes,
+                period: MINUTE,
+                periods: minutes,
+                bad_periods: minutes,
                 missing,
                 topic: self.topic(&region),
             };

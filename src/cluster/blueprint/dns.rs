@@ -12,7 +12,7 @@ use crate::{
     },
     components::{
         Address, Alarm, ENDPOINT, HostedZone, ID, Tags, Text,
-        alarm::{Comparison, Missing},
+        alarm::{Comparison, MINUTE, Missing},
         db_instance::DbInstance,
         dns_record::{DnsRecord, Zone},
         health_check::HealthCheck,
@@ -140,8 +140,9 @@ impl Plan<'_> {
             comparison: Comparison::Below,
             threshold: 1.0,
             argument: "",
-            minutes: 1,
-            bad_minutes: 1,
+            period: MINUTE,
+            periods: 1,
+            bad_periods: 1,
             missing: Missing::Ignored,
             topic: self.topic(&region),
         };

@@ -1,6 +1,7 @@
 //! The complete set of components that a cluster consists of.
 
 mod agent;
+mod copies;
 mod dashboard;
 pub mod dns;
 mod watch;
@@ -82,6 +83,7 @@ impl Blueprint {
             plan.alarms(site);
         }
         plan.agent();
+        plan.copies();
         plan.dns();
         for site in Site::ALL {
             plan.dashboard(site);

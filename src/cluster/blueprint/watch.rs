@@ -9,7 +9,7 @@ use crate::{
     },
     components::{
         ARN, Address, Alarm, SnsTopic, Tags, Text,
-        alarm::{Comparison, Missing},
+        alarm::{Comparison, MINUTE, Missing},
         db_event_subscription::DbEventSubscription,
         db_instance::DbInstance,
         kms_key::KmsKey,
@@ -138,8 +138,9 @@ impl Plan<'_> {
                 comparison: row.comparison,
                 threshold: row.threshold,
                 argument: row.argument,
-                minutes: row.minutes,
-                bad_minutes: row.minutes,
+                period: MINUTE,
+                periods: row.minutes,
+                bad_periods: row.minutes,
                 missing: row.missing,
                 topic: self.topic(&region),
             };

@@ -27,6 +27,8 @@ pub const DB_DELETE: u64 = 300;
 pub const DB_FINAL_SNAPSHOT: u64 = 180;
 /// PromoteReadReplica to `available`.
 pub const DB_PROMOTE: u64 = 120;
+/// Until a copy of a snapshot in another region is available.
+pub const SNAPSHOT_COPY: u64 = 900;
 /// Until a replicated backup is `replicating`.
 pub const BACKUP_REPLICATION_START: u64 = 300;
 /// How long the source is busy after its backup replication was stopped.

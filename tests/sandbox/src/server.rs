@@ -97,7 +97,13 @@ impl Sandbox {
             let due = self.with(|world| events::due(world));
             let Some(runtime) = self.runtime() else { continue };
             for invocation in due {
-                tokio::spawn(runtime(self.clone(), invocation));
+                let (sandbox, region) = (self.clone(), invocation.region.clone());
+                let function = invocation.function.clone();
+                let run = runtime(self.clone(), invocation);
+                tokio::spawn(async move {
+                    let failed = run.await.is_err();
+                    sandbox.with(|world| lambda::ran(world, &region, &function, failed));
+                });
             }
         }
     }

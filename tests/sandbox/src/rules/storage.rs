@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Caller, EAST, WEST, refused};
 
@@ -192,4 +192,49 @@ fn a_long_parameter_needs_the_advanced_tier_and_stays_in_it() {
     refused(put(1, "Gold"), "ValidationException", "tier");
     let secret = json!({"Name": "/x/secret", "Value": "a", "Type": "SecureString"});
     refused(caller.call(EAST, "ssm", "PutParameter", secret), "NotImplemented", "plain text");
+}
+
+/// RDS guide: an automated snapshot is part of a creation and taken every day, kept for the retention, and goes
+/// with its instance; a copy in another region needs a key there, is nobody's but its maker's, and stays.
+#[test]
+fn snapshots_are_taken_every_day_and_copied_with_a_key_of_the_other_region() {
+    let mut caller = Caller::new();
+    caller.instance(json!({}));
+    let automated = json!({"DBInstanceIdentifier": "db", "SnapshotType": "automated"});
+    let list = |caller: &mut Caller, region, params: &Value| {
+        let answer = caller.must(region, "rds", "DescribeDBSnapshots", params.clone());
+        answer["DBSnapshots"]["DBSnapshot"].as_array().unwrap().clone()
+    };
+    let first = list(&mut caller, EAST, &automated);
+    assert_eq!(first.len(), 1);
+    caller.pass(3 * 24 * 3600);
+    assert_eq!(list(&mut caller, EAST, &automated).len(), 4);
+    caller.pass(10 * 24 * 3600);
+    let kept = list(&mut caller, EAST, &automated);
+    assert!((7..=8).contains(&kept.len()), "kept for seven days: {}", kept.len());
+    let newest = kept.last().unwrap()["DBSnapshotArn"].clone();
+    let delete = json!({"DBSnapshotIdentifier": kept[0]["DBSnapshotIdentifier"]});
+    refused(caller.rds(EAST, "DeleteDBSnapshot", delete), "InvalidDBSnapshotState", "automated");
+
+    let mut copy =
+        json!({"SourceDBSnapshotIdentifier": newest, "TargetDBSnapshotIdentifier": "copy-1"});
+    refused(caller.rds(WEST, "CopyDBSnapshot", copy.clone()), "InvalidParameterValue", "KmsKeyId");
+    let key = caller.key(EAST);
+    copy["KmsKeyId"] = json!(key);
+    refused(caller.rds(WEST, "CopyDBSnapshot", copy.clone()), "KMSKeyNotAccessibleFault", "");
+    let key = caller.key(WEST);
+    copy["KmsKeyId"] = json!(key);
+    caller.rds(WEST, "CopyDBSnapshot", copy.clone()).unwrap();
+    refused(caller.rds(WEST, "CopyDBSnapshot", copy), "DBSnapshotAlreadyExists", "copy-1");
+    let name = json!({"DBSnapshotIdentifier": "copy-1"});
+    refused(caller.rds(WEST, "DeleteDBSnapshot", name.clone()), "InvalidDBSnapshotState", "");
+    caller.pass(1000);
+    assert_eq!(list(&mut caller, WEST, &name)[0]["Status"], "available");
+
+    let remove = json!({"DBInstanceIdentifier": "db", "SkipFinalSnapshot": "true"});
+    caller.rds(EAST, "DeleteDBInstance", remove).unwrap();
+    caller.pass(400);
+    assert_eq!(list(&mut caller, EAST, &automated), Vec::<Value>::new());
+    assert!(caller.world.leftovers().iter().any(|one| one.contains("copy-1")));
+    caller.rds(WEST, "DeleteDBSnapshot", name).unwrap();
 }

@@ -13,7 +13,7 @@ use crate::{
     durations::{ENI_LINGERS, FUNCTION_CREATE, FUNCTION_UPDATE},
     iam::{self, Need},
     request::{Failure, Reply, Request, arn},
-    services::{ec2, kms},
+    services::{cloudwatch, ec2, kms},
     wire::{Protocol, query},
     world::{GLOBAL, World, shown, tags},
 };
@@ -595,6 +595,13 @@ pub(crate) fn invocation(world: &World, function: &str, payload: Value) -> Optio
         payload,
         request: format!("{:016}", world.now.0),
     })
+}
+
+/// What Lambda measures of a run that nobody waited for.
+pub(crate) fn ran(world: &mut World, region: &str, function: &str, failed: bool) {
+    let dimensions = json!([{"Name": "FunctionName", "Value": function}]);
+    let (at, errors) = (world.now, if failed { 1.0 } else { 0.0 });
+    cloudwatch::publish(world, region, "AWS/Lambda", "Errors", &dimensions, at, errors);
 }
 
 fn invoke(world: &mut World, request: &Request) -> Reply {

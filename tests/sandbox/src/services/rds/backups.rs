@@ -1,8 +1,8 @@
-//! Automated backups replicated into another region, and snapshots.
+//! Automated backups replicated into another region.
 
 use serde_json::{Value, json};
 
-use super::{BACKUP, INSTANCE, SNAPSHOT, split_arn};
+use super::{BACKUP, INSTANCE, split_arn};
 use crate::{
     durations::{BACKUP_REPLICATION_START, BACKUP_REPLICATION_STOP},
     request::{Failure, Reply, Request},
@@ -187,44 +187,6 @@ pub(super) fn delete(world: &mut World, request: &Request) -> Reply {
     }
     let record = world.remove(&request.region, BACKUP, arn).unwrap_or_default();
     Ok(json!({"DBInstanceAutomatedBackup": shown(&record)}))
-}
-
-pub(super) fn put_snapshot(world: &mut World, region: &str, name: &str, instance: &Value) {
-    let arn = crate::request::arn("rds", region, &format!("snapshot:{name}"));
-    let record = json!({
-        "DBSnapshotIdentifier": name, "DBInstanceIdentifier": instance["DBInstanceIdentifier"], "Engine": "postgres",
-        "SnapshotCreateTime": world.now.to_string(), "Status": "available", "SnapshotType": "manual", "PercentProgress": 100,
-        "EngineVersion": instance["EngineVersion"], "AllocatedStorage": instance["AllocatedStorage"],
-        "Encrypted": instance["StorageEncrypted"], "KmsKeyId": instance["KmsKeyId"], "DBSnapshotArn": arn, "_arn": arn,
-        "_tags": if instance["CopyTagsToSnapshot"] == true { instance["_tags"].clone() } else { json!({}) },
-    });
-    world.put(region, SNAPSHOT, name, record);
-}
-
-pub(super) fn describe_snapshots(world: &mut World, request: &Request) -> Reply {
-    let table = world.table(&request.region, SNAPSHOT);
-    if let Some(id) = request.text("DBSnapshotIdentifier") {
-        let one = table.get(id).ok_or_else(|| {
-            Failure::new("DBSnapshotNotFound", format!("DBSnapshot {id} not found."))
-        })?;
-        return Ok(json!({"DBSnapshots": {"DBSnapshot": [shown(one)]}}));
-    }
-    let of = request.text("DBInstanceIdentifier");
-    let all: Vec<Value> = table
-        .values()
-        .filter(|one| of.is_none_or(|id| one["DBInstanceIdentifier"] == id))
-        .map(shown)
-        .collect();
-    let (items, next) = page(&all, request.text("Marker"), 100);
-    Ok(json!({"DBSnapshots": {"DBSnapshot": items}, "Marker": next}))
-}
-
-pub(super) fn delete_snapshot(world: &mut World, request: &Request) -> Reply {
-    let id = request.required("DBSnapshotIdentifier")?;
-    let gone = world
-        .remove(&request.region, SNAPSHOT, id)
-        .ok_or_else(|| Failure::new("DBSnapshotNotFound", format!("DBSnapshot {id} not found.")))?;
-    Ok(json!({"DBSnapshot": shown(&gone)}))
 }
 
 /// Whether a key still protects backups or instances.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     INSTANCE, PARAMETER_GROUP, SUBNET_GROUP, answer, busy, catalog, check_name, granted_key,
-    missing_instance, parameters, set_replication, split_arn, subnets,
+    missing_instance, parameters, set_replication, snapshots, split_arn, subnets,
 };
 use crate::{
     durations::{DB_CREATE, DB_CREATE_MULTI_AZ, REPLICA_CREATE, REPLICA_SOURCE_BUSY},
@@ -364,6 +364,7 @@ fn ready(world: &mut World, region: &str, id: &str) {
         logs::put(world, region, "RDSOSMetrics", &Value::Null, &Value::Null);
     }
     flush_logs(world, region, id);
+    snapshots::daily(world, region, id);
 }
 
 /// RDS writes what it exports, and makes the group if it is not there.

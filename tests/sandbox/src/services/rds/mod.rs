@@ -7,6 +7,7 @@ mod instances;
 mod model;
 mod modify;
 mod parameters;
+mod snapshots;
 mod subnets;
 
 use serde_json::{Value, json};
@@ -174,13 +175,19 @@ const OPERATIONS: &[Operation] = &[
         "DescribeDBSnapshots",
         "DBInstanceIdentifier DBSnapshotIdentifier SnapshotType MaxRecords Marker",
         any,
-        backups::describe_snapshots,
+        snapshots::describe,
+    ),
+    op(
+        "CopyDBSnapshot",
+        "SourceDBSnapshotIdentifier TargetDBSnapshotIdentifier KmsKeyId CopyTags Tags",
+        snapshots::on_copy,
+        snapshots::copy,
     ),
     op(
         "DeleteDBSnapshot",
         "DBSnapshotIdentifier",
         |world, request| on(world, request, "DBSnapshotIdentifier", "snapshot", SNAPSHOT),
-        backups::delete_snapshot,
+        snapshots::delete,
     ),
     op(
         "DescribeDBEngineVersions",

@@ -7,7 +7,7 @@ use super::{
     events::happened,
     granted_key,
     instances::{check_settings, check_storage, combination, flush_logs, invalid},
-    missing_instance, parameters,
+    missing_instance, parameters, snapshots,
 };
 use crate::{
     durations::{
@@ -511,7 +511,7 @@ pub(super) fn delete(world: &mut World, request: &Request) -> Reply {
     }
     let instance = instance.clone();
     if let Some(name) = &snapshot {
-        backups::put_snapshot(world, &request.region, name, &instance);
+        snapshots::put(world, &request.region, name, "manual", &instance);
     }
     let record =
         world.get_mut(&request.region, INSTANCE, &id).ok_or_else(|| missing_instance(&id))?;
@@ -523,6 +523,7 @@ pub(super) fn delete(world: &mut World, request: &Request) -> Reply {
         cut_from_source(world, region, id);
         let gone = world.remove(region, INSTANCE, id);
         let gone = gone.unwrap_or_default();
+        snapshots::forget(world, region, id);
         orphan_replicas(world, &gone);
         backups::retain_all(world, &gone["DBInstanceArn"]);
     });

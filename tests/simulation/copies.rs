@@ -1,0 +1,141 @@
+//! Snapshots are copied into the DR region, old copies go, and somebody is told when none come.
+
+use std::time::Duration;
+
+use aws_sandbox::{Effect, Fault, Rule, Sandbox};
+use serde_json::{Value as Json, json};
+
+use crate::support::{
+    agent::{EAST, WEST, begin_only},
+    aws::simulate,
+    user::{User, differences},
+};
+
+async fn pass_hours(hours: u64) {
+    tokio::time::sleep(Duration::from_secs(hours * 3600)).await;
+}
+
+fn snapshots(sandbox: &Sandbox, region: &str) -> Vec<Json> {
+    let all = sandbox.with(|world| world.inventory());
+    let table = all[region]["db-snapshot"].as_object().cloned().unwrap_or_default();
+    table.into_iter().map(|(_, one)| one).collect()
+}
+
+fn alarm(sandbox: &Sandbox, name: &str) -> Json {
+    let all = sandbox.with(|world| world.inventory());
+    all[WEST]["alarm"][format!("trading-db-{name}-prod")]["StateValue"].clone()
+}
+
+#[test]
+fn the_newest_snapshots_are_copied_with_the_dr_regions_key_and_old_copies_go() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let mut config = crate::support::user::configuration(&user.sandbox);
+        config["backup"] = json!({"snapshot_copies": 2});
+        user.must_apply(&config).await;
+        begin_only(&user.sandbox, "copier");
+        pass_hours(3).await;
+        // The first snapshot is part of the creation.
+        let first = snapshots(&user.sandbox, WEST);
+        assert_eq!(first.len(), 1, "{first:#?}");
+        pass_hours(5 * 24).await;
+        let copies = snapshots(&user.sandbox, WEST);
+        assert_eq!(copies.len(), 2, "{copies:#?}");
+        for copy in &copies {
+            assert_eq!(copy["SnapshotType"], "manual");
+            assert_eq!(copy["Status"], "available");
+            assert!(copy["KmsKeyId"].as_str().unwrap().contains(":us-west-2:"), "{copy}");
+            assert_eq!(copy["Tags"]["team"], "trading", "the instance's tags");
+            assert_eq!(copy["Tags"]["trading-dr:environment-suffix"], "prod");
+            assert_eq!(copy["Tags"]["trading-dr:master-secret"], Json::Null);
+            let name = copy["DBSnapshotIdentifier"].as_str().unwrap();
+            assert!(name.starts_with("trading-db-copy-2026") && name.ends_with("-prod"), "{name}");
+        }
+        assert_eq!(alarm(&user.sandbox, "snapshot-copy-age"), "OK");
+        // They come and go, and no plan speaks of them.
+        user.must_be_unchanged(&config).await;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn somebody_is_told_when_no_copies_come() {
+    simulate(async || {
+        let (user, _) = User::with_cluster().await;
+        begin_only(&user.sandbox, "copier");
+        pass_hours(3).await;
+        assert_eq!(alarm(&user.sandbox, "snapshot-copy-age"), "OK");
+        let rule = Rule { operation: Some("CopyDBSnapshot".into()), ..Rule::default() };
+        let denied = Effect::Fail {
+            code: "AccessDenied".into(),
+            message: "not authorized".into(),
+            status: 403,
+        };
+        user.sandbox.add_fault(Fault::new(rule, denied));
+        pass_hours(24).await;
+        assert_eq!(alarm(&user.sandbox, "snapshot-copier-errors"), "ALARM");
+        pass_hours(24).await;
+        assert_eq!(alarm(&user.sandbox, "snapshot-copy-age"), "ALARM");
+        user.sandbox.clear_faults();
+        pass_hours(4).await;
+        for name in ["snapshot-copy-age", "snapshot-copier-errors"] {
+            assert_eq!(alarm(&user.sandbox, name), "OK", "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_copier_that_overlaps_or_loses_answers_copies_nothing_twice() {
+    simulate(async || {
+        let (user, _) = User::with_cluster().await;
+        for operation in ["CopyDBSnapshot", "DeleteDBSnapshot", "PutMetricData"] {
+            let rule =
+                Rule { operation: Some(operation.into()), percent: Some(50), ..Rule::default() };
+            user.sandbox.add_fault(Fault::new(rule, Effect::DropAfter));
+        }
+        begin_only(&user.sandbox, "copier");
+        pass_hours(9 * 24).await;
+        let copies = snapshots(&user.sandbox, WEST);
+        assert_eq!(copies.len(), 7, "{copies:#?}");
+        let moments: std::collections::BTreeSet<String> =
+            copies.iter().map(|one| one["SourceDBSnapshotIdentifier"].to_string()).collect();
+        assert_eq!(moments.len(), 7);
+    });
+}
+
+#[test]
+fn without_copies_there_is_no_copier_and_old_copies_go_with_the_cluster() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        begin_only(&user.sandbox, "copier");
+        pass_hours(3).await;
+        assert_eq!(snapshots(&user.sandbox, WEST).len(), 1);
+        config["backup"] = json!({"snapshot_copies": 0});
+        let before = user.state.value.clone().unwrap();
+        let planned = user.must_plan(&config).await;
+        let gone: Vec<String> = differences(before.get("components"), planned.get("components"))
+            .into_iter()
+            .filter(|one| one.ends_with("→ null"))
+            .map(|one| one.split(':').next().unwrap().to_owned())
+            .collect();
+        assert_eq!(
+            gone,
+            [
+                "global/iam-role/copier",
+                "us-west-2/alarm/snapshot-copier-errors",
+                "us-west-2/alarm/snapshot-copy-age",
+                "us-west-2/event-rule/copier",
+                "us-west-2/lambda-function/copier",
+                "us-west-2/lambda-permission/copier",
+                "us-west-2/log-group/copier",
+            ]
+        );
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        assert_eq!(snapshots(&user.sandbox, WEST).len(), 1, "it stays until a destroy");
+        assert!(snapshots(&user.sandbox, EAST).is_empty(), "RDS's own are nobody's");
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
