@@ -58,6 +58,8 @@ pub struct LambdaFunction {
     pub variables: Vec<Variable>,
     /// Where it is in a VPC, if it is in one.
     pub place: Option<Place>,
+    /// Whether it runs on a schedule, so that nobody waits for what it answers.
+    pub is_scheduled: bool,
 }
 
 /// What it runs on: the archive holds a program of this name for this processor.
@@ -176,9 +178,11 @@ impl Primitive for LambdaFunction {
             Field::new("key", self.key.clone()),
             Field::new("memory_mib", self.memory.to_string()),
             Field::new("timeout_seconds", self.timeout.to_string()),
-            Field::new("unattended", unattended(RETRIES, OLDEST)),
             Field::new("description", &*self.description).digest(),
         ];
+        if self.is_scheduled {
+            all.push(Field::new("unattended", unattended(RETRIES, OLDEST)));
+        }
         let argument = self.place.as_ref().map_or("", |place| place.argument);
         all.push(Field::new("subnets", self.network()).from(argument));
         if let Some(place) = &self.place {
@@ -200,8 +204,11 @@ impl Primitive for LambdaFunction {
     ) -> Result<Vec<Observation>, ApiError> {
         each(wanted, |wanted| async move {
             let name = &wanted.name;
-            let (function, unattended) =
-                futures::join!(get(env, region, name), events(env, region, name));
+            let events = async {
+                let asks = wanted.settings.is_scheduled;
+                if asks { events(env, region, name).await } else { Ok(String::new()) }
+            };
+            let (function, unattended) = futures::join!(get(env, region, name), events);
             let Some(function) = function? else { return Ok(None) };
             Ok(Some(observed(env, wanted, &function, unattended?)))
         })
@@ -381,6 +388,9 @@ fn observed(
 }
 
 async fn attend(env: &Env, wanted: &Wanted<LambdaFunction>) -> Result<(), ApiError> {
+    if !wanted.settings.is_scheduled {
+        return Ok(());
+    }
     let regional = env.region(&wanted.region);
     let api = regional.api("lambda", "PutFunctionEventInvokeConfig");
     let call = || {

@@ -139,7 +139,7 @@ fn virtual_time() {
         let changing = calls.iter().filter(|call| {
             !["Describe", "Get", "List"].iter().any(|verb| call.operation.starts_with(verb))
         });
-        row("refresh and no-op plan: API calls", calls.len().to_string(), "≤ 35");
+        row("refresh and no-op plan: API calls", calls.len().to_string(), "≤ 100");
         row(
             "refresh and no-op plan: dependent rounds",
             begun.elapsed().as_secs().to_string(),

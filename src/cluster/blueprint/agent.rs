@@ -392,6 +392,7 @@ impl Plan<'_> {
             memory: MEMORY,
             timeout,
             variables,
+            is_scheduled: place.is_none(),
             place,
         };
         let address = LambdaFunction::address(region, purpose);

@@ -65,8 +65,8 @@ pub(crate) struct Invoke {
     pub(crate) is_event: bool,
 }
 
-/// Parameters whose values are kept out of the call log.
-const SECRET: &[&str] = &["MasterUserPassword", "SecretString", "Payload"];
+/// Parameters whose values are kept out of the call log: secrets, and archives, which are megabytes.
+const SECRET: &[&str] = &["MasterUserPassword", "SecretString", "Payload", "ZipFile", "Code"];
 
 struct Scope {
     access_key: String,
@@ -225,7 +225,7 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
     let mut parameters = params;
     for secret in SECRET {
         if !parameters[*secret].is_null() {
-            parameters[*secret] = "(secret)".into();
+            parameters[*secret] = "(kept out)".into();
         }
     }
     world.calls.push(CallRecord {
