@@ -32,6 +32,9 @@ pub const DESTROYING: &str = "destroying";
 /// Of [`INTENT`]: until when nothing is to be promoted, in milliseconds of Unix time.
 pub const HOLD: &str = "hold_until";
 
+/// Of [`INTENT`]: who wants [`HOLD`].
+pub const HELD_BY: &str = "held_by";
+
 /// What a session with a database showed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -161,9 +161,15 @@ const MEANINGS: &[Row] = &[
     ),
     (
         &["InvalidParameterValueException"],
-        "does not have permissions to call CreateNetworkInterface",
+        "The provided execution role does not have permissions",
         ErrorClass::NotYetConsistent,
     ),
+    (
+        &["InvalidParameterValueException"],
+        "KMS key is invalid for CreateGrant",
+        ErrorClass::NotYetConsistent,
+    ),
+    (&["InvalidParameterValueException"], "throttled by EC2", ErrorClass::Throttled),
     // Lambda and DynamoDB have one code for both.
     (&["ResourceConflictException"], "already exist", ErrorClass::AlreadyExists),
     (&["ResourceInUseException"], "already exists", ErrorClass::AlreadyExists),

@@ -51,7 +51,7 @@ const THROTTLED_ATTEMPTS: u32 = 30;
 const CONSISTENCY_LIMIT: Duration = Duration::from_secs(300);
 /// How long a thing may be busy with something else: the longest modification, and the time that network
 /// interfaces linger (aws-facts 1.4, 8).
-const BUSY_LIMIT: Duration = Duration::from_secs(1500);
+const BUSY_LIMIT: Duration = Duration::from_secs(2400);
 /// How long a call that is in flight may take after an interrupt, so that its result is not lost.
 const IN_FLIGHT_LIMIT: Duration = Duration::from_secs(8);
 
@@ -233,6 +233,7 @@ impl Session {
         E: ProvideErrorMetadata + fmt::Debug,
     {
         let begun = self.clock.now();
+        let mut failing = 0;
         for tries in 1u32.. {
             if let Some(reason) = self.stopped() {
                 return Err(stopped(api, reason));
@@ -260,9 +261,14 @@ impl Session {
                 code = error.code.as_deref(), request_id = error.request_id.as_deref(),
                 "failed: {}", error.message
             );
+            // AWS that answers again, were it only to say that it is busy, has all attempts before it.
+            failing = match error.class {
+                ErrorClass::Throttled | ErrorClass::Transient => failing + 1,
+                _ => 0,
+            };
             let again = match error.class {
-                ErrorClass::Throttled => tries < THROTTLED_ATTEMPTS,
-                ErrorClass::Transient => repeat_ambiguous && tries < TRANSIENT_ATTEMPTS,
+                ErrorClass::Throttled => failing < THROTTLED_ATTEMPTS,
+                ErrorClass::Transient => repeat_ambiguous && failing < TRANSIENT_ATTEMPTS,
                 ErrorClass::NotYetConsistent => self.clock.since(begun) < CONSISTENCY_LIMIT,
                 ErrorClass::Busy => self.clock.since(begun) < BUSY_LIMIT,
                 _ => false,

@@ -70,7 +70,8 @@ const HELD_KINDS: [&str; 8] = [
 pub fn is_held(spec: &Spec, roles: Roles, address: &Address) -> bool {
     let closed =
         address.kind() == SecurityGroupRule::KIND && address.place() == spec.primary.region;
-    roles.failed_over() && (closed || HELD_KINDS.contains(&address.kind()))
+    let stays = closed || HELD_KINDS.contains(&address.kind());
+    (roles.are_moving() && stays) || (roles.is_closed && closed)
 }
 
 impl Changes {

@@ -1,7 +1,12 @@
 //! Who writes: observed, never assumed.
 
-use super::{Inventory, spec::Site, spec::Spec};
-use crate::components::{Readiness, SOURCE, db_instance::DbInstance};
+use super::{Inventory, blueprint::LEDGER, failover::Phase, spec::Site, spec::Spec};
+use crate::components::{
+    Output, Readiness, SOURCE,
+    db_instance::DbInstance,
+    dynamodb_table::DynamodbTable,
+    ledger::{CLOSED, PHASE},
+};
 
 /// What an instance is by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,11 +26,16 @@ pub struct Roles {
     pub primary: Role,
     /// The one that was born to follow.
     pub dr: Role,
+    /// Whether the ledgers say that a failover has begun: RDS tells of a promotion late.
+    pub is_failing_over: bool,
+    /// Whether the monitors keep applications out of the writer.
+    pub is_closed: bool,
 }
 
 impl Roles {
     /// Before anything exists.
-    pub const NONE: Self = Self { primary: Role::Absent, dr: Role::Absent };
+    pub const NONE: Self =
+        Self { primary: Role::Absent, dr: Role::Absent, is_failing_over: false, is_closed: false };
 
     /// From what AWS holds.
     pub fn observed(spec: &Spec, inventory: &Inventory) -> Self {
@@ -35,12 +45,30 @@ impl Roles {
                 if found.outputs.contains_key(SOURCE) { Role::Replica } else { Role::Writer }
             })
         };
-        Self { primary: role(Site::Primary), dr: role(Site::Dr) }
+        let ledger = |site: Site, what: Output| {
+            let address = DynamodbTable::address(&spec.site(site).region, LEDGER);
+            let found = inventory.get(&address)?.outputs.get(what);
+            found.map(String::as_str)
+        };
+        let moving = [Phase::Promoting, Phase::Accepted, Phase::Promoted].map(Phase::as_str);
+        let says = |site| ledger(site, PHASE).is_some_and(|phase| moving.contains(&phase));
+        Self {
+            primary: role(Site::Primary),
+            dr: role(Site::Dr),
+            is_failing_over: Site::ALL.into_iter().any(says),
+            is_closed: Site::ALL.into_iter().any(|site| ledger(site, CLOSED) == Some("true")),
+        }
     }
 
     /// Whether the DR site's instance was promoted.
     pub fn failed_over(self) -> bool {
         self.dr == Role::Writer
+    }
+
+    /// Whether what holds the data, follows it or leads to it is nobody's to change: it has failed over, or is
+    /// about to.
+    pub fn are_moving(self) -> bool {
+        self.failed_over() || self.is_failing_over
     }
 
     /// The site that writes, as far as AWS tells.

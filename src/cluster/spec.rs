@@ -383,6 +383,7 @@ impl Spec {
                 "The lease would be lost with it, and nothing could ever be promoted. Choose a third region.",
             ));
         } else if *witness == self.dr.region
+            && known("failover")
             && self.failover.mode == Mode::Automatic
             && !self.failover.accept_split_brain_risk
         {

@@ -1,17 +1,21 @@
 //! Tables of the agent: what a region's monitors remember, and the lease at the witness.
 
+use std::time::Duration;
+
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
-    ScalarAttributeType, SseSpecification, SseType, TableDescription, TableStatus, Tag,
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+    SseSpecification, SseType, TableDescription, TableStatus, Tag,
 };
 
 use super::{
     ARN, Address, Effect, Env, Failure, Field, Observation, Outputs, Primitive, Readiness, Tags,
-    Text, Wanted, retag,
+    Text, Wanted, canonical_tags,
+    ledger::{CLOSED, HOLDER, PHASE, Said, intend, read},
+    retag,
 };
 use crate::{
     aws::{ApiError, Progress},
-    contract::{CLUSTER, DESTROYING, INTENT, ITEM},
+    contract::{CLUSTER, DESTROYING, ITEM},
 };
 
 /// A table with the agent's keys, paid per request.
@@ -38,6 +42,12 @@ impl DynamodbTable {
     }
 }
 
+/// Why a table stays as it is.
+const OTHER_KEYS: &str = "what the monitors remember would be lost with it: remove it by hand if it may be, and \
+                          apply again";
+/// How long DynamoDB may take to tell of tags.
+const TAGS_LAG: Duration = Duration::from_secs(5);
+
 /// The hash key and the range key.
 const KEYS: [(&str, KeyType); 2] = [(CLUSTER, KeyType::Hash), (ITEM, KeyType::Range)];
 
@@ -51,21 +61,6 @@ async fn describe(
     let call = || regional.dynamodb.describe_table().table_name(name).send();
     let answer = env.session.find(api, call).await?;
     Ok(answer.and_then(|answer| answer.table))
-}
-
-/// Whether a destroy has begun, as the table says. A table that is not there yet, or not any more, says
-/// nothing.
-async fn is_removed(env: &Env, region: &str, name: &str) -> Result<bool, ApiError> {
-    let regional = env.region(region);
-    let api = regional.api("dynamodb", "GetItem");
-    let text = |text: &str| AttributeValue::S(text.to_owned());
-    let call = || {
-        let call = regional.dynamodb.get_item().table_name(name).consistent_read(true);
-        call.key(CLUSTER, text(&env.scope.suffix)).key(ITEM, text(INTENT)).send()
-    };
-    let answer = env.session.find(api, call).await?;
-    let item = answer.and_then(|answer| answer.item).unwrap_or_default();
-    Ok(item.get(DESTROYING).and_then(|one| one.as_bool().ok()) == Some(&true))
 }
 
 async fn active(env: &Env, region: &str, name: &str) -> Result<(), Failure> {
@@ -105,11 +100,33 @@ async fn tags_of(env: &Env, region: &str, arn: &str, wanted: &Tags) -> Result<Ta
     let ask = || async {
         let api = regional.api("dynamodb", "ListTagsOfResource");
         let call = || regional.dynamodb.list_tags_of_resource().resource_arn(arn).send();
-        let answer = env.session.call(api, call).await?;
-        let pairs = answer.tags().iter();
+        // One that is being made has none to be told of yet.
+        let answer = env.session.find(api, call).await?;
+        let pairs = answer.iter().flat_map(|answer| answer.tags());
         Ok(pairs.map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
     };
     env.tags_of(region, arn, Some(wanted), ask).await
+}
+
+/// DynamoDB tells of tags some seconds after they were set. A table without any is asked once more, before it
+/// is taken for somebody else's.
+async fn settled_tags(env: &Env, region: &str, arn: &str, wanted: &Tags) -> Result<Tags, ApiError> {
+    let tags = tags_of(env, region, arn, wanted).await?;
+    if !tags.is_empty() || env.session.pause(TAGS_LAG).await.is_err() {
+        return Ok(tags);
+    }
+    tags_of(env, region, arn, wanted).await
+}
+
+/// Waits until DynamoDB tells of the tags that were set.
+async fn tagged(env: &Env, region: &str, arn: &str, wanted: &Tags) -> Result<(), Failure> {
+    let wait = env.session.wait(|| async {
+        let tags = tags_of(env, region, arn, wanted).await?;
+        let is_told = canonical_tags(&tags) == canonical_tags(wanted);
+        let pending = || Progress::Pending("without its tags".into());
+        Ok(if is_told { Progress::Done(()) } else { pending() })
+    });
+    Ok(wait.await?)
 }
 
 impl Primitive for DynamodbTable {
@@ -117,8 +134,8 @@ impl Primitive for DynamodbTable {
 
     fn fields(&self) -> Vec<Field> {
         let mut all = vec![
-            Field::new("keys", wanted_keys()).effect(Effect::Replace),
-            Field::new("billing", "PAY_PER_REQUEST").effect(Effect::Replace),
+            Field::new("keys", wanted_keys()).effect(Effect::Refuse(OTHER_KEYS)),
+            Field::new("billing", "PAY_PER_REQUEST"),
             Field::new("key", self.key.clone()),
         ];
         if self.is_ledger {
@@ -135,18 +152,15 @@ impl Primitive for DynamodbTable {
         let mut found = Vec::new();
         for wanted in wanted {
             let name = &wanted.name;
-            let intent = async {
-                if wanted.settings.is_ledger {
-                    is_removed(env, region, name).await
-                } else {
-                    Ok(false)
-                }
+            let said = async {
+                let asks = wanted.settings.is_ledger;
+                if asks { read(env, region, name).await } else { Ok(Said::default()) }
             };
-            let (table, removed) = futures::join!(describe(env, region, name), intent);
+            let (table, said) = futures::join!(describe(env, region, name), said);
             let Some(table) = table? else { continue };
-            let removed = removed?;
+            let said = said?;
             let arn = table.table_arn().unwrap_or_default();
-            let tags = tags_of(env, region, arn, &wanted.tags).await?;
+            let tags = settled_tags(env, region, arn, &wanted.tags).await?;
             let billing = table.billing_mode_summary().and_then(|one| one.billing_mode());
             let key = table.sse_description().and_then(|one| one.kms_master_key_arn());
             let readiness = match table.table_status() {
@@ -161,7 +175,11 @@ impl Primitive for DynamodbTable {
                 .readiness(readiness)
                 .tagged(tags, &env.scope);
             if wanted.settings.is_ledger {
-                seen = seen.with("cluster", if removed { REMOVED } else { KEPT });
+                seen = seen
+                    .with("cluster", if said.is_removed { REMOVED } else { KEPT })
+                    .output(PHASE, said.phase)
+                    .output(CLOSED, said.is_closed.to_string())
+                    .output(HOLDER, said.held_by);
             }
             found.push(seen);
         }
@@ -193,6 +211,7 @@ impl Primitive for DynamodbTable {
         let arn = answer.table_description().and_then(|table| table.table_arn());
         let arn = arn.unwrap_or_default().to_owned();
         active(env, &wanted.region, &wanted.name).await?;
+        tagged(env, &wanted.region, &arn, &wanted.tags).await?;
         Ok(Outputs::from([(ARN, arn)]))
     }
 
@@ -215,8 +234,17 @@ impl Primitive for DynamodbTable {
             env.session.call(api, call).await?;
             active(env, region, name).await?;
         }
+        if differing.contains(&"billing") {
+            let api = regional.api("dynamodb", "UpdateTable");
+            let call = || {
+                let call = regional.dynamodb.update_table().table_name(name);
+                call.billing_mode(BillingMode::PayPerRequest).send()
+            };
+            env.session.call(api, call).await?;
+            active(env, region, name).await?;
+        }
         if differing.contains(&"cluster") {
-            intend(env, region, name, &[]).await?;
+            intend(env, region, name, &[], &[DESTROYING]).await?;
         }
         if differing.contains(&"tags") {
             let arn = found.outputs.get(ARN).cloned().unwrap_or_default();
@@ -238,6 +266,7 @@ impl Primitive for DynamodbTable {
                 };
                 env.session.call(api, call).await?;
             }
+            tagged(env, region, &arn, &wanted.tags).await?;
         }
         Ok(Outputs::new())
     }
@@ -253,28 +282,4 @@ impl Primitive for DynamodbTable {
         });
         Ok(gone.await?)
     }
-}
-
-/// Tells the monitors of a region what is intended, instead of whatever was; nothing if `what` is empty.
-///
-/// # Errors
-/// The call failed; a table that does not exist is one of the reasons.
-pub async fn intend(
-    env: &Env,
-    region: &str,
-    table: &str,
-    what: &[(&str, AttributeValue)],
-) -> Result<(), ApiError> {
-    let regional = env.region(region);
-    let api = regional.api("dynamodb", "PutItem");
-    let call = || {
-        let mut call = regional.dynamodb.put_item().table_name(table);
-        call = call.item(CLUSTER, AttributeValue::S(env.scope.suffix.clone()));
-        call = call.item(ITEM, AttributeValue::S(INTENT.to_owned()));
-        for (name, value) in what {
-            call = call.item(*name, value.clone());
-        }
-        call.send()
-    };
-    env.session.call(api, call).await.map(|_| ())
 }

@@ -1,9 +1,9 @@
 //! Functions of AWS Lambda that run the agent.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
-use aws_sdk_ec2::types::Filter;
 use aws_sdk_lambda::{
+    config::timeout::TimeoutConfig,
     operation::get_function::GetFunctionOutput,
     primitives::Blob,
     types::{Architecture, Environment, FunctionCode, LastUpdateStatus, Runtime, State, VpcConfig},
@@ -13,7 +13,7 @@ use super::{
     ARN, Address, Env, Failure, Field, Observation, Outputs, Owner, Primitive, Readiness, Tags,
     Text, Wanted, each, retag,
 };
-use crate::aws::{ApiError, ErrorClass, Progress};
+use crate::aws::{ApiError, Progress};
 
 /// An environment variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,10 @@ const HANDLER: &str = "bootstrap";
 /// Runs that nobody waits for are not repeated, and not begun late: the next one is a minute away.
 const RETRIES: i32 = 0;
 const OLDEST: i32 = 60;
+/// How long an answer to leaving the VPC is waited for.
+const OUT_OF_VPC: Duration = Duration::from_secs(30);
+/// How long an archive may take to be sent: tens of megabytes over a slow line.
+const UPLOAD: Duration = Duration::from_secs(600);
 
 impl LambdaFunction {
     /// The kind's name.
@@ -140,7 +144,21 @@ fn unattended(retries: i32, seconds: i32) -> String {
     format!("{retries} retries within {seconds} s")
 }
 
-/// Waits until a function can run and be changed.
+/// Waits until a function can be changed, whatever became of the last change.
+async fn idle(env: &Env, region: &str, name: &str) -> Result<(), Failure> {
+    let wait = env.session.wait(|| async {
+        let found = look(env, region, name).await?.and_then(|one| one.configuration);
+        let is_busy = found.is_some_and(|one| {
+            one.state() == Some(&State::Pending)
+                || one.last_update_status() == Some(&LastUpdateStatus::InProgress)
+        });
+        let busy = || Progress::Pending("being made or updated".into());
+        Ok(if is_busy { busy() } else { Progress::Done(()) })
+    });
+    Ok(wait.await?)
+}
+
+/// Waits until a function can run.
 async fn settled(env: &Env, region: &str, name: &str) -> Result<(), Failure> {
     let wait = env.session.wait(|| async {
         let found = look(env, region, name).await?;
@@ -161,6 +179,12 @@ async fn settled(env: &Env, region: &str, name: &str) -> Result<(), Failure> {
     Ok(wait.await?)
 }
 
+/// An archive takes longer than other calls may.
+fn upload() -> aws_sdk_lambda::config::Builder {
+    let limit = TimeoutConfig::builder().operation_attempt_timeout(UPLOAD).build();
+    aws_sdk_lambda::config::Builder::new().timeout_config(limit)
+}
+
 fn archive(env: &Env) -> Result<Blob, Failure> {
     let missing = || Failure::Obstacle("there is no archive of the agent to run".into());
     let archive = env.archive.as_ref().ok_or_else(missing)?;
@@ -179,6 +203,7 @@ impl Primitive for LambdaFunction {
             Field::new("memory_mib", self.memory.to_string()),
             Field::new("timeout_seconds", self.timeout.to_string()),
             Field::new("description", &*self.description).digest(),
+            Field::new("last_update", "done"),
         ];
         if self.is_scheduled {
             all.push(Field::new("unattended", unattended(RETRIES, OLDEST)));
@@ -229,7 +254,8 @@ impl Primitive for LambdaFunction {
             let call = call.role(&role).kms_key_arn(&key).memory_size(settings.memory);
             let call = call.timeout(settings.timeout).environment(variables.clone());
             let tags = Some(wanted.tags.clone().into_iter().collect());
-            call.set_vpc_config(settings.place.is_some().then(|| vpc.clone())).set_tags(tags).send()
+            let call = call.set_vpc_config(settings.place.is_some().then(|| vpc.clone()));
+            call.set_tags(tags).customize().config_override(upload()).send()
         };
         let answer = env.session.call_once(api, call).await?;
         settled(env, &wanted.region, &wanted.name).await?;
@@ -245,7 +271,10 @@ impl Primitive for LambdaFunction {
     ) -> Result<Outputs, Failure> {
         let (region, name, settings) = (&wanted.region, &wanted.name, &wanted.settings);
         let regional = env.region(region);
-        settled(env, region, name).await?;
+        if differing.is_empty() {
+            settled(env, region, name).await?;
+        }
+        idle(env, region, name).await?;
         let apart = ["code", "unattended", "tags"];
         if differing.iter().any(|one| !apart.contains(one)) {
             let (role, key) = (env.resolve(&settings.role)?, env.resolve(&settings.key)?);
@@ -266,7 +295,8 @@ impl Primitive for LambdaFunction {
             let api = regional.api("lambda", "UpdateFunctionCode");
             let call = || {
                 let call = regional.lambda.update_function_code().function_name(name);
-                call.zip_file(code.clone()).architectures(Architecture::X8664).send()
+                let call = call.zip_file(code.clone()).architectures(Architecture::X8664);
+                call.customize().config_override(upload()).send()
             };
             env.session.call(api, call).await?;
             settled(env, region, name).await?;
@@ -297,32 +327,24 @@ impl Primitive for LambdaFunction {
         Ok(Outputs::new())
     }
 
-    /// Its network interfaces outlive it, and hold its security group for an hour: before it goes, it moves
-    /// into the VPC's default group (aws-facts 8).
+    /// Its network interfaces outlive it for up to an hour, and hold its security group (aws-facts 8). Out of
+    /// the VPC before it goes, it lets Lambda begin to remove them; should that fail, they go later.
     async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
         let (region, name) = (&found.region, &found.id);
         let regional = env.region(region);
-        if let Some(function) = look(env, region, name).await?
-            && let Some(vpc) = function.configuration().and_then(|one| one.vpc_config())
-            && let Some(id) = vpc.vpc_id().filter(|id| !id.is_empty())
-            && let Some(group) = default_group(env, region, id).await?
-            && vpc.security_group_ids() != [group.clone()]
-        {
-            settled(env, region, name).await?;
-            let config = VpcConfig::builder().set_subnet_ids(vpc.subnet_ids.clone());
-            let config = config.security_group_ids(group).build();
+        let function = look(env, region, name).await?.and_then(|one| one.configuration);
+        let vpc = function.and_then(|one| one.vpc_config);
+        if vpc.is_some_and(|one| one.vpc_id().is_some_and(|id| !id.is_empty())) {
+            idle(env, region, name).await?;
+            let none = || Some(Vec::new());
+            let nowhere = VpcConfig::builder().set_subnet_ids(none());
+            let nowhere = nowhere.set_security_group_ids(none()).build();
             let api = regional.api("lambda", "UpdateFunctionConfiguration");
-            let call = || {
-                let call = regional.lambda.update_function_configuration().function_name(name);
-                call.vpc_config(config.clone()).send()
-            };
-            match env.session.remove(api, call).await {
-                Ok(()) => settled(env, region, name).await?,
-                // Its subnets are gone, so that nothing of it is left in them.
-                Err(error) if error.class == ErrorClass::Refused => {
-                    tracing::info!("{name} stays in its security group: {error}");
-                }
-                Err(error) => return Err(error.into()),
+            let call = regional.lambda.update_function_configuration().function_name(name);
+            let call = call.vpc_config(nowhere).send();
+            match env.session.attempt(api, OUT_OF_VPC, call).await {
+                Ok(_) => idle(env, region, name).await?,
+                Err(error) => tracing::info!("{name} goes as it is: {error}"),
             }
         }
         let api = regional.api("lambda", "DeleteFunction");
@@ -361,8 +383,9 @@ fn observed(
     });
     subnets.sort();
     let subnets = if subnets.is_empty() { "none".into() } else { subnets.join(",") };
+    let has_failed = one.last_update_status() == Some(&LastUpdateStatus::Failed)
+        || one.state() == Some(&State::Failed);
     let readiness = match (one.state(), one.last_update_status()) {
-        (Some(State::Failed), _) => Readiness::Broken("failed".into()),
         (Some(State::Pending), _) => Readiness::Busy("pending".into()),
         (_, Some(LastUpdateStatus::InProgress)) => Readiness::Busy("being updated".into()),
         _ => Readiness::Ready,
@@ -376,6 +399,7 @@ fn observed(
         .with("timeout_seconds", one.timeout().unwrap_or_default().to_string())
         .with("unattended", unattended)
         .with("description", one.description().unwrap_or_default())
+        .with("last_update", if has_failed { "failed" } else { "done" })
         .with("subnets", subnets)
         .with("security_group", groups)
         .output(ARN, one.function_arn().unwrap_or_default())
@@ -398,18 +422,4 @@ async fn attend(env: &Env, wanted: &Wanted<LambdaFunction>) -> Result<(), ApiErr
         call.maximum_retry_attempts(RETRIES).maximum_event_age_in_seconds(OLDEST).send()
     };
     env.session.call(api, call).await.map(|_| ())
-}
-
-/// The group that every VPC has, and nobody can remove.
-async fn default_group(env: &Env, region: &str, vpc: &str) -> Result<Option<String>, ApiError> {
-    let regional = env.region(region);
-    let filter = |name: &str, value: &str| Filter::builder().name(name).values(value).build();
-    let filters = vec![filter("group-name", "default"), filter("vpc-id", vpc)];
-    let api = regional.api("ec2", "DescribeSecurityGroups");
-    let call = || {
-        let call = regional.ec2.describe_security_groups();
-        call.set_filters(Some(filters.clone())).send()
-    };
-    let answer = env.session.call(api, call).await?;
-    Ok(answer.security_groups().first().and_then(|one| one.group_id()).map(str::to_owned))
 }

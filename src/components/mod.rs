@@ -27,6 +27,7 @@ pub mod kms_alias;
 pub mod kms_key;
 pub mod lambda_function;
 pub mod lambda_permission;
+pub mod ledger;
 pub mod log_group;
 pub mod route;
 mod route53;
@@ -447,11 +448,12 @@ const KINDS: &[&dyn Kind] = &[
     kind::<vpc_peering_accepter::VpcPeeringAccepter>(),
     kind::<vpc_peering_options::VpcPeeringOptions>(),
     kind::<route::Route>(),
+    // Lambda removes a function's interfaces as the function's role: it goes after the groups that these hold.
+    kind::<iam_role::IamRole>(),
     kind::<security_group::SecurityGroup>(),
     kind::<security_group_rule::SecurityGroupRule>(),
     kind::<db_subnet_group::DbSubnetGroup>(),
     kind::<db_parameter_group::DbParameterGroup>(),
-    kind::<iam_role::IamRole>(),
     kind::<secret::Secret>(),
     kind::<log_group::LogGroup>(),
     kind::<dynamodb_table::DynamodbTable>(),

@@ -102,7 +102,9 @@ impl Primitive for SecurityGroup {
 
     fn fields(&self) -> Vec<Field> {
         let moving = super::Effect::Refuse("a security group cannot move to another VPC");
-        vec![Field::new("vpc", &*self.vpc).effect(moving), Field::new("egress", self.leaving())]
+        let argument = if self.egress.is_some() { "database.port" } else { "" };
+        let egress = Field::new("egress", self.leaving()).from(argument);
+        vec![Field::new("vpc", &*self.vpc).effect(moving), egress]
     }
 
     async fn observe(

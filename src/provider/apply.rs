@@ -163,6 +163,9 @@ impl Run<'_> {
                 }
             }
             if changes.iter().next().is_none() {
+                if let Some(hold) = Hold::left(&opened) {
+                    found.extend(self.lift(hold).await);
+                }
                 return self.reached(&claim, &opened, found).await;
             }
             let hold = match Hold::before(&opened, &changes).await {
@@ -173,12 +176,16 @@ impl Run<'_> {
                 }
             };
             let report = executor::run(&opened.env, &changes).await;
-            if let Some(hold) = hold {
-                found.extend(self.lift(hold).await);
-            }
             if !report.is_complete() {
+                // What AWS has begun goes on: the hold ends by itself, or with the apply that finishes this.
+                if hold.is_some() {
+                    found.extend(explain::held());
+                }
                 found.extend(explain::report(&report, self.doing, opened.env.session.stopped()));
                 return self.partial(found).await;
+            }
+            if let Some(hold) = hold {
+                found.extend(self.lift(hold).await);
             }
             again = changes.describe();
         }

@@ -69,13 +69,40 @@ pub fn archive(bytes: Vec<u8>) -> Archive {
 pub fn pack(program: &Path, into: &Path) -> Result<Archive, String> {
     let failed = |path: &Path, error: String| format!("{}: {error}", path.display());
     let bytes = std::fs::read(program).map_err(|error| failed(program, error.to_string()))?;
-    if !bytes.starts_with(b"\x7fELF") {
-        return Err(failed(program, "is no program for Linux, which Lambda runs".into()));
+    if let Some(why) = unfit(&bytes) {
+        return Err(failed(program, why));
     }
     let packed = packed(&bytes).map_err(|error| failed(into, error.to_string()))?;
     let archive = checked(packed).map_err(|why| failed(into, why))?;
     std::fs::write(into, &archive.bytes).map_err(|error| failed(into, error.to_string()))?;
     Ok(archive)
+}
+
+/// The newest GLIBC on `provided.al2023`.
+const NEWEST_GLIBC: u32 = 34;
+/// Where an ELF file says for which processor it is, and x86-64 there.
+const MACHINE: std::ops::Range<usize> = 18..20;
+const X86_64: [u8; 2] = [0x3e, 0];
+
+/// Why Lambda could not run a program, if so.
+fn unfit(program: &[u8]) -> Option<String> {
+    if !program.starts_with(b"\x7fELF") || program.get(MACHINE) != Some(&X86_64) {
+        return Some("is no program for Linux on x86-64, which Lambda runs".into());
+    }
+    let prefix = b"GLIBC_2.";
+    let newest = program
+        .windows(prefix.len())
+        .enumerate()
+        .filter(|(_, part)| part == prefix)
+        .filter_map(|(at, _)| {
+            let digits = program[at + prefix.len()..].iter().take_while(|one| one.is_ascii_digit());
+            digits.take(3).map(|one| char::from(*one)).collect::<String>().parse::<u32>().ok()
+        })
+        .max();
+    let newest = newest.filter(|minor| *minor > NEWEST_GLIBC)?;
+    Some(format!(
+        "needs GLIBC 2.{newest}, and Lambda has 2.{NEWEST_GLIBC}: build it on an older Linux"
+    ))
 }
 
 fn packed(program: &[u8]) -> zip::result::ZipResult<Vec<u8>> {
@@ -104,6 +131,17 @@ mod tests {
         let file = archive.by_name(PROGRAM).unwrap();
         assert_eq!(file.unix_mode().unwrap() & 0o777, 0o755);
         assert_eq!(file.size(), program.len() as u64);
+    }
+
+    #[test]
+    fn a_program_that_lambda_cannot_run_is_told_from_one_that_it_can() {
+        let mut program = [b"\x7fELF".as_slice(), &[0; 14], &X86_64, b"GLIBC_2.34\0"].concat();
+        assert_eq!(unfit(&program), None);
+        program.extend(b"GLIBC_2.35\0");
+        assert!(unfit(&program).unwrap().contains("2.35"));
+        let arm = [b"\x7fELF".as_slice(), &[0; 14], &[0xb7, 0]].concat();
+        assert!(unfit(&arm).unwrap().contains("x86-64"));
+        assert!(unfit(b"#!/bin/sh").is_some());
     }
 
     #[test]

@@ -227,6 +227,17 @@ pub(super) fn report(report: &Report, doing: Doing, stopped: Option<&'static str
     found
 }
 
+/// An apply was not finished, and has told the monitors to promote nothing.
+pub(super) fn held() -> Diagnostics {
+    let mut found = Diagnostics::new();
+    found.warning(
+        "Nothing is promoted until the next apply is done",
+        "The monitors were told to wait while the databases are changed, and what AWS has begun goes on. An apply \
+         that gets to its end lets them act again; without one, they do when timeouts.update has passed.",
+    );
+    found
+}
+
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|one| one.to_uppercase().to_string()).unwrap_or_default();

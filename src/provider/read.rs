@@ -105,6 +105,20 @@ pub(super) fn warnings(opened: &Opened) -> Diagnostics {
             ),
         );
     }
+    if opened.roles.is_failing_over && !opened.roles.failed_over() {
+        found.warning(
+            "A failover is under way",
+            "The monitors are promoting the standby. Nothing is planned for the instances, their backups and what \
+             leads to them until that is done.",
+        );
+    }
+    if opened.roles.is_closed && !opened.roles.failed_over() {
+        found.warning(
+            "The monitors keep applications out of the writer",
+            "They took rules of its security group away, because it may have been superseded; the topics say why. \
+             An apply does not put them back: the monitors do, as soon as they may.",
+        );
+    }
     for one in opened.inventory.all() {
         if let Readiness::Broken(state) = &one.readiness {
             found.warning(

@@ -308,7 +308,8 @@ fn a_database_that_an_apply_restarts_is_not_taken_for_lost() {
                 call.operation == operation && call.parameters.to_string().contains(words)
             })
         };
-        let (held, changed) = (at("PutItem", "hold_until"), at("ModifyDBInstance", "db.t3.large"));
+        let (held, changed) =
+            (at("UpdateItem", "hold_until"), at("ModifyDBInstance", "db.t3.large"));
         assert!(held.is_some() && held < changed, "{held:?} {changed:?}");
         assert!(at("PromoteReadReplica", "").is_none());
         for region in [EAST, WEST] {
@@ -385,6 +386,7 @@ fn a_new_agent_is_an_update_of_its_functions_and_a_missing_one_is_told() {
             [
                 "us-east-1/lambda-function/monitor",
                 "us-east-1/lambda-function/probe",
+                "us-west-2/lambda-function/copier",
                 "us-west-2/lambda-function/monitor",
                 "us-west-2/lambda-function/probe",
             ]
@@ -396,5 +398,102 @@ fn a_new_agent_is_an_update_of_its_functions_and_a_missing_one_is_told() {
         assert!(!user.refresh().await.has_errors());
         user.must_destroy().await;
         assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+/// What the monitors of a region have written down.
+fn write_down(user: &User, region: &str, ledger: &Json) {
+    let item = json!({
+        "cluster": {"S": "prod"}, "item": {"S": "ledger"}, "version": {"N": "7"},
+        "body": {"S": ledger.to_string()},
+    });
+    user.sandbox.with(|world| world.put_item(region, LEDGER, "prod", "ledger", item));
+}
+
+#[test]
+fn an_apply_opens_nothing_that_the_monitors_have_closed() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        write_down(&user, EAST, &json!({"phase": "normal", "closed_here": ["a rule"]}));
+        let group = user.sandbox.with(|world| world.group_id(EAST, "trading-db-sg-prod"));
+        let closed = json!({"_rules": []});
+        user.sandbox
+            .with(|world| world.drift(EAST, "security-group", &group, Some(&closed)))
+            .unwrap();
+        let found = user.apply(&config).await;
+        assert!(errors(&found).is_empty(), "{:#?}", errors(&found));
+        let planned = user.plan(&config).await;
+        let told = lines(&planned.diagnostics);
+        assert!(told.iter().any(|one| one.contains("keep applications out")), "{told:#?}");
+        assert_eq!(doors(&user.sandbox, EAST), Vec::<String>::new());
+        // Once they let applications in again, what is missing is put back.
+        write_down(&user, EAST, &json!({"phase": "normal", "closed_here": []}));
+        user.must_apply(&config).await;
+        assert!(!doors(&user.sandbox, EAST).is_empty());
+    });
+}
+
+#[test]
+fn an_apply_changes_no_instance_while_a_failover_is_under_way() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        for phase in ["promoting", "accepted"] {
+            write_down(&user, WEST, &json!({"phase": phase}));
+            config["database"] = json!({"instance_class": "db.t3.large"});
+            user.sandbox.forget_calls();
+            let planned = user.plan(&config).await;
+            let told = lines(&planned.diagnostics);
+            assert!(told.iter().any(|one| one.contains("failover is under way")), "{told:#?}");
+            user.must_apply(&config).await;
+            let calls = user.sandbox.calls();
+            assert!(!calls.iter().any(|call| call.operation == "ModifyDBInstance"), "{phase}");
+        }
+    });
+}
+
+#[test]
+fn what_somebody_else_holds_stays_held() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        let hold = |until: u64| json!({"cluster": {"S": "prod"}, "item": {"S": "intent"}, "hold_until": {"N": until.to_string()}});
+        let now = user.sandbox.now().0;
+        // One for longer than the apply may take, one for an hour.
+        let (long, short) = (now + 48 * 3_600_000, now + 3_600_000);
+        user.sandbox.with(|world| world.put_item(EAST, LEDGER, "prod", "intent", hold(long)));
+        user.sandbox.with(|world| world.put_item(WEST, LEDGER, "prod", "intent", hold(short)));
+        config["database"] = json!({"instance_class": "db.t3.large"});
+        user.must_apply(&config).await;
+        for (region, until) in [(EAST, long), (WEST, short)] {
+            let intent = user.sandbox.with(|world| world.item(region, LEDGER, "prod", "intent"));
+            assert_eq!(intent["hold_until"]["N"], until.to_string(), "{region}");
+            assert!(intent["held_by"].is_null(), "{intent}");
+        }
+    });
+}
+
+#[test]
+fn a_hold_outlives_an_apply_that_fails_and_ends_with_the_one_that_finishes() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        let refusal = Effect::Fail {
+            code: "AccessDenied".into(),
+            message: "not authorized".into(),
+            status: 403,
+        };
+        let rule = Rule { operation: Some("ModifyDBInstance".into()), ..Rule::default() };
+        user.sandbox.add_fault(Fault::new(rule, refusal));
+        config["database"] = json!({"instance_class": "db.t3.large"});
+        let found = user.apply(&config).await;
+        assert!(found.has_errors());
+        let told = lines(&found);
+        assert!(told.iter().any(|one| one.contains("until the next apply is done")), "{told:#?}");
+        let holder = |user: &User| {
+            let item = user.sandbox.with(|world| world.item(WEST, LEDGER, "prod", "intent"));
+            item["held_by"]["S"].as_str().map(str::to_owned)
+        };
+        assert_eq!(holder(&user).as_deref(), Some("apply"));
+        user.sandbox.clear_faults();
+        user.must_apply(&config).await;
+        assert_eq!(holder(&user), None);
     });
 }

@@ -21,7 +21,8 @@ use crate::support::{
 type Death = (String, World);
 
 pub fn changes_something(call: &CallRecord) -> bool {
-    let reads = ["Describe", "Get", "List"].iter().any(|verb| call.operation.starts_with(verb));
+    let reads =
+        ["Describe", "Get", "List", "Query"].iter().any(|verb| call.operation.starts_with(verb));
     // Heartbeats all look alike.
     let beats = call.parameters["Name"].as_str().is_some_and(|name| name.contains("/lease/"));
     !reads && call.error.is_none() && !(beats && call.parameters["Overwrite"] == true)

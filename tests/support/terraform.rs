@@ -97,7 +97,7 @@ impl Workspace {
         std::fs::write(folder.path().join("terraform.rc"), settings).unwrap();
         // The sandbox runs none of it: a few bytes will do.
         let (program, archive) = (folder.path().join("agent"), folder.path().join("agent.zip"));
-        std::fs::write(&program, b"\x7fELF").unwrap();
+        std::fs::write(&program, b"\x7fELF\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x3e\0").unwrap();
         trading::provider::archive::pack(&program, &archive).unwrap();
         let variables = [
             ("TRADING_AGENT_ZIP", archive.to_str().unwrap()),

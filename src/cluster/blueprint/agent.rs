@@ -152,6 +152,23 @@ impl Plan<'_> {
         })
     }
 
+    /// A function reads its own variables, which are encrypted with its region's key. Lambda has a grant for
+    /// that, which names the role as it was when the function was made: a role that is made anew needs this.
+    pub(super) fn variables_key(
+        &self,
+        function: Name,
+        regions: &[String],
+        slots: &mut Slots,
+    ) -> Value {
+        let name = format!("function:{}", function.of(&self.spec.suffix));
+        let functions: Vec<_> = regions.iter().map(|one| self.arn("lambda", one, &name)).collect();
+        let keys: Vec<_> = regions.iter().map(|one| slots.of(&KmsKey::address(one), ARN)).collect();
+        json!({
+            "Sid": "Variables", "Effect": "Allow", "Action": "kms:Decrypt", "Resource": keys,
+            "Condition": {"StringEquals": {"kms:EncryptionContext:aws:lambda:FunctionArn": functions}},
+        })
+    }
+
     /// A role that Lambda becomes for a function.
     pub(super) fn function_role(
         &mut self,
@@ -230,10 +247,12 @@ impl Plan<'_> {
             one
         };
         let here = json!({"StringEquals": {"aws:RequestedRegion": regions}});
+        let variables = self.variables_key(Name::Monitor, &regions, &mut slots);
         let document = json!({
             "Version": "2012-10-17",
             "Statement": [
                 self.logs(Name::Monitor, &regions),
+                variables,
                 allow("Probe", json!("lambda:InvokeFunction"),
                     json!(self.everywhere("lambda", &format!("function:{}", Name::Probe.of(suffix)))), None),
                 allow("Promote", json!(["rds:DescribeDBInstances", "rds:PromoteReadReplica"]),
@@ -261,6 +280,8 @@ impl Plan<'_> {
         let regions = Site::ALL.map(|site| self.region(site).to_owned());
         let functions =
             self.everywhere("lambda", &format!("function:{}", Name::Probe.of(&self.spec.suffix)));
+        let mut slots = Slots::default();
+        let variables = self.variables_key(Name::Probe, &regions, &mut slots);
         let interfaces = [
             "ec2:AssignPrivateIpAddresses",
             "ec2:CreateNetworkInterface",
@@ -275,6 +296,7 @@ impl Plan<'_> {
             "Version": "2012-10-17",
             "Statement": [
                 self.logs(Name::Probe, &regions),
+                variables,
                 {
                     "Sid": "Interfaces", "Effect": "Allow", "Action": interfaces, "Resource": "*",
                     "Condition": {"StringEquals": {"aws:RequestedRegion": regions}},
@@ -285,7 +307,7 @@ impl Plan<'_> {
                 },
             ],
         });
-        Text::known(document.to_string())
+        slots.into_text(document.to_string())
     }
 
     /// What a monitor is told of a site.
@@ -343,13 +365,7 @@ impl Plan<'_> {
             variable("settings", SETTINGS, settings.to_string().into(), ARGUMENTS),
         ];
         let place = Place {
-            subnets: self
-                .surroundings
-                .network(site)
-                .subnets
-                .iter()
-                .map(|one| one.id.clone())
-                .collect(),
+            subnets: self.one_subnet_per_zone(site),
             argument: match site {
                 Site::Primary => "primary.subnet_ids",
                 Site::Dr => "dr.subnet_ids",
@@ -415,6 +431,17 @@ impl Plan<'_> {
         let after = [LambdaFunction::address(region, purpose)];
         let address = LambdaPermission::address(region, purpose);
         self.add(address, region, "schedule".into(), Tags::new(), settings, &after);
+    }
+
+    /// Lambda takes sixteen subnets at most; one in each zone is what it takes to survive a zone.
+    fn one_subnet_per_zone(&self, site: Site) -> Vec<String> {
+        let mut zones = std::collections::BTreeMap::new();
+        for one in &self.surroundings.network(site).subnets {
+            zones.entry(one.zone.clone()).or_insert_with(|| one.id.clone());
+        }
+        let mut ids: Vec<String> = zones.into_values().take(16).collect();
+        ids.sort();
+        ids
     }
 
     fn database_role(&mut self, region: &str) {

@@ -87,6 +87,7 @@ impl Plan<'_> {
         let via = |service: &str| {
             [&from, &to].map(|region| format!("{service}.{region}.amazonaws.com")).to_vec()
         };
+        let variables = self.variables_key(Name::Copier, std::slice::from_ref(&to), &mut slots);
         let services = [via("rds"), via("dynamodb")].concat();
         let instance = instance_name(self.spec, source);
         let originals = self.arn("rds", &from, &format!("snapshot:rds:{instance}-*"));
@@ -97,6 +98,7 @@ impl Plan<'_> {
             "Version": "2012-10-17",
             "Statement": [
                 self.logs(Name::Copier, std::slice::from_ref(&to)),
+                variables,
                 {
                     "Sid": "Look", "Effect": "Allow", "Action": "rds:DescribeDBInstances",
                     "Resource": self.arn("rds", &from, &format!("db:{instance}")),

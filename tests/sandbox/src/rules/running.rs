@@ -325,3 +325,69 @@ fn a_role_is_made_by_the_master_user_only() {
         crate::SessionView::Writer(_)
     ));
 }
+
+/// DynamoDB's API reference, UpdateItem: attributes that are not named stay, an item that is missing is made.
+#[test]
+fn an_update_of_an_item_leaves_the_rest() {
+    let mut caller = Caller::new();
+    caller.table();
+    caller.pass(11);
+    let key = json!({"cluster": {"S": "prod"}, "item": {"S": "intent"}});
+    let update = |caller: &mut Caller, expression: &str, names: Value, values: Value| {
+        let params = json!({
+            "TableName": "ledger", "Key": key, "UpdateExpression": expression,
+            "ExpressionAttributeNames": names, "ExpressionAttributeValues": values,
+        });
+        caller.must(EAST, "dynamodb", "UpdateItem", params);
+        let params = json!({"TableName": "ledger", "Key": key});
+        caller.must(EAST, "dynamodb", "GetItem", params)["Item"].clone()
+    };
+    let names = json!({"#a": "hold_until", "#b": "held_by"});
+    let values = json!({":a": {"N": "5"}, ":b": {"S": "apply"}});
+    let made = update(&mut caller, "SET #a = :a, #b = :b", names, values);
+    assert_eq!((&made["hold_until"]["N"], &made["item"]["S"]), (&json!("5"), &json!("intent")));
+    let names = json!({"#a": "destroying", "#b": "held_by"});
+    let values = json!({":a": {"BOOL": true}});
+    let changed = update(&mut caller, "SET #a = :a REMOVE #b", names, values);
+    assert_eq!(changed["hold_until"]["N"], "5");
+    assert_eq!(changed["destroying"]["BOOL"], true);
+    assert!(changed["held_by"].is_null());
+}
+
+/// Lambda guide, "Lambda and VPCs": a function that leaves its VPC leaves an interface for a while, which goes
+/// by the function's role; without the role it stays for good.
+#[test]
+fn an_interface_goes_while_its_functions_role_is_there() {
+    for keeps_role in [true, false] {
+        let mut caller = Caller::new();
+        caller.function_role();
+        caller.pass(11);
+        let network = caller.network(EAST);
+        let group =
+            json!({"GroupName": "probe", "GroupDescription": "x", "VpcId": network["vpc_id"]});
+        let group = caller.must(EAST, "ec2", "CreateSecurityGroup", group)["groupId"].clone();
+        let vpc = json!({"VpcConfig": {"SubnetIds": network["private_subnet_ids"], "SecurityGroupIds": [group]}});
+        let params = caller.function(vpc);
+        caller.must(EAST, "lambda", "CreateFunction", params);
+        caller.pass(11);
+        let leave =
+            json!({"FunctionName": "f", "VpcConfig": {"SubnetIds": [], "SecurityGroupIds": []}});
+        caller.must(EAST, "lambda", "UpdateFunctionConfiguration", leave);
+        caller.pass(6);
+        let remove = json!({"GroupId": group});
+        refused(caller.ec2(EAST, "DeleteSecurityGroup", remove.clone()), "DependencyViolation", "");
+        caller.must(EAST, "lambda", "DeleteFunction", json!({"FunctionName": "f"}));
+        if !keeps_role {
+            let policy = json!({"RoleName": "runner", "PolicyName": "vpc"});
+            caller.must(EAST, "iam", "DeleteRolePolicy", policy);
+            caller.must(EAST, "iam", "DeleteRole", json!({"RoleName": "runner"}));
+        }
+        caller.pass(ENI_LINGERS + 1);
+        let reply = caller.ec2(EAST, "DeleteSecurityGroup", remove);
+        if keeps_role {
+            reply.unwrap();
+        } else {
+            refused(reply, "DependencyViolation", "");
+        }
+    }
+}

@@ -33,13 +33,19 @@ const OPERATIONS: &[Operation] = &[
         let table = found(world, request)?;
         Ok(json!({"Table": shown(table)}))
     }),
-    op("UpdateTable", "TableName SSESpecification", on_table, update),
+    op("UpdateTable", "TableName SSESpecification BillingMode", on_table, update),
     op("DeleteTable", "TableName", on_table, delete),
     op(
         "PutItem",
         "TableName Item ConditionExpression ExpressionAttributeNames ExpressionAttributeValues",
         on_items,
         put_item,
+    ),
+    op(
+        "UpdateItem",
+        "TableName Key UpdateExpression ExpressionAttributeNames ExpressionAttributeValues",
+        on_items,
+        update_item,
     ),
     op("GetItem", "TableName Key ConsistentRead", on_items, get_item),
     op(
@@ -174,12 +180,18 @@ fn encryption(world: &World, request: &Request) -> Reply {
 /// Its items can be used meanwhile.
 fn update(world: &mut World, request: &Request) -> Reply {
     let description = encryption(world, request)?;
+    let billing = request.text("BillingMode").map(str::to_owned);
     let table = found_mut(world, request)?;
     if table["TableStatus"] != "ACTIVE" {
         let message = "Attempt to change a resource which is still in use";
         return Err(Failure::new("ResourceInUseException", message));
     }
-    table["SSEDescription"] = description;
+    if request.has("SSESpecification") {
+        table["SSEDescription"] = description;
+    }
+    if let Some(billing) = billing {
+        table["BillingModeSummary"]["BillingMode"] = billing.into();
+    }
     table["TableStatus"] = "UPDATING".into();
     let view = shown(table);
     let name = name(request);
@@ -287,6 +299,37 @@ fn put_item(world: &mut World, request: &Request) -> Reply {
         if !holds(request, expression, present)? {
             let message = "The conditional request failed";
             return Err(Failure::new("ConditionalCheckFailedException", message));
+        }
+    }
+    table["_items"][key] = item;
+    Ok(json!({}))
+}
+
+/// `SET` and `REMOVE` of plain attributes; an item that is not there is made.
+fn update_item(world: &mut World, request: &Request) -> Reply {
+    let expression = request.required("UpdateExpression")?.to_owned();
+    let table = active(world, request)?;
+    let key = key(table, request.get("Key"))?;
+    let mut item = table["_items"][&key].clone();
+    if item.is_null() {
+        item = request.get("Key").clone();
+    }
+    let (set, remove) = match expression.split_once("REMOVE ") {
+        Some((set, remove)) => (set.trim(), remove),
+        None => (expression.trim(), ""),
+    };
+    let sets = set.strip_prefix("SET ").unwrap_or_default();
+    if !set.is_empty() && sets.is_empty() {
+        return Err(invalid(format!("the sandbox does not understand {expression:?}")));
+    }
+    for clause in sets.split(',').map(str::trim).filter(|one| !one.is_empty()) {
+        let (name, value) = sides(request, clause)?;
+        item[name] = value.clone();
+    }
+    for name in remove.split(',').map(str::trim).filter(|one| !one.is_empty()) {
+        let name = attribute(request, name)?;
+        if let Some(members) = item.as_object_mut() {
+            members.shift_remove(name);
         }
     }
     table["_items"][key] = item;

@@ -361,8 +361,8 @@ fn create(world: &mut World, request: &Request) -> Reply {
         "_policy": [], "_event": Value::Null, "_arn": arn,
         "_tags": request.get("Tags").as_object().cloned().unwrap_or_default(),
     });
-    attach(world, &request.region, &name, &record["VpcConfig"]);
     world.put(&request.region, FUNCTION, &name, record.clone());
+    attach(world, &request.region, &name, &record["VpcConfig"]);
     world.after(FUNCTION_CREATE, &request.region, &name, |world, region, name| {
         if let Some(function) = world.get_mut(region, FUNCTION, name) {
             function["State"] = "Active".into();
@@ -376,7 +376,8 @@ fn create(world: &mut World, request: &Request) -> Reply {
 /// Notes an interface in a function's groups: as long as it is there, the groups cannot go.
 fn attach(world: &mut World, region: &str, name: &str, vpc: &Value) {
     if vpc["VpcId"] != "" {
-        let record = json!({"groups": vpc["SecurityGroupIds"], "_account": true});
+        let role = world.get(region, FUNCTION, name).map(|one| one["Role"].clone());
+        let record = json!({"groups": vpc["SecurityGroupIds"], "role": role, "_account": true});
         world.put(region, INTERFACE, name, record);
     }
 }
@@ -438,6 +439,9 @@ fn update_configuration(world: &mut World, request: &Request) -> Reply {
     }
     if let Some(vpc) = &vpc {
         attach(world, &request.region, &name(request), vpc);
+        if vpc["VpcId"] == "" {
+            linger(world, &request.region, &name(request));
+        }
     }
     let function = found_mut(world, request)?;
     for member in ["Role", "Handler", "Description", "Environment", "Runtime", "KMSKeyArn"] {
@@ -461,12 +465,22 @@ fn delete(world: &mut World, request: &Request) -> Reply {
     let name = name(request);
     found(world, request)?;
     world.remove(&request.region, FUNCTION, &name);
-    world.after(ENI_LINGERS, &request.region, &name, |world, region, name| {
-        if world.get(region, FUNCTION, name).is_none() {
+    linger(world, &request.region, &name);
+    Ok(json!({"_status": 204}))
+}
+
+/// The interface of a function that left its VPC, or is gone, goes after a while: as the function's role, or
+/// never (Lambda guide, "Lambda and VPCs").
+fn linger(world: &mut World, region: &str, name: &str) {
+    world.after(ENI_LINGERS, region, name, |world, region, name| {
+        let inside =
+            world.get(region, FUNCTION, name).is_some_and(|one| one["VpcConfig"]["VpcId"] != "");
+        let role = world.get(region, INTERFACE, name).and_then(|one| one["role"].as_str());
+        let role = role.and_then(|arn| arn.rsplit('/').next()).unwrap_or_default();
+        if !inside && world.get(GLOBAL, "role", role).is_some() {
             world.remove(region, INTERFACE, name);
         }
     });
-    Ok(json!({"_status": 204}))
 }
 
 fn put_event_config(world: &mut World, request: &Request) -> Reply {

@@ -1,0 +1,117 @@
+//! What a region's ledger says of the cluster, and what operators tell the monitors there.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+
+use super::{Env, Output};
+use crate::{
+    aws::ApiError,
+    contract::{CLUSTER, DESTROYING, HELD_BY, HOLD, INTENT, ITEM, LEDGER},
+};
+
+/// Of a ledger: how far a failover to its region has come.
+pub const PHASE: Output = "phase";
+/// Of a ledger: `true` where monitors keep applications out of a writer.
+pub const CLOSED: Output = "closed";
+/// Of a ledger: who holds the monitors, if somebody does.
+pub const HOLDER: Output = "holder";
+
+/// What a ledger says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// A destroy has begun.
+    pub is_removed: bool,
+    /// Until when nothing is to be promoted, in milliseconds of Unix time.
+    pub hold_until: Option<u64>,
+    /// Who wants that.
+    pub held_by: String,
+    /// How far a failover has come; empty where no monitor has run yet.
+    pub phase: String,
+    /// Whether monitors keep applications out of a writer.
+    pub is_closed: bool,
+}
+
+impl Said {
+    fn of(items: &[HashMap<String, AttributeValue>]) -> Self {
+        let named = |name: &str| {
+            let is_it = |item: &&HashMap<String, AttributeValue>| text(item, ITEM) == name;
+            items.iter().find(is_it)
+        };
+        let intent = named(INTENT);
+        let body = named(LEDGER).map(|item| text(item, "body")).unwrap_or_default();
+        let ledger: serde_json::Value = serde_json::from_str(&body).unwrap_or_default();
+        let closed = ["closed_here", "closed_there"]
+            .iter()
+            .any(|name| ledger[name].as_array().is_some_and(|rules| !rules.is_empty()));
+        let number = |name: &str| intent?.get(name)?.as_n().ok()?.parse().ok();
+        let flag = |name: &str| intent?.get(name)?.as_bool().ok().copied();
+        Self {
+            is_removed: flag(DESTROYING) == Some(true),
+            hold_until: number(HOLD),
+            held_by: intent.map(|item| text(item, HELD_BY)).unwrap_or_default(),
+            phase: ledger["phase"].as_str().unwrap_or_default().to_owned(),
+            is_closed: closed,
+        }
+    }
+}
+
+fn text(item: &HashMap<String, AttributeValue>, name: &str) -> String {
+    item.get(name).and_then(|one| one.as_s().ok()).cloned().unwrap_or_default()
+}
+
+/// What a ledger says. A table that is not there yet, or not any more, says nothing.
+///
+/// # Errors
+/// The call failed.
+pub async fn read(env: &Env, region: &str, table: &str) -> Result<Said, ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("dynamodb", "Query");
+    let call = || {
+        let call = regional.dynamodb.query().table_name(table).consistent_read(true);
+        let call = call.key_condition_expression("#c = :c");
+        let call = call.expression_attribute_names("#c", CLUSTER);
+        call.expression_attribute_values(":c", AttributeValue::S(env.scope.suffix.clone())).send()
+    };
+    let answer = env.session.find(api, call).await?;
+    Ok(answer.map(|answer| Said::of(answer.items())).unwrap_or_default())
+}
+
+/// Tells the monitors of a region what is intended: sets some of it, takes some back, and leaves the rest.
+///
+/// # Errors
+/// The call failed; a table that does not exist is one of the reasons.
+pub async fn intend(
+    env: &Env,
+    region: &str,
+    table: &str,
+    set: &[(&str, AttributeValue)],
+    removed: &[&str],
+) -> Result<(), ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("dynamodb", "UpdateItem");
+    let call = || {
+        let mut call = regional.dynamodb.update_item().table_name(table);
+        call = call.key(CLUSTER, AttributeValue::S(env.scope.suffix.clone()));
+        call = call.key(ITEM, AttributeValue::S(INTENT.to_owned()));
+        let (mut sets, mut removals) = (Vec::new(), Vec::new());
+        for (index, (name, value)) in set.iter().enumerate() {
+            sets.push(format!("#s{index} = :s{index}"));
+            call = call.expression_attribute_names(format!("#s{index}"), *name);
+            call = call.expression_attribute_values(format!(":s{index}"), value.clone());
+        }
+        for (index, name) in removed.iter().enumerate() {
+            removals.push(format!("#r{index}"));
+            call = call.expression_attribute_names(format!("#r{index}"), *name);
+        }
+        let mut clauses = Vec::new();
+        if !sets.is_empty() {
+            clauses.push(format!("SET {}", sets.join(", ")));
+        }
+        if !removals.is_empty() {
+            clauses.push(format!("REMOVE {}", removals.join(", ")));
+        }
+        call.update_expression(clauses.join(" ")).send()
+    };
+    env.session.call(api, call).await.map(|_| ())
+}
