@@ -360,7 +360,11 @@ def drive_databases(account, network, keys, role):
     account.advance(100)
     east.delete_db_instance(DBInstanceIdentifier="contract", FinalDBSnapshotIdentifier="last")
     account.advance(600)
-    east.describe_db_snapshots(DBSnapshotIdentifier="last")
+    last = east.describe_db_snapshots(DBSnapshotIdentifier="last")["DBSnapshots"][0]["DBSnapshotArn"]
+    west.copy_db_snapshot(SourceDBSnapshotIdentifier=last, TargetDBSnapshotIdentifier="contract-copy",
+                          KmsKeyId=keys[WEST], Tags=[{"Key": "a", "Value": "b"}])
+    account.advance(1000)
+    west.delete_db_snapshot(DBSnapshotIdentifier="contract-copy")
     east.delete_db_snapshot(DBSnapshotIdentifier="last")
     refused("DBInstanceNotFound", east.describe_db_instances, DBInstanceIdentifier="contract")
     east.delete_db_parameter_group(DBParameterGroupName="contract")
@@ -481,6 +485,11 @@ def drive_running(account, key):
                    ExpressionAttributeNames={"#i": "item"})
     refused("ConditionalCheckFailedException", table.put_item, TableName="contract", Item=item,
             ConditionExpression="beat = :b", ExpressionAttributeValues={":b": {"N": "2"}})
+    table.update_item(TableName="contract", Key={"cluster": {"S": "prod"}, "item": {"S": "intent"}},
+                      UpdateExpression="SET #h = :h REMOVE #b", ExpressionAttributeValues={":h": {"N": "5"}},
+                      ExpressionAttributeNames={"#h": "hold_until", "#b": "held_by"})
+    table.update_table(TableName="contract", BillingMode="PAY_PER_REQUEST")
+    account.advance(11)
     table.get_item(TableName="contract", Key={"cluster": {"S": "prod"}, "item": {"S": "lease"}}, ConsistentRead=True)
     table.query(TableName="contract", KeyConditionExpression="#c = :c", ConsistentRead=True,
                 ExpressionAttributeNames={"#c": "cluster"}, ExpressionAttributeValues={":c": {"S": "prod"}})
