@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Config, Monitor, Tick,
     aws::{Assignment, AwsSurface},
+    monitor::{ASKED, LIFE},
 };
 pub use crate::contract::{Command, Settings};
 use crate::{
@@ -45,9 +46,13 @@ pub async fn monitor(
     };
     let surface = AwsSurface::new(aws, session, assignment);
     let mut monitor = Monitor::new(surface, config, run);
-    if let Command::Failover { force } = command {
-        monitor.fail_over(force).await?;
-    }
+    let life = match command {
+        Command::Watch => LIFE,
+        Command::Failover { force } => {
+            monitor.fail_over(force).await?;
+            ASKED
+        }
+    };
     let mut looks = 0;
     let mut last = Tick::Blind("no look".into());
     let seen = |tick: &Tick| {
@@ -55,6 +60,6 @@ pub async fn monitor(
         looks += 1;
         last = tick.clone();
     };
-    monitor.run(seen).await;
+    monitor.run(life, seen).await;
     Ok(json!({"looks": looks, "last": format!("{last:?}"), "phase": monitor.ledger().phase}))
 }

@@ -26,7 +26,7 @@ pub mod probe;
 mod surface;
 
 pub use ledger::{Ack, Ledger, Moment};
-pub use monitor::{Config, Monitor, Tick};
+pub use monitor::{Config, LIFE, Monitor, Tick};
 pub use surface::{
     Fault, Instance, InstanceRole, Intent, Lease, Metric, Probed, Session, Side, Surface, Written,
 };

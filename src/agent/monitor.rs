@@ -6,8 +6,13 @@ use crate::cluster::{
     objectives::{CONNECT, TICK},
 };
 
-/// How long a run lives, in milliseconds.
-const LIFE: u64 = 75_000;
+/// How long a run lives that a schedule has begun, in milliseconds.
+pub const LIFE: u64 = 75_000;
+/// The same for one that a human has asked for a failover: most clients wait for a minute, and would ask again.
+pub(super) const ASKED: u64 = 30_000;
+
+/// How often a failover that a human asks for is begun against runs that write in between.
+const ASKING: usize = 5;
 
 /// What a monitor is told about its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,15 +97,15 @@ impl<S: Surface> Monitor<S> {
         &self.ledger
     }
 
-    /// Looks, again and again, until its time is over or a newer run leads. Runs are started every minute and
+    /// Looks, again and again, until its time is over (`life`, in milliseconds) or a newer run leads. Runs are started every minute and
     /// live for longer, so that one that is missing costs no protection.
-    pub async fn run(&mut self, mut seen: impl FnMut(&Tick)) {
+    pub async fn run(&mut self, life: u64, mut seen: impl FnMut(&Tick)) {
         let begun = self.surface.now();
         loop {
             let at = self.surface.now();
             let tick = self.tick().await;
             seen(&tick);
-            if tick == Tick::Superseded || self.surface.now() >= begun + LIFE {
+            if tick == Tick::Superseded || self.surface.now() >= begun + life {
                 return;
             }
             self.surface.sleep_until(self.next_look(at)).await;
@@ -126,16 +131,6 @@ impl<S: Surface> Monitor<S> {
     /// Why it was not begun.
     pub async fn fail_over(&mut self, force: bool) -> Result<(), String> {
         let text = |fault: Fault| fault.to_string();
-        let (ledger, intent) = self.surface.ledger(Side::Here).await.map_err(text)?;
-        self.ledger = ledger;
-        let may = match self.ledger.phase {
-            Phase::Normal => true,
-            Phase::Diverged => force,
-            Phase::Promoting | Phase::Accepted | Phase::Promoted | Phase::Destroying => false,
-        };
-        if intent.destroying || !may {
-            return Err(format!("the phase is {}", self.ledger.phase.as_str()));
-        }
         match self.surface.lease().await {
             Ok(Some(lease)) if lease.holder == self.config.here => {
                 return Err(format!(
@@ -158,12 +153,30 @@ impl<S: Surface> Monitor<S> {
             Probed { here: Session::Writer { .. } | Session::Standby { .. }, .. } => {}
             Probed { here, .. } => return Err(format!("the standby cannot be used: {here:?}")),
         }
-        self.ledger.by_hand = true;
-        match self.begin().await {
-            Ok(()) => Ok(()),
-            Err(Stop::Superseded | Stop::Crossed) => Err("another run acts; ask again".into()),
-            Err(Stop::Fault(fault)) => Err(text(fault)),
+        // Runs that watch write every few seconds: the ledger is read once all that takes time is done.
+        for _ in 0..ASKING {
+            let (ledger, intent) = self.surface.ledger(Side::Here).await.map_err(text)?;
+            self.ledger = ledger;
+            let may = match self.ledger.phase {
+                Phase::Normal => true,
+                Phase::Diverged => force,
+                Phase::Promoting | Phase::Accepted | Phase::Promoted | Phase::Destroying => false,
+            };
+            if intent.destroying {
+                return Err("the cluster is being removed".into());
+            }
+            if !may {
+                return Err(format!("the phase is {}", self.ledger.phase.as_str()));
+            }
+            self.ledger.by_hand = true;
+            match self.begin().await {
+                Ok(()) => return Ok(()),
+                Err(Stop::Crossed) => {}
+                Err(Stop::Superseded) => break,
+                Err(Stop::Fault(fault)) => return Err(text(fault)),
+            }
         }
+        Err("another run acts; ask again".into())
     }
 
     async fn look(&mut self) -> Result<Tick, Stop> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use aws_sandbox::{CallRecord, Effect, Fault, Rule, Sandbox, World};
+use aws_sdk_lambda::config::timeout::TimeoutConfig;
 use serde_json::{Value as Json, json};
 
 use crate::support::{
@@ -495,5 +496,48 @@ fn a_hold_outlives_an_apply_that_fails_and_ends_with_the_one_that_finishes() {
         user.sandbox.clear_faults();
         user.must_apply(&config).await;
         assert_eq!(holder(&user), None);
+    });
+}
+
+/// Asks the monitor in the DR region, as its README has it.
+async fn ask(user: &User, question: &Json) -> Result<Json, String> {
+    let aws = crate::support::aws::connect(&user.sandbox).await;
+    let lambda = &aws.region(WEST).lambda;
+    let call = lambda.invoke().function_name("trading-db-monitor-prod");
+    let payload = aws_sdk_lambda::primitives::Blob::new(question.to_string());
+    // Many clients wait for a minute, and ask again then.
+    let minute =
+        TimeoutConfig::builder().operation_attempt_timeout(Duration::from_secs(60)).build();
+    let minute = aws_sdk_lambda::config::Builder::new().timeout_config(minute);
+    let call = call.payload(payload).customize().config_override(minute);
+    let answer = call.send().await.expect("an answer within a minute");
+    let body = answer.payload().unwrap().as_ref();
+    if answer.function_error().is_some() {
+        return Err(String::from_utf8_lossy(body).into_owned());
+    }
+    Ok(serde_json::from_slice(body).unwrap())
+}
+
+#[test]
+fn in_manual_mode_a_human_asks_and_is_refused_while_the_writer_writes() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let mut config = crate::support::user::configuration(&user.sandbox);
+        config["failover"] = json!({"mode": "manual"});
+        user.must_apply(&config).await;
+        begin(&user.sandbox);
+        pass(200).await;
+        let question = json!({"action": "failover"});
+        let refused = ask(&user, &question).await.unwrap_err();
+        assert!(refused.contains("the writer takes writes"), "{refused}");
+        set_lost(&user.sandbox, EAST, true);
+        pass(600).await;
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "normal", "nobody has asked");
+        let told = user.sandbox.with(|world| world.messages(WEST, "trading-db-alerts-prod"));
+        assert!(!told.is_empty(), "somebody was told");
+        ask(&user, &question).await.unwrap();
+        pass(180).await;
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "promoted");
+        assert_eq!(answers(&user.sandbox), [endpoint(&user, "replica_endpoint")]);
     });
 }

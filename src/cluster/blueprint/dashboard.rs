@@ -84,11 +84,15 @@ impl Plan<'_> {
             grid.graph(&region, "Replica lag, seconds", &lag, "Maximum");
             let serving = json!([[NAMESPACE, PRIMARY_SERVING, DIMENSION, spec.suffix.as_str()]]);
             grid.graph(&region, "The primary site serves", &serving, "Minimum");
+            let age = json!([[NAMESPACE, "HeartbeatAge", DIMENSION, spec.suffix.as_str()]]);
+            grid.graph(&region, "What a failover would lose, seconds", &age, "Maximum");
         }
         grid.graph(&region, "Processors busy, %", &json!([rds("CPUUtilization")]), "Average");
         grid.graph(&region, "Connections", &json!([rds("DatabaseConnections")]), "Maximum");
         grid.graph(&region, "Free storage, bytes", &json!([rds("FreeStorageSpace")]), "Minimum");
         grid.graph(&region, "Freeable memory, bytes", &json!([rds("FreeableMemory")]), "Minimum");
+        let runs = json!([[NAMESPACE, "MonitorRuns", DIMENSION, spec.suffix.as_str()]]);
+        grid.graph(&region, "Looks of the monitor per minute", &runs, "Sum");
         let operations = json!([rds("ReadIOPS"), rds("WriteIOPS")]);
         grid.graph(&region, "Disk operations per second", &operations, "Average");
         let body = json!({"start": "-PT3H", "widgets": grid.widgets}).to_string();

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Waker},
 };
 
-use trading::agent::{Config, Monitor, Tick};
+use trading::agent::{Config, LIFE, Monitor, Tick};
 
 use super::world::{Place, Shared, View, sleep_until};
 
@@ -59,7 +59,7 @@ async fn run(world: Shared, place: Place, number: u64) {
         let now = world.now;
         world.said.push((now, place, format!("{tick:?}")));
     };
-    monitor.run(said).await;
+    monitor.run(LIFE, said).await;
 }
 
 /// Lives through a script of events until a moment, all in seconds from the beginning.
