@@ -12,6 +12,9 @@ pub const SETTINGS: &str = "TRADING_DR_SETTINGS";
 /// The role that probes log in with.
 pub const ROLE: &str = "trading_dr_probe";
 
+/// The tag that says from which secret an instance's master password was set: RDS itself does not tell.
+pub const SECRET_TAG: &str = "trading-dr:master-secret";
+
 /// The namespace of the cluster's metrics.
 pub const NAMESPACE: &str = "TradingDR";
 /// The dimension that tells clusters apart.

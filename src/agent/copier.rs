@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 use super::aws::rests;
 use crate::{
     aws::{ApiError, Aws, ErrorClass, Session},
-    contract::{Copying, DIMENSION, NAMESPACE, copy_name, copy_stamp},
+    contract::{Copying, DIMENSION, NAMESPACE, SECRET_TAG, copy_name, copy_stamp},
 };
 
 /// How long AWS is waited for, retries included: a run has a minute.
 const LIMIT: Duration = Duration::from_secs(50);
 /// Tags that say something about the instance alone.
-const INSTANCES_OWN: [&str; 2] = ["Name", "trading-dr:master-secret"];
-/// What is wrong with the copies when there are none, and nothing to copy: nothing.
+const INSTANCES_OWN: [&str; 2] = ["Name", SECRET_TAG];
+/// The age that is told where there is nothing to be copied.
 const NO_AGE: f64 = 0.0;
 
 struct Copier<'a> {

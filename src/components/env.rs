@@ -24,8 +24,8 @@ pub type Outputs = BTreeMap<Output, String>;
 pub const SUFFIX_TAG: &str = "trading-dr:environment-suffix";
 /// The tag that tells two clusters of the same suffix apart.
 pub const CLUSTER_TAG: &str = "trading-dr:cluster-id";
-/// The tag that says from which secret an instance's master password was set: RDS itself does not tell.
-pub const SECRET_TAG: &str = "trading-dr:master-secret";
+pub use crate::contract::SECRET_TAG;
+
 /// The tag of a health check that says in which zone and under which name its record is: records carry no
 /// tags, and a zone that is somebody else's is not found otherwise once it is no longer named.
 pub const RECORD_TAG: &str = "trading-dr:dns-record";

@@ -77,7 +77,8 @@ pub(super) async fn plan(
             "The agent's archive is missing",
             format!(
                 "The functions that watch the cluster run it, and it comes with the provider: {why}. Install the \
-                 provider with it, or name the archive with TRADING_AGENT_ZIP."
+                 provider with it, or name the archive with TRADING_AGENT_ZIP. Beside a build of your own, \
+                 `make provider` puts one."
             ),
         );
         return failed(found);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_sandbox::{CallRecord, Effect, Fault, Rule, Sandbox, World};
 use aws_sdk_lambda::config::timeout::TimeoutConfig;
 use serde_json::{Value as Json, json};
+use trading::{agent::Ledger, cluster::failover::Phase};
 
 use crate::support::{
     agent::{EAST, LEDGER, PROBE_GROUP, WEST, WITNESS, begin, lease, ledger, set_lost},
@@ -402,11 +403,11 @@ fn a_new_agent_is_an_update_of_its_functions_and_a_missing_one_is_told() {
     });
 }
 
-/// What the monitors of a region have written down.
-fn write_down(user: &User, region: &str, ledger: &Json) {
+/// What the monitors of a region have written down, in their own words.
+fn write_down(user: &User, region: &str, ledger: &Ledger) {
+    let body = serde_json::to_string(ledger).unwrap();
     let item = json!({
-        "cluster": {"S": "prod"}, "item": {"S": "ledger"}, "version": {"N": "7"},
-        "body": {"S": ledger.to_string()},
+        "cluster": {"S": "prod"}, "item": {"S": "ledger"}, "version": {"N": "7"}, "body": {"S": body},
     });
     user.sandbox.with(|world| world.put_item(region, LEDGER, "prod", "ledger", item));
 }
@@ -415,7 +416,8 @@ fn write_down(user: &User, region: &str, ledger: &Json) {
 fn an_apply_opens_nothing_that_the_monitors_have_closed() {
     simulate(async || {
         let (mut user, config) = User::with_cluster().await;
-        write_down(&user, EAST, &json!({"phase": "normal", "closed_here": ["a rule"]}));
+        let closed_here = vec!["a rule".to_owned()];
+        write_down(&user, EAST, &Ledger { closed_here, ..Ledger::default() });
         let group = user.sandbox.with(|world| world.group_id(EAST, "trading-db-sg-prod"));
         let closed = json!({"_rules": []});
         user.sandbox
@@ -428,7 +430,7 @@ fn an_apply_opens_nothing_that_the_monitors_have_closed() {
         assert!(told.iter().any(|one| one.contains("keep applications out")), "{told:#?}");
         assert_eq!(doors(&user.sandbox, EAST), Vec::<String>::new());
         // Once they let applications in again, what is missing is put back.
-        write_down(&user, EAST, &json!({"phase": "normal", "closed_here": []}));
+        write_down(&user, EAST, &Ledger::default());
         user.must_apply(&config).await;
         assert!(!doors(&user.sandbox, EAST).is_empty());
     });
@@ -438,8 +440,8 @@ fn an_apply_opens_nothing_that_the_monitors_have_closed() {
 fn an_apply_changes_no_instance_while_a_failover_is_under_way() {
     simulate(async || {
         let (mut user, mut config) = User::with_cluster().await;
-        for phase in ["promoting", "accepted"] {
-            write_down(&user, WEST, &json!({"phase": phase}));
+        for phase in [Phase::Promoting, Phase::Accepted] {
+            write_down(&user, WEST, &Ledger { phase, ..Ledger::default() });
             config["database"] = json!({"instance_class": "db.t3.large"});
             user.sandbox.forget_calls();
             let planned = user.plan(&config).await;
@@ -447,7 +449,7 @@ fn an_apply_changes_no_instance_while_a_failover_is_under_way() {
             assert!(told.iter().any(|one| one.contains("failover is under way")), "{told:#?}");
             user.must_apply(&config).await;
             let calls = user.sandbox.calls();
-            assert!(!calls.iter().any(|call| call.operation == "ModifyDBInstance"), "{phase}");
+            assert!(!calls.iter().any(|call| call.operation == "ModifyDBInstance"), "{phase:?}");
         }
     });
 }

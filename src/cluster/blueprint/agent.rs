@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::{LOG_RETENTION, MASTER, Plan, dns::PRIMARY_SERVING, instance_name};
+use super::{LOG_RETENTION, MASTER, Plan, instance_name};
 use crate::{
     cluster::{
         failover::Mode,
@@ -537,7 +537,6 @@ impl Plan<'_> {
         for (what, metric, statistic, comparison, threshold, minutes, missing, argument, text) in
             rows
         {
-            debug_assert_ne!(metric, PRIMARY_SERVING, "that one moves the name");
             let settings = Alarm {
                 description: text,
                 namespace: NAMESPACE.into(),

@@ -2,14 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Plan,
-    dns::{DIMENSION, NAMESPACE, PRIMARY_SERVING},
-    instance_name,
-};
+use super::{Plan, dns::PRIMARY_SERVING, instance_name};
 use crate::{
     cluster::{names::dashboard, spec::Site},
     components::{Address, Alarm, Tags, dashboard::Dashboard},
+    contract::{DIMENSION, NAMESPACE},
 };
 
 /// CloudWatch's grid is 24 wide.

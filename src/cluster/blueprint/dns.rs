@@ -18,9 +18,8 @@ use crate::{
         health_check::HealthCheck,
         hosted_zone_association::HostedZoneAssociation,
     },
+    contract::{DIMENSION, NAMESPACE},
 };
-
-pub use crate::contract::{DIMENSION, NAMESPACE};
 
 /// The metric that moves the DNS name: 1 while the primary site serves, 0 once the other one does.
 pub const PRIMARY_SERVING: &str = "PrimaryServing";

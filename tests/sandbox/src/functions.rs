@@ -22,41 +22,33 @@ impl Sandbox {
     }
 }
 
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
 fn probe(sandbox: &Sandbox, invocation: &Invocation) -> Value {
     let question = &invocation.payload;
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let visitor = |login: &Value| (text(&login["username"]), text(&login["password"]));
-    let visit = |place: &Value, login: &Value| {
-        let (username, password) = visitor(login);
-        let visitor = Visitor {
-            region: &invocation.region,
-            vpc: &invocation.vpc,
-            groups: &invocation.groups,
-            username: &username,
-            password: &password,
-        };
-        shown(&sandbox.with(|world| world.visit(&text(&place["host"]), &visitor)))
+    let visitor = |login: &'_ str| Visitor {
+        region: &invocation.region,
+        vpc: &invocation.vpc,
+        groups: &invocation.groups,
+        username: text(&question[login]["username"]),
+        password: text(&question[login]["password"]),
     };
     match question["action"].as_str() {
         Some("look") => {
-            let look = |side: &str| visit(&question[side], &question["login"]);
+            let look = |side: &str| {
+                let host = text(&question[side]["host"]);
+                shown(&sandbox.with(|world| world.visit(host, &visitor("login"))))
+            };
             json!({"looked": {"here": look("here"), "there": look("there")}})
         }
         Some("prepare") => {
-            let (username, password) = visitor(&question["master"]);
-            let master = Visitor {
-                region: &invocation.region,
-                vpc: &invocation.vpc,
-                groups: &invocation.groups,
-                username: &username,
-                password: &password,
-            };
-            let (role, secret) = visitor(&question["login"]);
-            let host = text(&question["here"]["host"]);
-            match sandbox.with(|world| world.make_role(&host, &master, &role, &secret)) {
-                Ok(()) => json!("done"),
-                Err(why) => json!({"failed": why}),
-            }
+            let (host, login) = (text(&question["here"]["host"]), &question["login"]);
+            let (role, password) = (text(&login["username"]), text(&login["password"]));
+            let made =
+                sandbox.with(|world| world.make_role(host, &visitor("master"), role, password));
+            made.map_or_else(|why| json!({"failed": why}), |()| json!("done"))
         }
         Some("end_sessions") => json!("done"),
         _ => json!({"failed": "this is nothing that a probe can be asked"}),
