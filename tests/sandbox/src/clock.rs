@@ -35,6 +35,20 @@ impl Time {
         self.as_datetime().format(FORMAT).unwrap_or_default()
     }
 
+    /// The moment as year, month, day, weekday (Sunday is 1), hour and minute, in UTC.
+    pub(crate) fn parts(self) -> [u64; 6] {
+        let at = self.as_datetime();
+        let weekday = at.weekday().number_from_sunday();
+        [
+            u64::try_from(at.year()).unwrap_or(0),
+            u8::from(at.month()).into(),
+            at.day().into(),
+            weekday.into(),
+            at.hour().into(),
+            at.minute().into(),
+        ]
+    }
+
     /// The moment as the weekday (Monday is 0) and the minute of the day, in UTC.
     pub(crate) fn weekday_and_minute(self) -> (u64, u64) {
         let at = self.as_datetime();

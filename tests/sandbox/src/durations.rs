@@ -7,6 +7,8 @@ pub const DB_CREATE_MULTI_AZ: u64 = 720;
 pub const DB_CREATE: u64 = 420;
 /// From CreateDBInstanceReadReplica in another region to `available`.
 pub const REPLICA_CREATE: u64 = 1200;
+/// The same in the source's own region.
+pub const LOCAL_REPLICA_CREATE: u64 = 600;
 /// How long its source is `modifying` for the snapshot that it starts from.
 pub const REPLICA_SOURCE_BUSY: u64 = 240;
 /// From the call until the status says anything else than `available`.

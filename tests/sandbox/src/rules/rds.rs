@@ -371,3 +371,47 @@ fn subnet_groups_need_two_zones_of_one_vpc_and_stay_while_they_are_used() {
         "still using it",
     );
 }
+
+/// RDS API, CreateDBInstanceReadReplica; RDS guide, "Deleting a DB instance that has read replicas";
+/// aws-facts 1.1.
+#[test]
+fn a_replica_in_its_sources_region_takes_after_it_and_survives_it() {
+    let mut caller = Caller::new();
+    caller.pair();
+    let good = json!({"DBInstanceIdentifier": "third", "SourceDBInstanceIdentifier": "copy"});
+    // What is copied has to be backed up.
+    let words = "Automated backups are not enabled";
+    let reply = caller.rds(WEST, "CreateDBInstanceReadReplica", good.clone());
+    refused(reply, "InvalidDBInstanceState", words);
+    let backups = json!({
+        "DBInstanceIdentifier": "copy", "BackupRetentionPeriod": "7", "ApplyImmediately": "true",
+    });
+    caller.must(WEST, "rds", "ModifyDBInstance", backups);
+    caller.pass(400);
+    let mut bad = good.clone();
+    bad["KmsKeyId"] = caller.key(WEST).into();
+    let reply = caller.rds(WEST, "CreateDBInstanceReadReplica", bad);
+    refused(reply, "InvalidParameterCombination", "source's key");
+    let mut bad = good.clone();
+    bad["DBSubnetGroupName"] = json!("subnets");
+    let reply = caller.rds(WEST, "CreateDBInstanceReadReplica", bad);
+    refused(reply, "DBSubnetGroupNotAllowedFault", "same region");
+    caller.must(WEST, "rds", "CreateDBInstanceReadReplica", good);
+    caller.pass(10);
+    assert_eq!(caller.status(WEST, "copy"), "modifying", "the source is busy, and is not promoted");
+    let promote = json!({"DBInstanceIdentifier": "copy"});
+    let reply = caller.rds(WEST, "PromoteReadReplica", promote);
+    refused(reply, "InvalidDBInstanceState", "not in an available state");
+    caller.pass(700);
+    let (source, third) = (caller.described(WEST, "copy"), caller.described(WEST, "third"));
+    assert_eq!(third["DBInstanceStatus"], "available");
+    for member in ["KmsKeyId", "DBParameterGroups", "DBSubnetGroup", "DBInstanceClass"] {
+        assert_eq!(third[member], source[member], "{member}");
+    }
+    assert_eq!(third["ReadReplicaSourceDBInstanceIdentifier"], "copy");
+    let gone = json!({"DBInstanceIdentifier": "copy", "SkipFinalSnapshot": "true"});
+    caller.must(WEST, "rds", "DeleteDBInstance", gone);
+    caller.pass(400);
+    let third = caller.described(WEST, "third");
+    assert!(third["ReadReplicaSourceDBInstanceIdentifier"].is_null(), "promoted by RDS: {third}");
+}

@@ -7,7 +7,7 @@ use super::{
     missing_instance, parameters, set_replication, snapshots, split_arn, subnets,
 };
 use crate::{
-    durations::{DB_CREATE, DB_CREATE_MULTI_AZ, REPLICA_CREATE, REPLICA_SOURCE_BUSY},
+    durations::{DB_CREATE, DB_CREATE_MULTI_AZ, LOCAL_REPLICA_CREATE, REPLICA_CREATE, REPLICA_SOURCE_BUSY},
     iam::Need,
     request::{Failure, Reply, Request, texts},
     services::{ec2, iam, logs, page},
@@ -172,8 +172,12 @@ pub(super) fn check_storage(
 }
 
 /// The VPC side of an instance: its group, zones and addresses.
-fn placed(world: &World, request: &Request, multi_az: bool) -> Result<Value, Failure> {
-    let name = request.required("DBSubnetGroupName")?;
+fn placed(
+    world: &World,
+    request: &Request,
+    name: &str,
+    multi_az: bool,
+) -> Result<Value, Failure> {
     let group =
         world.get(&request.region, SUBNET_GROUP, name).ok_or_else(|| subnets::missing(name))?;
     for id in request.texts("VpcSecurityGroupIds") {
@@ -204,14 +208,19 @@ fn groups(request: &Request, status: &str) -> Value {
 }
 
 /// The members that creating an instance and creating a replica share.
-fn base(world: &mut World, request: &Request, id: &str) -> Result<Value, Failure> {
+fn base(
+    world: &mut World,
+    request: &Request,
+    id: &str,
+    subnet_group: &str,
+) -> Result<Value, Failure> {
     check_name(id, "DBInstanceIdentifier", 63)?;
     if world.get(&request.region, INSTANCE, id).is_some() {
         return Err(Failure::new("DBInstanceAlreadyExists", "DB instance already exists"));
     }
     check_settings(world, request)?;
     let multi_az = request.flag("MultiAZ").unwrap_or(false);
-    let mut record = placed(world, request, multi_az)?;
+    let mut record = placed(world, request, subnet_group, multi_az)?;
     let resource = format!("db-{}", world.digest()[..26].to_uppercase());
     let arn = request.arn("rds", &format!("db:{id}"));
     let port = request.number("Port").unwrap_or(5432);
@@ -300,7 +309,7 @@ pub(super) fn create(world: &mut World, request: &Request) -> Reply {
     let kind = request.text("StorageType").unwrap_or("gp2").to_owned();
     let gib = request.number("AllocatedStorage").unwrap_or(0);
     check_storage(&kind, gib, request.number("Iops"), request.number("MaxAllocatedStorage"))?;
-    let mut record = base(world, request, &id)?;
+    let mut record = base(world, request, &id, request.required("DBSubnetGroupName")?)?;
     if request.flag("StorageEncrypted").unwrap_or(false) {
         record["StorageEncrypted"] = true.into();
         let key = request
@@ -378,12 +387,22 @@ pub(super) fn flush_logs(world: &mut World, region: &str, id: &str) {
     }
 }
 
+/// How far replicas may follow each other (aws-facts 1.1).
+const MOST_LEVELS: usize = 3;
+
+/// How many instances there are from one to the writer that it follows in the end, both counted.
+fn levels(world: &World, instance: &Value) -> usize {
+    let source = instance["_source"].as_str().and_then(split_arn);
+    let next = source.and_then(|(region, id)| world.get(&region, INSTANCE, &id));
+    1 + next.map_or(0, |next| levels(world, next))
+}
+
 pub(super) fn create_replica(world: &mut World, request: &Request) -> Reply {
     let id = request.required("DBInstanceIdentifier")?.to_lowercase();
     let source_arn = request.required("SourceDBInstanceIdentifier")?.to_owned();
-    let (source_region, source_id) = split_arn(&source_arn).ok_or_else(|| {
-        invalid(format!("Invalid source database identifier: {source_arn}. The source in another region must be given by its ARN"))
-    })?;
+    let (source_region, source_id) = split_arn(&source_arn)
+        .unwrap_or_else(|| (request.region.clone(), source_arn.to_lowercase()));
+    let is_local = source_region == request.region;
     let source = world
         .get(&source_region, INSTANCE, &source_id)
         .ok_or_else(|| missing_instance(&source_arn))?
@@ -416,15 +435,46 @@ pub(super) fn create_replica(world: &mut World, request: &Request) -> Reply {
         ));
     }
     let encrypted = source["StorageEncrypted"] == true;
-    if encrypted && !request.has("KmsKeyId") {
+    // In the same region, key and subnets are the source's (RDS API, CreateDBInstanceReadReplica).
+    if is_local && request.has("KmsKeyId") {
+        return Err(combination(
+            "A read replica in the same region is encrypted with its source's key: do not specify another.",
+        ));
+    }
+    if is_local && request.has("DBSubnetGroupName") {
+        return Err(Failure::new(
+            "DBSubnetGroupNotAllowedFault",
+            "DbSubnetGroupName should not be specified for read replicas that are created in the same region as the master",
+        ));
+    }
+    if levels(world, &source) > MOST_LEVELS {
+        return Err(Failure::new(
+            "InvalidDBInstanceState",
+            format!("Cannot create a read replica from {source_id}: too many levels of replication."),
+        ));
+    }
+    if encrypted && !is_local && !request.has("KmsKeyId") {
         return Err(combination(
             "Cannot create a cross region unencrypted read replica from encrypted source.",
         ));
     }
-    let mut record = base(world, request, &id)?;
-    if let Some(key) = request.text("KmsKeyId") {
+    let subnet_group = if is_local {
+        source["_subnet_group"].as_str().unwrap_or_default().to_owned()
+    } else {
+        request.required("DBSubnetGroupName")?.to_owned()
+    };
+    let mut record = base(world, request, &id, &subnet_group)?;
+    let key = if is_local { source["KmsKeyId"].as_str() } else { request.text("KmsKeyId") };
+    if let Some(key) = key {
         record["KmsKeyId"] = granted_key(world, request, key)?.into();
     }
+    // Its source's group in the same region, and none of ours in another one (aws-facts 0.1).
+    let parameters = if is_local {
+        super::group_of(&source)
+    } else {
+        "default.postgres15".to_owned()
+    };
+    let source_arn = source["DBInstanceArn"].as_str().unwrap_or_default().to_owned();
     need_service_role(world, request)?;
     let class = if request.has("DBInstanceClass") {
         request.get("DBInstanceClass")
@@ -437,10 +487,11 @@ pub(super) fn create_replica(world: &mut World, request: &Request) -> Reply {
         "MaxAllocatedStorage": request.number("MaxAllocatedStorage"),
         "StorageType": request.text("StorageType").map_or_else(|| source["StorageType"].clone(), Value::from),
         "Iops": request.number("Iops").map_or_else(|| source["Iops"].clone(), Value::from),
-        "StorageEncrypted": encrypted, "ReadReplicaSourceDBInstanceIdentifier": source_arn, "_source": source_arn,
+        "StorageEncrypted": encrypted, "ReadReplicaSourceDBInstanceIdentifier": if is_local { source_id.clone() } else { source_arn.clone() },
+        "_source": source_arn, "_roles": source["_roles"],
         // Created without backups and without protection, whatever was asked for (aws-facts 0).
         "BackupRetentionPeriod": 0, "DeletionProtection": false, "EngineLifecycleSupport": source["EngineLifecycleSupport"],
-        "DBParameterGroups": {"DBParameterGroup": [{"DBParameterGroupName": "default.postgres15", "ParameterApplyStatus": "in-sync"}]},
+        "DBParameterGroups": {"DBParameterGroup": [{"DBParameterGroupName": parameters, "ParameterApplyStatus": "in-sync"}]},
         "_password": source["_password"],
     });
     if let (Some(into), Some(from)) = (record.as_object_mut(), more.as_object()) {
@@ -453,9 +504,10 @@ pub(super) fn create_replica(world: &mut World, request: &Request) -> Reply {
             source["ReadReplicaDBInstanceIdentifiers"]["ReadReplicaDBInstanceIdentifier"]
                 .as_array_mut()
     {
-        all.push(arn);
+        all.push(if is_local { id.as_str().into() } else { arn });
     }
     busy(world, &source_region, &source_id, "modifying", REPLICA_SOURCE_BUSY);
-    world.after(REPLICA_CREATE, &request.region, &id, ready);
+    let seconds = if is_local { LOCAL_REPLICA_CREATE } else { REPLICA_CREATE };
+    world.after(seconds, &request.region, &id, ready);
     answer(&record)
 }

@@ -306,6 +306,12 @@ fn on_replica(world: &World, request: &Request) -> Vec<Need> {
     let source = request.text("SourceDBInstanceIdentifier").unwrap_or_default();
     if source.starts_with("arn:") {
         needs.push(Need::new("", source));
+    } else if !source.is_empty() {
+        needs.push(Need::new("", request.arn("rds", &format!("db:{source}"))));
+    }
+    if request.has("Tags") {
+        let id = request.text("DBInstanceIdentifier").unwrap_or("*");
+        needs.push(Need::new("rds:AddTagsToResource", request.arn("rds", &format!("db:{id}"))));
     }
     needs
 }

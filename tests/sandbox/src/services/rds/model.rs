@@ -145,10 +145,10 @@ impl World {
             return SessionView::Writer(now);
         };
         let writer = self.get(&source_region, INSTANCE, &source_id).cloned().unwrap_or_default();
-        let lives = !self.is_dark(&source_region)
-            && OPEN.contains(&writer["DBInstanceStatus"].as_str().unwrap_or_default());
+        let lives = self.flows(&source_region, &writer);
+        let (writer, hops) = self.origin(writer);
         if lives && let Some(record) = self.get_mut(&region, INSTANCE, &id) {
-            record["_replayed"] = now.0.saturating_sub(LAG).into();
+            record["_replayed"] = now.0.saturating_sub(LAG * hops).into();
             record["_heard"] = now.0.into();
             // Roles are replicated like everything else, and stay after a promotion.
             record["_roles"] = writer["_roles"].clone();
@@ -164,6 +164,26 @@ impl World {
         SessionView::Standby(Time(last), (age < RECEIVER).then_some(age))
     }
 
+    /// Whether what a source gets reaches its replicas: it runs, and so do all that it follows itself.
+    fn flows(&self, region: &str, source: &Value) -> bool {
+        let runs = !self.is_dark(region)
+            && OPEN.contains(&source["DBInstanceStatus"].as_str().unwrap_or_default());
+        let above = source["_source"].as_str().and_then(split_arn);
+        runs && above.is_none_or(|(region, id)| {
+            self.get(&region, INSTANCE, &id).is_some_and(|one| self.flows(&region, one))
+        })
+    }
+
+    /// The writer that everything comes from in the end, and over how many links.
+    fn origin(&self, mut source: Value) -> (Value, u64) {
+        let mut hops = 1;
+        while let Some((region, id)) = source["_source"].as_str().and_then(split_arn) {
+            let Some(above) = self.get(&region, INSTANCE, &id) else { break };
+            (source, hops) = (above.clone(), hops + 1);
+        }
+        (source, hops)
+    }
+
     /// A replica has its source's roles.
     fn knows(
         &self,
@@ -171,13 +191,14 @@ impl World {
         source: Option<&(String, String)>,
         visitor: &Visitor<'_>,
     ) -> bool {
-        let origin = source.and_then(|(region, id)| self.get(region, INSTANCE, id));
+        let above = source.and_then(|(region, id)| self.get(region, INSTANCE, id));
+        let origin = above.map(|one| self.origin(one.clone()).0);
         let roles = |one: &Value| {
             one["_roles"][visitor.username] == visitor.password
                 || (one["MasterUsername"] == visitor.username
                     && one["_password"] == visitor.password)
         };
-        roles(instance) || origin.is_some_and(roles)
+        roles(instance) || origin.as_ref().is_some_and(roles)
     }
 
     /// Whether the network lets somebody through: the same VPC or a peering with routes, and a rule.

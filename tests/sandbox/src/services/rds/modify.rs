@@ -435,25 +435,32 @@ pub(super) fn promote(world: &mut World, request: &Request) -> Reply {
     world.after(DB_STATUS_LAG + DB_PROMOTE, &request.region, &id, |world, region, id| {
         cut_from_source(world, region, id);
         if let Some(instance) = world.get_mut(region, INSTANCE, id) {
-            for member in ["ReadReplicaSourceDBInstanceIdentifier", "StatusInfos", "_source"] {
-                instance[member] = Value::Null;
-            }
+            stand_alone(instance);
         }
         apply_pending(world, region, id);
     });
     answer(&world.table(&request.region, INSTANCE)[&id])
 }
 
+/// It follows nobody any more.
+fn stand_alone(instance: &mut Value) {
+    for member in ["ReadReplicaSourceDBInstanceIdentifier", "StatusInfos", "_source"] {
+        instance[member] = Value::Null;
+    }
+}
+
 /// The source forgets its replica.
 fn cut_from_source(world: &mut World, region: &str, id: &str) {
     let Some(instance) = world.get(region, INSTANCE, id) else { return };
+    let instance = instance.clone();
     let (source, arn) = (instance["_source"].clone(), instance["DBInstanceArn"].clone());
     let Some((region, id)) = super::split_arn(source.as_str().unwrap_or_default()) else { return };
     let Some(source) = world.get_mut(&region, INSTANCE, &id) else { return };
     if let Some(all) =
         source["ReadReplicaDBInstanceIdentifiers"]["ReadReplicaDBInstanceIdentifier"].as_array_mut()
     {
-        all.retain(|one| *one != arn);
+        let id = instance["DBInstanceIdentifier"].clone();
+        all.retain(|one| *one != arn && *one != id);
     }
 }
 
@@ -530,12 +537,19 @@ pub(super) fn delete(world: &mut World, request: &Request) -> Reply {
     answer(&world.table(&request.region, INSTANCE)[&id])
 }
 
-/// Replicas in other regions are left alone with their data (aws-facts 0.11).
+/// Replicas in other regions are left alone with their data (aws-facts 0.11); those in the same one are
+/// promoted (RDS guide, "Deleting a DB instance that has read replicas").
 fn orphan_replicas(world: &mut World, gone: &Value) {
     let replicas =
         texts(&gone["ReadReplicaDBInstanceIdentifiers"]["ReadReplicaDBInstanceIdentifier"]);
-    for (region, id) in replicas.iter().filter_map(|arn| super::split_arn(arn)) {
-        if let Some(replica) = world.get_mut(&region, INSTANCE, &id) {
+    let own = gone["DBInstanceArn"].as_str().and_then(super::split_arn).unwrap_or_default().0;
+    for one in replicas {
+        let is_local = super::split_arn(&one).is_none();
+        let (region, id) = super::split_arn(&one).unwrap_or_else(|| (own.clone(), one));
+        let Some(replica) = world.get_mut(&region, INSTANCE, &id) else { continue };
+        if is_local {
+            stand_alone(replica);
+        } else {
             super::set_replication(replica, "terminated", "the source is gone");
         }
     }

@@ -1,6 +1,10 @@
 //! EventBridge: rules that fire on a schedule.
 
+mod schedule;
+
 use serde_json::{Value, json};
+
+use schedule::Schedule;
 
 use super::{Operation, Service, lambda, op};
 use crate::{
@@ -96,25 +100,10 @@ fn found_mut<'a>(world: &'a mut World, request: &Request) -> Result<&'a mut Valu
     })
 }
 
-/// Seconds between two firings; only rates are known here, a minute at least.
-fn every(expression: &str) -> Option<u64> {
-    let inner = expression.strip_prefix("rate(")?.strip_suffix(')')?;
-    let (count, unit) = inner.split_once(' ')?;
-    let count: u64 = count.parse().ok().filter(|count| *count > 0)?;
-    let seconds = match unit.trim_end_matches('s') {
-        "minute" => 60,
-        "hour" => 3600,
-        "day" => 86_400,
-        _ => return None,
-    };
-    // One minute, five minutes: the word must fit the number.
-    (unit.ends_with('s') == (count > 1)).then_some(count * seconds)
-}
-
 fn put_rule(world: &mut World, request: &Request) -> Reply {
     let name = request.required("Name")?.to_owned();
     let expression = request.required("ScheduleExpression")?;
-    if every(expression).is_none() {
+    if Schedule::parse(expression).is_none() {
         return Err(invalid("Parameter ScheduleExpression is not valid."));
     }
     let arn = request.arn("events", &format!("rule/{name}"));
@@ -165,8 +154,8 @@ pub(crate) fn due(world: &World) -> Vec<Invocation> {
             continue;
         }
         for rule in table.values().filter(|rule| rule["State"] == "ENABLED") {
-            let period = rule["ScheduleExpression"].as_str().and_then(every).unwrap_or(60) / 60;
-            if !minute.is_multiple_of(period) {
+            let schedule = rule["ScheduleExpression"].as_str().and_then(Schedule::parse);
+            if !schedule.is_some_and(|schedule| schedule.fires(world.now)) {
                 continue;
             }
             for target in rule["_targets"].as_array().into_iter().flatten() {
