@@ -11,7 +11,7 @@ use aws_sdk_cloudwatch::types::{Dimension, MetricDatum};
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, PrefixListId, UserIdGroupPair};
 use aws_sdk_lambda::primitives::Blob;
-use aws_sdk_rds::types::SourceType;
+use aws_sdk_rds::types::{DbInstance, SourceType};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
@@ -28,9 +28,9 @@ use crate::{
 };
 
 /// How long an answer of AWS is waited for.
-const ANSWER: Duration = Duration::from_secs(3);
+pub(super) const ANSWER: Duration = Duration::from_secs(3);
 /// The same for what changes an instance: not knowing whether it was taken costs more than waiting.
-const ACTION: Duration = Duration::from_secs(10);
+pub(super) const ACTION: Duration = Duration::from_secs(10);
 /// How long an answer of the probe is waited for: both of its connections, and its own start.
 const PROBE: Duration = Duration::from_secs(CONNECT as u64 + 3);
 /// How far back a failover of zones is looked for, in minutes.
@@ -39,13 +39,13 @@ const ZONE_MINUTES: i32 = 15;
 /// The monitor's surface on AWS.
 pub struct AwsSurface {
     aws: Arc<Aws>,
-    session: Session,
-    assignment: Assignment,
+    pub(super) session: Session,
+    pub(super) assignment: Assignment,
     /// Fetched at the first look, and then kept: without it, the other evidence counts all the same.
     login: OnceCell<Login>,
 }
 
-fn fault(error: &ApiError) -> Fault {
+pub(super) fn fault(error: &ApiError) -> Fault {
     // Without AWS's id of the request, so that what repeats itself reads the same.
     let text = || format!("{}: {}", error.api, error.message);
     match (error.class, &error.code) {
@@ -56,8 +56,19 @@ fn fault(error: &ApiError) -> Fault {
     }
 }
 
-fn unusable(what: &str) -> Fault {
+pub(super) fn unusable(what: &str) -> Fault {
     Fault::Failing(format!("{what} cannot be read"))
+}
+
+/// An instance by RDS's word.
+pub(super) fn shown(one: &DbInstance) -> Instance {
+    Instance {
+        role: match one.read_replica_source_db_instance_identifier() {
+            Some(_) => InstanceRole::Replica,
+            None => InstanceRole::Writer,
+        },
+        status: one.db_instance_status().unwrap_or_default().to_owned(),
+    }
 }
 
 /// A rule of a security group, as it is kept in the ledger.
@@ -115,7 +126,7 @@ impl AwsSurface {
         Self { aws, session, assignment, login: OnceCell::new() }
     }
 
-    async fn login(&self) -> Result<Login, Fault> {
+    pub(super) async fn login(&self) -> Result<Login, Fault> {
         let fetch = || async {
             let regional = self.regional(Side::Here);
             let api = regional.api("secretsmanager", "GetSecretValue");
@@ -135,12 +146,21 @@ impl AwsSurface {
         }
     }
 
-    fn regional(&self, side: Side) -> Arc<Regional> {
+    pub(super) fn regional(&self, side: Side) -> Arc<Regional> {
         self.aws.region(&self.region(side).region)
     }
 
-    fn place(&self, side: Side) -> Place {
+    pub(super) fn place(&self, side: Side) -> Place {
         Place { host: self.region(side).endpoint.clone(), port: self.assignment.port }
+    }
+
+    /// Has the own region's probe look at two databases.
+    pub(super) async fn look(&self, here: Place, there: Place) -> Result<Probed, Fault> {
+        let (database, login) = (self.assignment.database.clone(), self.login().await?);
+        match self.ask(&Question::Look { here, there, database, login }).await? {
+            Answer::Looked(probed) => Ok(probed),
+            Answer::Done | Answer::Failed(_) => Err(unusable("the probe's answer")),
+        }
     }
 
     async fn ask(&self, question: &Question) -> Result<Answer, Fault> {
@@ -198,13 +218,35 @@ impl AwsSurface {
         }
     }
 
+    /// What the own region's ledger holds.
+    pub(super) async fn own_items(&self) -> Result<Items, Fault> {
+        self.items(&self.assignment.here.region, &self.assignment.ledger).await
+    }
+
+    /// Writes an item of the own ledger, if its version is still `expected`.
+    pub(super) async fn write_body(
+        &self,
+        name: &'static str,
+        expected: u64,
+        version: u64,
+        body: &impl Serialize,
+        more: &[(&str, AttributeValue)],
+    ) -> Result<Written, Fault> {
+        let body = serde_json::to_string(body).map_err(|_| unusable(name))?;
+        let mut members = vec![("version", n(version)), ("body", AttributeValue::S(body))];
+        members.extend_from_slice(more);
+        let condition = (expected > 0).then(|| vec![("version", n(expected))]);
+        let region = self.assignment.here.region.clone();
+        self.put(&region, &self.assignment.ledger, name, members, condition).await
+    }
+
     fn now_time(&self) -> SystemTime {
         self.session.clock.now()
     }
 }
 
 /// Items of a table, each by its own key.
-type Items = HashMap<String, HashMap<String, AttributeValue>>;
+pub(super) type Items = HashMap<String, HashMap<String, AttributeValue>>;
 
 async fn items(
     aws: &Aws,
@@ -245,8 +287,18 @@ pub(super) async fn rests(
     Ok(intent.destroying || ledger.phase != Phase::Normal)
 }
 
+/// What an item of a ledger holds; as in the beginning where there is none yet.
+pub(super) fn body_in<T>(items: &Items, name: &'static str) -> Result<T, Fault>
+where
+    T: Default + serde::de::DeserializeOwned,
+{
+    let Some(item) = items.get(name) else { return Ok(T::default()) };
+    let body = text(item, "body").unwrap_or_default();
+    serde_json::from_str(&body).map_err(|_| unusable(name))
+}
+
 /// What operators ask for.
-fn intent_in(item: &HashMap<String, AttributeValue>) -> Intent {
+pub(super) fn intent_in(item: &HashMap<String, AttributeValue>) -> Intent {
     Intent {
         destroying: item.get(DESTROYING).and_then(|one| one.as_bool().ok()) == Some(&true),
         hold_until: number(item, HOLD),
@@ -277,16 +329,7 @@ impl Surface for AwsSurface {
     }
 
     async fn probe(&self) -> Result<Probed, Fault> {
-        let question = Question::Look {
-            here: self.place(Side::Here),
-            there: self.place(Side::There),
-            database: self.assignment.database.clone(),
-            login: self.login().await?,
-        };
-        match self.ask(&question).await? {
-            Answer::Looked(probed) => Ok(probed),
-            Answer::Done | Answer::Failed(_) => Err(unusable("the probe's answer")),
-        }
+        self.look(self.place(Side::Here), self.place(Side::There)).await
     }
 
     async fn instance(&self, side: Side) -> Result<Option<Instance>, Fault> {
@@ -299,13 +342,7 @@ impl Surface for AwsSurface {
             Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(fault(&error)),
         };
-        Ok(answer.db_instances().first().map(|one| Instance {
-            role: match one.read_replica_source_db_instance_identifier() {
-                Some(_) => InstanceRole::Replica,
-                None => InstanceRole::Writer,
-            },
-            status: one.db_instance_status().unwrap_or_default().to_owned(),
-        }))
+        Ok(answer.db_instances().first().map(shown))
     }
 
     async fn zone_failover(&self, side: Side) -> Result<Option<u64>, Fault> {
@@ -325,23 +362,15 @@ impl Surface for AwsSurface {
     async fn ledger(&self, side: Side) -> Result<(Ledger, Intent), Fault> {
         let region = self.region(side).region.clone();
         let items = self.items(&region, &self.assignment.ledger).await?;
-        let ledger = match items.get(LEDGER) {
-            None => Ledger::default(),
-            Some(item) => {
-                let body = text(item, "body").unwrap_or_default();
-                serde_json::from_str(&body).map_err(|_| unusable("the ledger"))?
-            }
-        };
+        let ledger = body_in(&items, LEDGER)?;
         let intent = items.get(INTENT).map(intent_in).unwrap_or_default();
         Ok((ledger, intent))
     }
 
     async fn write_ledger(&self, expected: u64, ledger: &Ledger) -> Result<Written, Fault> {
-        let body = serde_json::to_string(ledger).map_err(|_| unusable("the ledger"))?;
-        let members = vec![("version", n(ledger.version)), ("body", AttributeValue::S(body))];
-        let condition = (expected > 0).then(|| vec![("version", n(expected))]);
-        let region = self.assignment.here.region.clone();
-        self.put(&region, &self.assignment.ledger, LEDGER, members, condition).await
+        // Beside the rest, for runbooks, which wait for it.
+        let phase = ("phase", AttributeValue::S(ledger.phase.as_str().to_owned()));
+        self.write_body(LEDGER, expected, ledger.version, ledger, &[phase]).await
     }
 
     async fn lease(&self) -> Result<Option<Lease>, Fault> {

@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum};
-use aws_sdk_rds::types::{DbSnapshot, Tag};
+use aws_sdk_rds::types::{DbInstance, DbSnapshot, Tag};
 use aws_smithy_types::date_time::{DateTime, Format};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -147,13 +147,7 @@ impl Copier<'_> {
             call.db_instance_identifier(&self.copying.instance).send()
         };
         let answer = self.session.call(api, call).await?;
-        let all = answer.db_instances().iter().flat_map(|one| one.tag_list());
-        let own = all.filter(|tag| {
-            let key = tag.key().unwrap_or_default();
-            !key.starts_with("aws:") && !INSTANCES_OWN.contains(&key)
-        });
-        let named = Tag::builder().key("Name").value(name).build();
-        Ok(own.cloned().chain([named]).collect())
+        Ok(answer.db_instances().first().map(|one| inherited(one, name)).unwrap_or_default())
     }
 
     async fn remove(&self, name: &str) -> Result<(), ApiError> {
@@ -189,6 +183,16 @@ impl Copier<'_> {
         };
         self.session.call(api, call).await.map(|_| ())
     }
+}
+
+/// An instance's tags for what is made of it.
+pub(super) fn inherited(instance: &DbInstance, name: &str) -> Vec<Tag> {
+    let own = instance.tag_list().iter().filter(|tag| {
+        let key = tag.key().unwrap_or_default();
+        !key.starts_with("aws:") && !INSTANCES_OWN.contains(&key)
+    });
+    let named = Tag::builder().key("Name").value(name).build();
+    own.cloned().chain([named]).collect()
 }
 
 /// The moment of a snapshot, as names have it: `20260105-0312`.

@@ -16,6 +16,7 @@
 pub mod aws;
 mod challenger;
 pub mod copier;
+pub mod drill;
 mod evidence;
 mod guard;
 pub mod handler;

@@ -1,8 +1,8 @@
 //! The agent's entry: a function of AWS Lambda on `provided.al2023`, which its environment makes a monitor
-//! or a probe.
+//! or one of the others.
 //!
-//! - `TRADING_DR_FUNCTION`: `monitor`, `probe` or `copier`.
-//! - `TRADING_DR_ASSIGNMENT`, `TRADING_DR_SETTINGS`: what a monitor or a copier is told, in JSON.
+//! - `TRADING_DR_FUNCTION`: `monitor`, `probe`, `copier` or `drill`.
+//! - `TRADING_DR_ASSIGNMENT`, `TRADING_DR_SETTINGS`: what a monitor, a copier or a drill is told, in JSON.
 //! - `TRADING_RDS_CA_BUNDLE`: a file of authorities in PEM that a probe trusts instead of RDS's.
 
 use std::{process::ExitCode, sync::Arc};
@@ -12,13 +12,13 @@ use serde_json::Value;
 use trading::{
     agent::{
         aws::Assignment,
-        copier,
+        copier, drill,
         handler::{self, Settings},
         postgres::Postgres,
         probe,
     },
     aws::{Aws, Connection, Credentials},
-    contract::{ASSIGNMENT, Copying, FUNCTION, SETTINGS},
+    contract::{ASSIGNMENT, Copying, FUNCTION, SETTINGS, drill::Drilling},
 };
 
 fn variable(name: &str) -> Result<String, Error> {
@@ -66,6 +66,16 @@ async fn copier() -> Result<(), Error> {
     lambda_runtime::run(service_fn(handle)).await
 }
 
+async fn drill() -> Result<(), Error> {
+    let drilling: Drilling = parsed(ASSIGNMENT)?;
+    let aws = Arc::new(Aws::connect(Connection::aws(), &Credentials::default()).await?);
+    let (aws, drilling) = (&aws, &drilling);
+    let handle = |event: LambdaEvent<Value>| async move {
+        Ok::<_, Error>(drill::run(Arc::clone(aws), drilling.clone(), event.payload).await?)
+    };
+    lambda_runtime::run(service_fn(handle)).await
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     trading::plugin::init_logging(trading::plugin::level_from_environment(|name| {
@@ -75,6 +85,7 @@ async fn main() -> ExitCode {
         Ok("monitor") => monitor().await,
         Ok("probe") => probe().await,
         Ok("copier") => copier().await,
+        Ok("drill") => drill().await,
         Ok(other) => Err(format!("there is no function {other:?}").into()),
         Err(_) => {
             Err("this is a function of AWS Lambda, and TRADING_DR_FUNCTION does not say which"

@@ -14,6 +14,7 @@ pub mod parameters;
 mod policies;
 pub mod preflight;
 pub mod roles;
+pub mod schedule;
 pub mod spec;
 pub mod surroundings;
 pub mod window;

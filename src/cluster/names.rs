@@ -82,6 +82,13 @@ pub enum Name {
     Probe,
     /// The function that copies snapshots, and its schedule. 64.
     Copier,
+    /// The function that drills failovers, the schedule that begins them, and the instance that they make and
+    /// remove. 63.
+    Drill,
+    /// The schedule that has drills go on. 64.
+    DrillSteps,
+    /// What drills run as. 64.
+    DrillRole,
     /// What the copier runs as. 64.
     CopierRole,
     /// What monitors run as. 64.
@@ -112,6 +119,9 @@ impl Name {
             Self::Monitor => "trading-db-monitor",
             Self::Probe => "trading-db-probe",
             Self::Copier => "trading-db-copier",
+            Self::Drill => "trading-db-drill",
+            Self::DrillSteps => "trading-db-drill-steps",
+            Self::DrillRole => "trading-db-drill-role",
             Self::CopierRole => "trading-db-copier-role",
             Self::MonitorRole => "trading-db-monitor-role",
             Self::ProbeRole => "trading-db-probe-role",

@@ -12,6 +12,7 @@ use super::{
     mistake::Mistake,
     names::Suffix,
     objectives::Objectives,
+    schedule::Schedule,
     window::{MaintenanceWindow, Window},
 };
 use crate::components::Tags;
@@ -229,6 +230,15 @@ impl Default for FailoverSpec {
     }
 }
 
+/// When failovers are drilled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrillSpec {
+    /// Whether they are, by a schedule.
+    pub enabled: bool,
+    /// When; derived from the backup windows if `None`.
+    pub schedule: Option<Schedule>,
+}
+
 /// When alarms go off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MonitoringSpec {
@@ -294,6 +304,8 @@ pub struct Spec {
     pub dns: DnsSpec,
     /// When and how it fails over.
     pub failover: FailoverSpec,
+    /// When failovers are drilled.
+    pub drill: DrillSpec,
     /// When alarms go off.
     pub monitoring: MonitoringSpec,
     /// Who is told.
@@ -318,6 +330,13 @@ impl Spec {
             Site::Primary => &self.primary,
             Site::Dr => &self.dr,
         }
+    }
+
+    /// When drills begin: an hour after the window of the DR site's backups, so that there is little to save
+    /// while the standby cannot be promoted.
+    pub fn drill_schedule(&self) -> Schedule {
+        let standard = || Schedule::on_saturdays(self.backup.dr_window().end() + 60);
+        self.drill.schedule.clone().unwrap_or_else(standard)
     }
 
     /// What contradicts itself across arguments. Each argument alone was checked before.

@@ -44,6 +44,11 @@ impl Window {
         Self { start: (self.start + minutes) % DAY, ..self }
     }
 
+    /// Its last minute, from the day's beginning.
+    pub(super) fn end(self) -> u32 {
+        (self.start + self.length) % DAY
+    }
+
     /// Whether the two share a minute.
     pub fn overlaps(self, other: Self) -> bool {
         (other.start + DAY - self.start) % DAY < self.length
@@ -53,7 +58,7 @@ impl Window {
 
 impl std::fmt::Display for Window {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let end = (self.start + self.length) % DAY;
+        let end = self.end();
         let clock = |minute: u32| format!("{:02}:{:02}", minute / 60, minute % 60);
         write!(out, "{}-{}", clock(self.start), clock(end))
     }

@@ -1,9 +1,10 @@
 //! Schedules: rules of EventBridge, each with the one function that it runs.
 
-use aws_sdk_eventbridge::types::{RuleState, Tag, Target};
+use aws_sdk_eventbridge::types::{Rule, RuleState, Tag, Target};
 
 use super::{
-    ARN, Address, Env, Failure, Field, Observation, Outputs, Primitive, Tags, Text, Wanted, retag,
+    ARN, Address, Env, Failure, Field, Observation, Outputs, Primitive, Tags, Text, Wanted, each,
+    retag,
 };
 use crate::aws::ApiError;
 
@@ -22,6 +23,8 @@ pub struct EventRule {
     pub input: String,
 }
 
+/// What the names of all our rules begin with.
+const PREFIX: &str = "trading-db-";
 /// The id of the one target.
 const TARGET: &str = "function";
 
@@ -32,6 +35,25 @@ impl EventRule {
     /// The address of a region's schedule for a function.
     pub fn address(region: &str, function: &str) -> Address {
         Address::with(region, Self::KIND, function)
+    }
+}
+
+/// The rules of a region whose names begin like ours, in one call.
+async fn rules(env: &Env, region: &str) -> Result<Vec<Rule>, ApiError> {
+    let regional = env.region(region);
+    let (mut found, mut page) = (Vec::new(), None::<String>);
+    loop {
+        let api = regional.api("events", "ListRules");
+        let call = || {
+            let call = regional.events.list_rules().name_prefix(PREFIX);
+            call.set_next_token(page.clone()).send()
+        };
+        let answer = env.session.call(api, call).await?;
+        found.extend(answer.rules.unwrap_or_default());
+        page = answer.next_token.filter(|token| !token.is_empty());
+        if page.is_none() {
+            return Ok(found);
+        }
     }
 }
 
@@ -127,21 +149,20 @@ impl Primitive for EventRule {
         region: &str,
         wanted: &[&Wanted<Self>],
     ) -> Result<Vec<Observation>, ApiError> {
-        let regional = env.region(region);
-        let mut found = Vec::new();
-        for wanted in wanted {
+        let all = &rules(env, region).await?;
+        each(wanted, |wanted| async move {
             let name = &wanted.name;
-            let api = regional.api("events", "DescribeRule");
-            let rule = env.session.find(api, || regional.events.describe_rule().name(name).send());
-            let (rule, targets) = futures::join!(rule, targets(env, region, name));
-            let Some(rule) = rule? else { continue };
-            let targets = targets?;
+            let Some(rule) = all.iter().find(|one| one.name() == Some(name)) else {
+                return Ok(None);
+            };
             let arn = rule.arn().unwrap_or_default();
-            let tags = tags_of(env, region, arn, &wanted.tags).await?;
+            let (targets, tags) =
+                futures::join!(targets(env, region, name), tags_of(env, region, arn, &wanted.tags));
+            let (targets, tags) = (targets?, tags?);
             // All that it runs, so that another target shows.
             let runs: Vec<_> = targets.iter().map(Target::arn).collect();
             let input = targets.iter().find(|one| one.id() == TARGET).and_then(Target::input);
-            found.push(
+            Ok(Some(
                 Observation::new(wanted.address.clone(), region, name)
                     .with("schedule", rule.schedule_expression().unwrap_or_default())
                     .with("state", rule.state().map_or("", RuleState::as_str))
@@ -150,9 +171,9 @@ impl Primitive for EventRule {
                     .with("description", rule.description().unwrap_or_default())
                     .output(ARN, arn)
                     .tagged(tags, &env.scope),
-            );
-        }
-        Ok(found)
+            ))
+        })
+        .await
     }
 
     async fn create(env: &Env, wanted: &Wanted<Self>) -> Result<Outputs, Failure> {

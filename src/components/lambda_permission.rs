@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Address, Env, Failure, Field, Observation, Outputs, Owner, Primitive, Text, Wanted,
+    Address, Env, Failure, Field, Observation, Outputs, Owner, Primitive, Text, Wanted, each,
     lambda_function::owner,
 };
 use crate::aws::ApiError;
@@ -32,14 +32,18 @@ impl LambdaPermission {
 }
 
 /// The statements of a function's policy, by their ids; none where there is no function.
+/// Each function is asked once, however many schedules it has.
 async fn statements(env: &Env, region: &str, function: &str) -> Result<Vec<Value>, ApiError> {
-    let regional = env.region(region);
-    let api = regional.api("lambda", "GetPolicy");
-    let call = || regional.lambda.get_policy().function_name(function).send();
-    let Some(answer) = env.session.find(api, call).await? else { return Ok(Vec::new()) };
-    let policy: Value =
-        serde_json::from_str(answer.policy().unwrap_or_default()).unwrap_or_default();
-    Ok(policy["Statement"].as_array().cloned().unwrap_or_default())
+    env.shared(format!("permissions {region} {function}"), || async {
+        let regional = env.region(region);
+        let api = regional.api("lambda", "GetPolicy");
+        let call = || regional.lambda.get_policy().function_name(function).send();
+        let Some(answer) = env.session.find(api, call).await? else { return Ok(Vec::new()) };
+        let policy: Value =
+            serde_json::from_str(answer.policy().unwrap_or_default()).unwrap_or_default();
+        Ok(policy["Statement"].as_array().cloned().unwrap_or_default())
+    })
+    .await
 }
 
 /// Who may do what, in one text.
@@ -71,23 +75,22 @@ impl Primitive for LambdaPermission {
         region: &str,
         wanted: &[&Wanted<Self>],
     ) -> Result<Vec<Observation>, ApiError> {
-        let mut found = Vec::new();
-        for wanted in wanted {
+        each(wanted, |wanted| async move {
             let function = &wanted.settings.function;
             let (all, owner) =
                 futures::join!(statements(env, region, function), owner(env, region, function));
             let (all, owner) = (all?, owner?);
             let own = all.iter().find(|one| one["Sid"] == wanted.name.as_str());
-            let (Some(own), Some(Owner::Ours)) = (own, owner) else { continue };
+            let (Some(own), Some(Owner::Ours)) = (own, owner) else { return Ok(None) };
             let (allows, source) = said(own);
             let id = format!("{function} {}", wanted.name);
-            found.push(
+            Ok(Some(
                 Observation::new(wanted.address.clone(), region, id)
                     .with("allows", allows)
                     .with("source", source),
-            );
-        }
-        Ok(found)
+            ))
+        })
+        .await
     }
 
     async fn create(env: &Env, wanted: &Wanted<Self>) -> Result<Outputs, Failure> {

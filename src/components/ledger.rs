@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use super::{Env, Output};
 use crate::{
     aws::ApiError,
-    contract::{CLUSTER, DESTROYING, HELD_BY, HOLD, INTENT, ITEM, LEDGER},
+    contract::{CLUSTER, DESTROYING, HELD_BY, HOLD, INTENT, ITEM, LEDGER, drill::DRILL},
 };
 
 /// Of a ledger: how far a failover to its region has come.
@@ -16,6 +16,9 @@ pub const PHASE: Output = "phase";
 pub const CLOSED: Output = "closed";
 /// Of a ledger: who holds the monitors, if somebody does.
 pub const HOLDER: Output = "holder";
+
+/// Of a ledger: the drills, in JSON.
+pub const DRILLS: Output = "drills";
 
 /// What a ledger says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,6 +33,8 @@ pub struct Said {
     pub phase: String,
     /// Whether monitors keep applications out of a writer.
     pub is_closed: bool,
+    /// The drills, in JSON; empty where there was none.
+    pub drills: String,
 }
 
 impl Said {
@@ -52,6 +57,7 @@ impl Said {
             held_by: intent.map(|item| text(item, HELD_BY)).unwrap_or_default(),
             phase: ledger["phase"].as_str().unwrap_or_default().to_owned(),
             is_closed: closed,
+            drills: named(DRILL).map(|item| text(item, "body")).unwrap_or_default(),
         }
     }
 }

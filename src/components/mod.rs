@@ -15,6 +15,7 @@ pub mod db_parameter_group;
 pub mod db_snapshot_copy;
 pub mod db_subnet_group;
 pub mod dns_record;
+pub mod drill_instance;
 pub mod dynamodb_table;
 mod env;
 pub mod event_rule;
@@ -459,6 +460,7 @@ const KINDS: &[&dyn Kind] = &[
     kind::<dynamodb_table::DynamodbTable>(),
     kind::<db_snapshot_copy::DbSnapshotCopy>(),
     kind::<db_instance::DbInstance>(),
+    kind::<drill_instance::DrillInstance>(),
     kind::<db_backup::DbBackup>(),
     kind::<sns_topic::SnsTopic>(),
     kind::<sns_subscription::SnsSubscription>(),

@@ -1,6 +1,8 @@
 //! Security groups of the database and of the probe in each region. Nothing goes out of the database's: it
 //! answers, and never calls.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_ec2::types::{Filter, IpPermission, IpRange, ResourceType, SecurityGroup as Ec2Group};
 
 use super::{
@@ -85,11 +87,17 @@ fn told(permissions: &[IpPermission]) -> String {
     all.join(",")
 }
 
-/// The groups of a name in a region, in one call that the kinds of groups and of rules share.
-pub(super) async fn groups(env: &Env, region: &str, name: &str) -> Result<Vec<Ec2Group>, ApiError> {
-    env.shared(format!("groups {region} {name}"), || async {
+/// The groups of some names in a region, in one call that the kinds of groups and of rules share where they look
+/// for the same ones.
+pub(super) async fn groups(
+    env: &Env,
+    region: &str,
+    names: BTreeSet<String>,
+) -> Result<Vec<Ec2Group>, ApiError> {
+    env.shared(format!("groups {region} {names:?}"), || async {
         let regional = env.region(region);
-        let filter = Filter::builder().name("group-name").values(name).build();
+        let filter = Filter::builder().name("group-name");
+        let filter = filter.set_values(Some(names.into_iter().collect())).build();
         let api = regional.api("ec2", "DescribeSecurityGroups");
         let call = || regional.ec2.describe_security_groups().filters(filter.clone()).send();
         Ok(env.session.call(api, call).await?.security_groups.unwrap_or_default())
@@ -112,10 +120,13 @@ impl Primitive for SecurityGroup {
         region: &str,
         wanted: &[&Wanted<Self>],
     ) -> Result<Vec<Observation>, ApiError> {
+        let names = wanted.iter().map(|one| one.name.clone()).collect();
+        let all = &groups(env, region, names).await?;
         each(wanted, |wanted| async move {
-            let all = groups(env, region, &wanted.name).await?;
             // Names are unique within a VPC only: the same name in another VPC is nobody's business here.
-            let own = all.iter().find(|one| one.vpc_id() == Some(&wanted.settings.vpc));
+            let own = all.iter().find(|one| {
+                one.group_name() == Some(&wanted.name) && one.vpc_id() == Some(&wanted.settings.vpc)
+            });
             let Some(one) = own else { return Ok(None) };
             let id = one.group_id().unwrap_or_default();
             let (partition, account) = (&env.scope.partition, &env.scope.account);
@@ -196,7 +207,7 @@ async fn let_out(env: &Env, wanted: &Wanted<SecurityGroup>, id: &str) -> Result<
 /// Takes away every rule that lets something out.
 async fn close_egress(env: &Env, wanted: &Wanted<SecurityGroup>) -> Result<(), Failure> {
     env.look_again();
-    let all = groups(env, &wanted.region, &wanted.name).await?;
+    let all = groups(env, &wanted.region, BTreeSet::from([wanted.name.clone()])).await?;
     let own = all.iter().find(|one| one.vpc_id() == Some(&wanted.settings.vpc));
     let Some(own) = own.filter(|one| !one.ip_permissions_egress().is_empty()) else {
         return Ok(());

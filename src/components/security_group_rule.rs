@@ -1,5 +1,7 @@
 //! Who may connect to the database: one rule per source, in the database's own security group.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, PrefixListId, UserIdGroupPair};
 
 use super::{
@@ -130,9 +132,18 @@ impl Primitive for SecurityGroupRule {
         wanted: &[&Wanted<Self>],
     ) -> Result<Vec<Observation>, ApiError> {
         let Some(any) = wanted.first() else { return Ok(Vec::new()) };
-        let all = groups(env, region, &any.settings.group_name).await?;
-        let own = all.iter().find(|one| one.vpc_id() == Some(&any.settings.vpc));
-        let Some(group) = own else { return Ok(Vec::new()) };
+        let mut names = BTreeSet::from([any.settings.group_name.clone()]);
+        for one in wanted {
+            if let Source::Ours(name, _) = &one.settings.source {
+                names.insert(name.clone());
+            }
+        }
+        let all = groups(env, region, names).await?;
+        let named = |name: &String| {
+            let vpc = Some(any.settings.vpc.as_str());
+            all.iter().find(|one| one.group_name() == Some(name) && one.vpc_id() == vpc)
+        };
+        let Some(group) = named(&any.settings.group_name) else { return Ok(Vec::new()) };
         let id = group.group_id().unwrap_or_default();
         let mut left = seen(group.ip_permissions());
         let mut found = Vec::new();
@@ -141,9 +152,7 @@ impl Primitive for SecurityGroupRule {
             let source = match &settings.source {
                 Source::Given(source) => Some(source.clone()),
                 Source::Ours(name, _) => {
-                    let all = groups(env, region, name).await?;
-                    let own = all.iter().find(|one| one.vpc_id() == Some(&settings.vpc));
-                    own.and_then(|one| one.group_id()).map(str::to_owned)
+                    named(name).and_then(|one| one.group_id()).map(str::to_owned)
                 }
             };
             let exact = |rule: &Seen| rule.ports() == settings.port.to_string();

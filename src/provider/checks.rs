@@ -7,6 +7,7 @@ use ipnet::Ipv4Net;
 use crate::{
     cluster::{
         names::Suffix,
+        schedule::Schedule,
         spec::InstanceClass,
         window::{MaintenanceWindow, Window},
     },
@@ -320,6 +321,12 @@ pub(super) fn username(value: &Value, path: &Path, found: &mut Diagnostics) {
 
 pub(super) fn window(value: &Value, path: &Path, found: &mut Diagnostics) {
     if let Err(why) = Window::parse(value.as_str().unwrap_or_default()) {
+        wrong(value, path, found, why);
+    }
+}
+
+pub(super) fn schedule(value: &Value, path: &Path, found: &mut Diagnostics) {
+    if let Err(why) = Schedule::parse(value.as_str().unwrap_or_default()) {
         wrong(value, path, found, why);
     }
 }

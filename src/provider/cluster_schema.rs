@@ -100,6 +100,11 @@ pub(super) fn cluster() -> Schema {
             optional_object("dns", dns(), "The DNS name that leads to whichever site writes."),
             optional_object("failover", failover(), "When and how it fails over."),
             optional_object(
+                "drill",
+                drill(),
+                "Failover drills, on a throw-away replica of the standby. What they measure is in `recovery`.",
+            ),
+            optional_object(
                 "monitoring",
                 monitoring(),
                 "When alarms go off. They tell the topic of their region, as RDS's events do.",
@@ -202,8 +207,10 @@ pub(super) fn cluster() -> Schema {
                 "recovery",
                 Type::string_map(),
                 "What the settings come to, in seconds with their parts: `rto_lost_region`, \
-                 `rto_lost_instance`, `rto_lost_instance_after_zone_failover`, `rpo`. A plan that exceeds the \
-                 limits of 300 and 60 seconds is refused.",
+                 `rto_lost_instance`, `rto_lost_instance_after_zone_failover`, `rpo`; a plan that exceeds the \
+                 limits of 300 and 60 seconds is refused. And what drills have measured: `last_drill`, \
+                 `promotion_allowed_for`, `measured_rto_lost_region`, `measured_rto_lost_instance`, `at_risk`; where \
+                 that exceeds the limits, plans warn.",
             ),
         ],
     }
@@ -334,6 +341,25 @@ fn failover() -> Vec<Attribute> {
              monitor tells, and promotes only when it is asked.",
         )
         .validate(checks::max_data_loss),
+    ]
+}
+
+fn drill() -> Vec<Attribute> {
+    vec![
+        flag(
+            "enabled",
+            true,
+            "Whether failovers are drilled by a schedule. A drill that is under way goes on, and somebody may still \
+             ask for one.",
+        ),
+        Attribute::optional(
+            "schedule",
+            Type::String,
+            "When drills begin, as EventBridge writes it, in UTC: `rate(7 days)` or `cron(0 9 ? * SAT *)`. Choose \
+             quiet hours: for some minutes of each drill the standby cannot be promoted. Default: Saturdays, an \
+             hour after the DR region's backup window.",
+        )
+        .validate(checks::schedule),
     ]
 }
 

@@ -15,9 +15,10 @@ use crate::{
         blueprint::AGENT_ARGUMENTS,
         failover::Mode,
         names::Suffix,
+        schedule::Schedule,
         spec::{
-            BackupSpec, DatabaseSpec, DeletionSpec, DnsSpec, FailoverSpec, InstanceClass,
-            MonitoringSpec, NotificationsSpec, SiteSpec, Timeouts,
+            BackupSpec, DatabaseSpec, DeletionSpec, DnsSpec, DrillSpec, FailoverSpec,
+            InstanceClass, MonitoringSpec, NotificationsSpec, SiteSpec, Timeouts,
         },
         window::{MaintenanceWindow, Window},
     },
@@ -93,9 +94,10 @@ impl Reader<'_> {
 }
 
 /// Arguments that decide which components there are.
-const DECIDING: [&str; 22] = [
+const DECIDING: [&str; 23] = [
     "backup.cross_region",
     "backup.snapshot_copies",
+    "drill.enabled",
     "peering_connection_id",
     "primary.vpc_id",
     "primary.region",
@@ -164,6 +166,11 @@ impl Draft {
             additional_vpc_ids: reader.set("dns.additional_vpc_ids"),
         };
         let failover = failover(&mut reader);
+        let schedule = |value: &Value| Some(Schedule::parse(value.as_str()?).ok());
+        let drill = DrillSpec {
+            enabled: reader.flag("drill.enabled"),
+            schedule: reader.take("drill.schedule", None, schedule),
+        };
         let monitoring = MonitoringSpec {
             replica_lag_seconds: reader.number("monitoring.replica_lag_seconds", 60),
             cpu_percent: reader.number("monitoring.cpu_percent", 80),
@@ -188,6 +195,10 @@ impl Draft {
             && config.get("database").get("dr_instance_class").is_null()
         {
             unknown.insert("database.dr_instance_class".into());
+        }
+        // When drills begin follows from the backups, unless it is said.
+        if unknown.contains("backup.window") && config.get("drill").get("schedule").is_null() {
+            unknown.insert("drill.schedule".into());
         }
         // How much WAL a slot may hold back is a share of the storage.
         if unknown.contains("database.allocated_storage") {
@@ -215,6 +226,7 @@ impl Draft {
             backup,
             dns,
             failover,
+            drill,
             monitoring,
             notifications,
             deletion,

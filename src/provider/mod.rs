@@ -11,6 +11,7 @@ mod flow;
 mod intent;
 mod plan;
 mod read;
+mod recovery;
 mod resource;
 mod schema;
 mod state;

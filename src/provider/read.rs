@@ -5,6 +5,7 @@ use super::{
     draft::{Draft, diagnose},
     explain,
     flow::{Look, Opened, Trouble, environment, session},
+    recovery,
     state::{Kept, observed},
 };
 use crate::{
@@ -118,6 +119,11 @@ pub(super) fn warnings(opened: &Opened) -> Diagnostics {
             "They took rules of its security group away, because it may have been superseded; the topics say why. \
              An apply does not put them back: the monitors do, as soon as they may.",
         );
+    }
+    if !opened.roles.are_moving() {
+        for (summary, detail) in recovery::warnings(opened) {
+            found.warning(summary, detail);
+        }
     }
     for one in opened.inventory.all() {
         if let Readiness::Broken(state) = &one.readiness {

@@ -4,13 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::flow::Opened;
+use super::{flow::Opened, recovery};
 use crate::{
     cluster::{
         Changes, Site, Verb,
         blueprint::{AGENT_ARGUMENTS, MASTER, dns::zone_and_name},
         changes,
-        objectives::{Objectives, RTO_LIMIT},
         roles::status,
     },
     components::{
@@ -147,21 +146,7 @@ pub(super) fn observed(arguments: &Value, opened: &Opened) -> Value {
         .with("status", Value::string(status(opened.roles, &opened.inventory, missing)))
         .with("pending_changes", Value::strings(pending(opened)))
         .with("master_secret_arn", maybe(secret))
-        .with("recovery", recovery(opened))
-}
-
-/// What the settings come to when it fails over.
-fn recovery(opened: &Opened) -> Value {
-    let spec = &opened.spec;
-    let objectives = Objectives::new(&spec.failover, spec.dns.ttl, None);
-    let after_zone =
-        format!("{} s: outside of the target of {RTO_LIMIT} s", objectives.lost_after_zone);
-    Value::string_map([
-        ("rto_lost_region", objectives.lost_region.to_string()),
-        ("rto_lost_instance", objectives.lost_instance.to_string()),
-        ("rto_lost_instance_after_zone_failover", after_zone),
-        ("rpo", objectives.data_loss.to_string()),
-    ])
+        .with("recovery", recovery::observed(opened))
 }
 
 /// A state of which nothing but the arguments is known yet.
@@ -257,7 +242,7 @@ fn assembled(
     let name =
         if opened.spec.unknown.contains("dns.name") { Value::Unknown } else { dns_name(opened) };
     let unsure = [AGENT_ARGUMENTS, "dns.ttl"].iter().any(|one| opened.spec.unknown.contains(*one));
-    let objectives = if unsure { Value::Unknown } else { recovery(opened) };
+    let objectives = if unsure { Value::Unknown } else { recovery::planned(opened) };
     let secret = if is_create || touched(&secret(opened)) {
         Value::Unknown
     } else {
@@ -276,5 +261,5 @@ fn assembled(
         .with("status", later("status", Value::Unknown))
         .with("pending_changes", later("pending_changes", Value::Unknown))
         .with("master_secret_arn", later("master_secret_arn", secret))
-        .with("recovery", objectives)
+        .with("recovery", later("recovery", objectives))
 }

@@ -518,6 +518,7 @@ def drive_running(account, key):
     events = account.client("events")
     rule = events.put_rule(Name="contract", ScheduleExpression="rate(1 minute)", State="ENABLED", Tags=tags)["RuleArn"]
     events.describe_rule(Name="contract")
+    events.list_rules(NamePrefix="contract", Limit=10)
     events.put_targets(Rule="contract", Targets=[{"Id": "1", "Arn": function}])
     events.list_targets_by_rule(Rule="contract")
     events.tag_resource(ResourceARN=rule, Tags=tags)

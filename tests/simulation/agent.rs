@@ -252,6 +252,10 @@ fn judge(seed: u64, world: World) {
         // Runs that were under way are gone with the world that they were in.
         pass(120).await;
         let must = suffer(&sandbox, trouble, &mut random).await;
+        if ledger(&sandbox, WEST)["phase"] == "accepted" {
+            // The name follows the metric within its budget.
+            pass(150).await;
+        }
         let (after, names) = (ledger(&sandbox, WEST), answers(&sandbox));
         let story = format!("seed {seed} ({trouble:?}): {after:#} {names:?}");
         let has = after["phase"] == "promoted";
@@ -389,6 +393,7 @@ fn a_new_agent_is_an_update_of_its_functions_and_a_missing_one_is_told() {
                 "us-east-1/lambda-function/monitor",
                 "us-east-1/lambda-function/probe",
                 "us-west-2/lambda-function/copier",
+                "us-west-2/lambda-function/drill",
                 "us-west-2/lambda-function/monitor",
                 "us-west-2/lambda-function/probe",
             ]

@@ -33,7 +33,7 @@ fn the_newest_snapshots_are_copied_with_the_dr_regions_key_and_old_copies_go() {
         let mut config = crate::support::user::configuration(&user.sandbox);
         config["backup"] = json!({"snapshot_copies": 2});
         user.must_apply(&config).await;
-        begin_only(&user.sandbox, "copier");
+        begin_only(&user.sandbox, &["copier"]);
         pass_hours(3).await;
         // The first snapshot is part of the creation.
         let first = snapshots(&user.sandbox, WEST);
@@ -63,7 +63,7 @@ fn the_newest_snapshots_are_copied_with_the_dr_regions_key_and_old_copies_go() {
 fn somebody_is_told_when_no_copies_come() {
     simulate(async || {
         let (user, _) = User::with_cluster().await;
-        begin_only(&user.sandbox, "copier");
+        begin_only(&user.sandbox, &["copier"]);
         pass_hours(3).await;
         assert_eq!(alarm(&user.sandbox, "snapshot-copy-age"), "OK");
         let rule = Rule { operation: Some("CopyDBSnapshot".into()), ..Rule::default() };
@@ -94,7 +94,7 @@ fn a_copier_that_overlaps_or_loses_answers_copies_nothing_twice() {
                 Rule { operation: Some(operation.into()), percent: Some(50), ..Rule::default() };
             user.sandbox.add_fault(Fault::new(rule, Effect::DropAfter));
         }
-        begin_only(&user.sandbox, "copier");
+        begin_only(&user.sandbox, &["copier"]);
         pass_hours(9 * 24).await;
         let copies = snapshots(&user.sandbox, WEST);
         assert_eq!(copies.len(), 7, "{copies:#?}");
@@ -108,7 +108,7 @@ fn a_copier_that_overlaps_or_loses_answers_copies_nothing_twice() {
 fn without_copies_there_is_no_copier_and_old_copies_go_with_the_cluster() {
     simulate(async || {
         let (mut user, mut config) = User::with_cluster().await;
-        begin_only(&user.sandbox, "copier");
+        begin_only(&user.sandbox, &["copier"]);
         pass_hours(3).await;
         assert_eq!(snapshots(&user.sandbox, WEST).len(), 1);
         config["backup"] = json!({"snapshot_copies": 0});

@@ -5,6 +5,7 @@ mod copies;
 mod crash;
 mod drift;
 mod drift_agent;
+mod drill;
 mod failover;
 mod faults;
 mod lifecycle;

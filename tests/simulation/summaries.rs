@@ -7,9 +7,10 @@ use trading::{
     cluster::{
         Blueprint, Site, Spec, Surroundings,
         names::Suffix,
+        schedule::Schedule,
         spec::{
-            BackupSpec, DatabaseSpec, DeletionSpec, DnsSpec, FailoverSpec, InstanceClass,
-            MonitoringSpec, NotificationsSpec, SiteSpec, Timeouts,
+            BackupSpec, DatabaseSpec, DeletionSpec, DnsSpec, DrillSpec, FailoverSpec,
+            InstanceClass, MonitoringSpec, NotificationsSpec, SiteSpec, Timeouts,
         },
         surroundings::{Network, Subnetwork},
         window::{MaintenanceWindow, Window},
@@ -72,6 +73,7 @@ prop_compose! {
         protection in any::<bool>(),
         (ttl, lag, detection) in (1u32..300, 2u32..100, 60u32..90),
         free in prop::option::of(1u32..20),
+        minute in prop::option::of(0u32..1440),
         emails in prop::collection::btree_set("[a-z]{1,6}@example.com", 0..3),
     ) -> Spec {
         let hour = std::time::Duration::from_secs(3600);
@@ -84,6 +86,7 @@ prop_compose! {
             backup: BackupSpec { retention_days: days, window: Window::default(), cross_region: true, snapshot_copies: 7 },
             dns: DnsSpec { zone_id: None, name: None, ttl, additional_vpc_ids: BTreeSet::new() },
             failover: FailoverSpec { region_detection: detection, ..FailoverSpec::default() },
+            drill: DrillSpec { enabled: true, schedule: minute.map(Schedule::on_saturdays) },
             monitoring: MonitoringSpec {
                 replica_lag_seconds: lag,
                 cpu_percent: 80,

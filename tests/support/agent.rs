@@ -7,7 +7,7 @@ use aws_sandbox::{Invocation, Sandbox, SessionView, Visitor};
 use serde_json::Value as Json;
 use trading::{
     agent::{
-        Session, copier, handler,
+        Session, copier, drill, handler,
         probe::{self, Database, Login, Place},
     },
     contract::{ASSIGNMENT, FUNCTION, SETTINGS},
@@ -95,6 +95,10 @@ async fn run(sandbox: Sandbox, invocation: Invocation) -> Result<Json, String> {
         let copying = serde_json::from_str(&text(ASSIGNMENT)).map_err(parsed)?;
         return copier::run(aws, &copying).await;
     }
+    if text(FUNCTION) == "drill" {
+        let drilling = serde_json::from_str(&text(ASSIGNMENT)).map_err(parsed)?;
+        return drill::run(aws, drilling, invocation.payload).await;
+    }
     let assignment = serde_json::from_str(&text(ASSIGNMENT)).map_err(parsed)?;
     let settings = serde_json::from_str(&text(SETTINGS)).map_err(parsed)?;
     handler::monitor(aws, assignment, &settings, invocation.request, invocation.payload).await
@@ -106,10 +110,10 @@ pub fn begin(sandbox: &Sandbox) {
     tokio::spawn(sandbox.clone().run_schedules());
 }
 
-/// Lets one of the functions run, where all of them would take too long.
-pub fn begin_only(sandbox: &Sandbox, function: &'static str) {
+/// Lets some of the functions run, where all of them would take too long.
+pub fn begin_only(sandbox: &Sandbox, functions: &'static [&'static str]) {
     sandbox.set_runtime(Arc::new(move |sandbox, invocation| {
-        if invocation.environment[FUNCTION] == function {
+        if functions.iter().any(|one| invocation.environment[FUNCTION] == *one) {
             Box::pin(run(sandbox, invocation))
         } else {
             Box::pin(std::future::ready(Ok(Json::Null)))
@@ -118,9 +122,19 @@ pub fn begin_only(sandbox: &Sandbox, function: &'static str) {
     tokio::spawn(sandbox.clone().run_schedules());
 }
 
+/// Lets all of them run from now on.
+pub fn begin_the_others(sandbox: &Sandbox) {
+    sandbox.set_runtime(Arc::new(|sandbox, invocation| Box::pin(run(sandbox, invocation))));
+}
+
 /// What a region's ledger says.
 pub fn ledger(sandbox: &Sandbox, region: &str) -> Json {
-    let item = sandbox.with(|world| world.item(region, LEDGER, "prod", "ledger"));
+    remembered(sandbox, region, "ledger")
+}
+
+/// What an item of a region's ledger says.
+pub fn remembered(sandbox: &Sandbox, region: &str, item: &str) -> Json {
+    let item = sandbox.with(|world| world.item(region, LEDGER, "prod", item));
     let body = item["body"]["S"].as_str().unwrap_or("null").to_owned();
     serde_json::from_str(&body).unwrap()
 }

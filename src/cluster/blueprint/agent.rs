@@ -35,11 +35,11 @@ use crate::{
 };
 
 /// The agent's functions in each region.
-pub(super) const FUNCTIONS: [Name; 3] = [Name::Monitor, Name::Probe, Name::Copier];
+pub(super) const FUNCTIONS: [Name; 4] = [Name::Monitor, Name::Probe, Name::Copier, Name::Drill];
 
 /// Purposes, in addresses.
 const MONITOR: &str = "monitor";
-const PROBE: &str = "probe";
+pub(super) const PROBE: &str = "probe";
 /// The purpose of a region's ledger, in its address.
 pub const LEDGER: &str = "ledger";
 const LEASE: &str = "lease";
@@ -322,18 +322,18 @@ impl Plan<'_> {
         }
     }
 
-    fn assignment(&self, site: Site) -> Text {
+    /// What a monitor of a site is told.
+    pub(super) fn assignment(&self, site: Site, slots: &mut Slots) -> Assignment {
         let (spec, suffix) = (self.spec, &self.spec.suffix);
-        let mut slots = Slots::default();
         // Its own window, whichever it was born with: what is promoted keeps it.
         let window = match site {
             Site::Primary => spec.backup.window,
             Site::Dr => spec.backup.dr_window(),
         };
-        let assignment = Assignment {
+        Assignment {
             suffix: suffix.to_string(),
-            here: self.told(site, &mut slots),
-            there: self.told(site.other(), &mut slots),
+            here: self.told(site, slots),
+            there: self.told(site.other(), slots),
             witness: spec.failover.witness_region.clone(),
             ledger: Name::Ledger.of(suffix),
             lease: Name::Lease.of(suffix),
@@ -344,8 +344,7 @@ impl Plan<'_> {
             database: spec.database.db_name.clone(),
             retention_days: i32::try_from(spec.backup.retention_days).unwrap_or(i32::MAX),
             backup_window: window.to_string(),
-        };
-        slots.into_text(json!(assignment).to_string())
+        }
     }
 
     fn functions(&mut self, site: Site) {
@@ -357,11 +356,14 @@ impl Plan<'_> {
             instance_detection: limits.instance_detection.into(),
             max_data_loss: limits.max_data_loss.into(),
         });
+        let mut slots = Slots::default();
+        let assignment = json!(self.assignment(site, &mut slots)).to_string();
+        let assignment = slots.into_text(assignment);
         let variable =
             |field, name, value: Text, argument| Variable { field, name, value, argument };
         let variables = vec![
             variable("function", FUNCTION, MONITOR.into(), ""),
-            variable("assignment", ASSIGNMENT, self.assignment(site), ARGUMENTS),
+            variable("assignment", ASSIGNMENT, assignment, ARGUMENTS),
             variable("settings", SETTINGS, settings.to_string().into(), ARGUMENTS),
         ];
         let place = Place {
@@ -424,13 +426,31 @@ impl Plan<'_> {
         rule: EventRule,
         after: &[Address],
     ) {
-        let name = name.of(&self.spec.suffix);
+        self.timer(region, (purpose, name), (purpose, name, "schedule"), rule, after);
+    }
+
+    /// The same for a function with several schedules: its purpose and name, then those of this schedule, with
+    /// the statement that lets it.
+    pub(super) fn timer(
+        &mut self,
+        region: &str,
+        (function, function_name): (&str, Name),
+        (purpose, name, statement): (&str, Name, &str),
+        rule: EventRule,
+        after: &[Address],
+    ) {
         let address = EventRule::address(region, purpose);
-        self.add_tagged(address.clone(), region, name.clone(), rule, after);
-        let settings = LambdaPermission { function: name, source: Text::Ref(address, ARN) };
-        let after = [LambdaFunction::address(region, purpose)];
+        let name = name.of(&self.spec.suffix);
+        self.add_tagged(address.clone(), region, name, rule, after);
+        let settings = LambdaPermission {
+            function: function_name.of(&self.spec.suffix),
+            source: Text::Ref(address, ARN),
+        };
+        let mut before = vec![LambdaFunction::address(region, function)];
+        let others = after.iter().filter(|one| one.kind() == LambdaPermission::KIND);
+        before.extend(others.cloned());
         let address = LambdaPermission::address(region, purpose);
-        self.add(address, region, "schedule".into(), Tags::new(), settings, &after);
+        self.add(address, region, statement.into(), Tags::new(), settings, &before);
     }
 
     /// Lambda takes sixteen subnets at most; one in each zone is what it takes to survive a zone.

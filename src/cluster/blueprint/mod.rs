@@ -4,6 +4,7 @@ mod agent;
 mod copies;
 mod dashboard;
 pub mod dns;
+mod drill;
 mod watch;
 
 pub use agent::{ARGUMENTS as AGENT_ARGUMENTS, LEDGER};
@@ -84,6 +85,7 @@ impl Blueprint {
         }
         plan.agent();
         plan.copies();
+        plan.drill();
         plan.dns();
         for site in Site::ALL {
             plan.dashboard(site);

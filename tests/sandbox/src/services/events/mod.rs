@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use schedule::Schedule;
 
-use super::{Operation, Service, lambda, op};
+use super::{Operation, Service, lambda, op, page};
 use crate::{
     iam::Need,
     request::{Failure, Reply, Request},
@@ -27,6 +27,12 @@ const RULE: &str = "event-rule";
 
 const OPERATIONS: &[Operation] = &[
     op("PutRule", "Name ScheduleExpression State Description Tags", on_rule, put_rule),
+    op(
+        "ListRules",
+        "NamePrefix NextToken Limit",
+        |_, request| vec![Need::new("", request.arn("events", "rule/*"))],
+        list_rules,
+    ),
     op("DescribeRule", "Name", on_rule, |world, request| {
         let rule = found_mut(world, request)?;
         Ok(shown(rule))
@@ -121,6 +127,19 @@ fn put_rule(world: &mut World, request: &Request) -> Reply {
     });
     world.put(&request.region, RULE, &name, record);
     Ok(json!({"RuleArn": arn}))
+}
+
+fn list_rules(world: &mut World, request: &Request) -> Reply {
+    let prefix = request.text("NamePrefix").unwrap_or_default();
+    let all = world.table(&request.region, RULE).iter();
+    let all: Vec<Value> =
+        all.filter(|(name, _)| name.starts_with(prefix)).map(|(_, rule)| shown(rule)).collect();
+    let size = usize::try_from(request.number("Limit").unwrap_or(100)).unwrap_or(100);
+    if !(1..=100).contains(&size) {
+        return Err(invalid("Value at 'limit' failed to satisfy constraint"));
+    }
+    let (items, next) = page(&all, request.text("NextToken"), size);
+    Ok(json!({"Rules": items, "NextToken": next}))
 }
 
 /// Answered with 200 whatever becomes of the entries (aws-facts 1.5).

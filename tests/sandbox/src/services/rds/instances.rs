@@ -7,7 +7,9 @@ use super::{
     missing_instance, parameters, set_replication, snapshots, split_arn, subnets,
 };
 use crate::{
-    durations::{DB_CREATE, DB_CREATE_MULTI_AZ, LOCAL_REPLICA_CREATE, REPLICA_CREATE, REPLICA_SOURCE_BUSY},
+    durations::{
+        DB_CREATE, DB_CREATE_MULTI_AZ, LOCAL_REPLICA_CREATE, REPLICA_CREATE, REPLICA_SOURCE_BUSY,
+    },
     iam::Need,
     request::{Failure, Reply, Request, texts},
     services::{ec2, iam, logs, page},
@@ -172,12 +174,7 @@ pub(super) fn check_storage(
 }
 
 /// The VPC side of an instance: its group, zones and addresses.
-fn placed(
-    world: &World,
-    request: &Request,
-    name: &str,
-    multi_az: bool,
-) -> Result<Value, Failure> {
+fn placed(world: &World, request: &Request, name: &str, multi_az: bool) -> Result<Value, Failure> {
     let group =
         world.get(&request.region, SUBNET_GROUP, name).ok_or_else(|| subnets::missing(name))?;
     for id in request.texts("VpcSecurityGroupIds") {
@@ -450,7 +447,9 @@ pub(super) fn create_replica(world: &mut World, request: &Request) -> Reply {
     if levels(world, &source) > MOST_LEVELS {
         return Err(Failure::new(
             "InvalidDBInstanceState",
-            format!("Cannot create a read replica from {source_id}: too many levels of replication."),
+            format!(
+                "Cannot create a read replica from {source_id}: too many levels of replication."
+            ),
         ));
     }
     if encrypted && !is_local && !request.has("KmsKeyId") {
@@ -469,11 +468,8 @@ pub(super) fn create_replica(world: &mut World, request: &Request) -> Reply {
         record["KmsKeyId"] = granted_key(world, request, key)?.into();
     }
     // Its source's group in the same region, and none of ours in another one (aws-facts 0.1).
-    let parameters = if is_local {
-        super::group_of(&source)
-    } else {
-        "default.postgres15".to_owned()
-    };
+    let parameters =
+        if is_local { super::group_of(&source) } else { "default.postgres15".to_owned() };
     let source_arn = source["DBInstanceArn"].as_str().unwrap_or_default().to_owned();
     need_service_role(world, request)?;
     let class = if request.has("DBInstanceClass") {

@@ -1,11 +1,14 @@
 //! What the provider installs and the agent goes by: names of tables' keys and of variables, what a function is
 //! told, and what a probe is asked. Both sides read it here, so that they cannot differ.
 
+pub mod drill;
+
 use serde::{Deserialize, Serialize};
 
-/// The variable that says which of the agent's functions this is: `monitor`, `probe` or `copier`.
+/// The variable that says which of the agent's functions this is: `monitor`, `probe`, `copier` or `drill`.
 pub const FUNCTION: &str = "TRADING_DR_FUNCTION";
-/// The variable with the [`Assignment`] of a monitor, or the [`Copying`] of a copier, in JSON.
+/// The variable with the [`Assignment`] of a monitor, the [`Copying`] of a copier, or the [`drill::Drilling`] of a
+/// drill, in JSON.
 pub const ASSIGNMENT: &str = "TRADING_DR_ASSIGNMENT";
 /// The variable with the [`Settings`] of a monitor, in JSON.
 pub const SETTINGS: &str = "TRADING_DR_SETTINGS";
@@ -158,10 +161,25 @@ pub enum Command {
     Watch,
     /// To fail over now: what a human asks, by the runbook.
     Failover {
-        /// Even while the writer takes writes.
-        #[serde(default)]
+        /// Even while the writer takes writes. `"true"` is taken as well: automations may send texts.
+        #[serde(default, deserialize_with = "truth")]
         force: bool,
     },
+}
+
+fn truth<'de, D: serde::Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Told {
+        Flag(bool),
+        Text(String),
+    }
+    match Told::deserialize(from)? {
+        Told::Flag(flag) => Ok(flag),
+        Told::Text(text) => {
+            text.parse().map_err(|_| serde::de::Error::custom("it is neither true nor false"))
+        }
+    }
 }
 
 /// The settings of a monitor, as its environment holds them. Durations are seconds.
@@ -289,6 +307,9 @@ mod tests {
         let forced = json!({"action": "failover", "force": true});
         assert_eq!(read(forced), Some(Command::Failover { force: true }));
         assert_eq!(read(json!({"action": "failover"})), Some(Command::Failover { force: false }));
+        let text = json!({"action": "failover", "force": "true"});
+        assert_eq!(read(text), Some(Command::Failover { force: true }));
+        assert_eq!(read(json!({"action": "failover", "force": "yes"})), None);
         assert_eq!(read(json!({"action": "promote"})), None);
         assert_eq!(read(json!({})), None);
     }

@@ -1,0 +1,148 @@
+//! What a failover comes to: by the settings, and by what drills have measured.
+
+use std::fmt::Write as _;
+
+use aws_smithy_types::date_time::{DateTime, Format};
+
+use super::flow::Opened;
+use crate::{
+    cluster::{
+        blueprint::LEDGER,
+        objectives::{HEARTBEAT, Objectives, RPO_LIMIT, RTO_LIMIT, allowance},
+    },
+    components::{dynamodb_table::DynamodbTable, ledger::DRILLS},
+    contract::drill::{Drilled, Drills},
+    plugin::Value,
+};
+
+/// What drills say; an apply may find other values than its plan.
+const MEASURED: [&str; 5] = [
+    "last_drill",
+    "promotion_allowed_for",
+    "measured_rto_lost_region",
+    "measured_rto_lost_instance",
+    "at_risk",
+];
+/// How many drills count.
+const COUNTED: usize = 5;
+const NONE_YET: &str = "no drill has been measured yet";
+
+/// What drills have left in the ledger.
+fn drills(opened: &Opened) -> Drills {
+    let address = DynamodbTable::address(&opened.spec.dr.region, LEDGER);
+    let found = opened.inventory.get(&address).and_then(|found| found.outputs.get(DRILLS));
+    found.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+fn objectives(opened: &Opened, measured: Option<u32>) -> Objectives {
+    Objectives::new(&opened.spec.failover, opened.spec.dns.ttl, measured)
+}
+
+fn by_settings(opened: &Opened) -> Vec<(&'static str, String)> {
+    let objectives = objectives(opened, None);
+    let after_zone =
+        format!("{} s: outside of the target of {RTO_LIMIT} s", objectives.lost_after_zone);
+    vec![
+        ("rto_lost_region", objectives.lost_region.to_string()),
+        ("rto_lost_instance", objectives.lost_instance.to_string()),
+        ("rto_lost_instance_after_zone_failover", after_zone),
+        ("rpo", objectives.data_loss.to_string()),
+    ]
+}
+
+/// What settings and drills say.
+pub(super) fn observed(opened: &Opened) -> Value {
+    let drills = drills(opened);
+    let mut all = by_settings(opened);
+    let last = drills.past.last().map_or_else(|| NONE_YET.to_owned(), told);
+    all.push((MEASURED[0], last));
+    let measured = allowance(&drills.promotions());
+    let texts = match measured {
+        None => [NONE_YET; 4].map(str::to_owned),
+        Some(seconds) => {
+            let objectives = objectives(opened, measured);
+            let risk = risk(opened, &drills).map_or("no".to_owned(), |why| format!("yes: {why}"));
+            [
+                format!(
+                    "{seconds} s: the longest promotion of the last {COUNTED} drills, and a fifth more"
+                ),
+                objectives.lost_region.to_string(),
+                objectives.lost_instance.to_string(),
+                risk,
+            ]
+        }
+    };
+    all.extend(MEASURED[1..].iter().copied().zip(texts));
+    Value::string_map(all)
+}
+
+/// The same before an apply, while which a drill may end.
+pub(super) fn planned(opened: &Opened) -> Value {
+    let settings = by_settings(opened).into_iter();
+    let known = settings.map(|(name, text)| (name.to_owned(), Value::String(text)));
+    let open = MEASURED.iter().map(|name| ((*name).to_owned(), Value::Unknown));
+    Value::Mapping(known.chain(open).collect())
+}
+
+fn told(one: &Drilled) -> String {
+    let at = i64::try_from(one.began).unwrap_or(i64::MAX) / 1000;
+    let at = DateTime::from_secs(at).fmt(Format::DateTime).unwrap_or_default();
+    let mut text = at;
+    match &one.failure {
+        Some(why) => _ = write!(text, ": failed: {why}"),
+        None => text.push_str(": passed"),
+    }
+    if let Some(seconds) = one.promotion {
+        _ = write!(text, "; promoted in {seconds} s");
+    }
+    if let Some(seconds) = one.heartbeat_age {
+        _ = write!(
+            text,
+            "; a failover would have lost at most {} s of writes",
+            seconds + HEARTBEAT
+        );
+    }
+    _ = write!(text, "; for {} s the standby could not have been promoted", one.blocked);
+    text
+}
+
+/// What is measured to take longer, or to lose more, than it may.
+fn risk(opened: &Opened, drills: &Drills) -> Option<String> {
+    let objectives = objectives(opened, allowance(&drills.promotions()));
+    let budgets = [
+        ("a lost region", &objectives.lost_region),
+        ("a lost instance", &objectives.lost_instance),
+    ];
+    let over = budgets.into_iter().filter(|(_, budget)| budget.is_exceeded());
+    let mut all: Vec<String> = over
+        .map(|(what, budget)| format!("{what} would take {} of {RTO_LIMIT} s", budget.seconds()))
+        .collect();
+    let ages = drills.past.iter().rev().filter_map(|one| one.heartbeat_age);
+    let lost = ages.take(COUNTED).max().map_or(0, |age| age + HEARTBEAT);
+    if lost > RPO_LIMIT {
+        all.push(format!("{lost} of {RPO_LIMIT} s of writes would be lost"));
+    }
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// What somebody should know of what drills have found, each as summary and detail.
+pub(super) fn warnings(opened: &Opened) -> Vec<(&'static str, String)> {
+    let drills = drills(opened);
+    let mut all = Vec::new();
+    if let Some(why) = risk(opened, &drills) {
+        let text = format!(
+            "By the last {COUNTED} drills, {why}. The settings stay allowed, as the parts that were measured are \
+             not for them to choose: a larger instance class promotes faster, and lower failover.region_detection, \
+             failover.instance_detection or dns.ttl leave more time for it."
+        );
+        all.push(("A failover may miss its objectives", text));
+    }
+    if let Some(why) = drills.past.last().and_then(|one| one.failure.as_ref()) {
+        let text = format!(
+            "{why}. Whether the standby can be promoted in time is not known from it. The next one comes by \
+             drill.schedule, or when the drill's function is invoked."
+        );
+        all.push(("The last failover drill has failed", text));
+    }
+    all
+}

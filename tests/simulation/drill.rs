@@ -1,0 +1,304 @@
+//! Failovers are drilled on a throw-away copy of the standby, and nothing else is touched.
+
+use std::time::Duration;
+
+use aws_sandbox::{Effect, Fault, Rule, Sandbox};
+use serde_json::{Value as Json, json};
+use trading::contract::drill::{Drilled, Drills, Step};
+
+use crate::support::{
+    agent::{EAST, WEST, begin_only, begin_the_others, ledger, remembered, set_lost},
+    aws::{connect, simulate},
+    user::{User, differences, lines},
+};
+
+const COPY: &str = "trading-db-drill-prod";
+/// What a drill needs.
+const ALONE: &[&str] = &["drill", "probe"];
+
+async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+fn drills(sandbox: &Sandbox) -> Drills {
+    serde_json::from_value(remembered(sandbox, WEST, "drill")).unwrap_or_default()
+}
+
+fn step(sandbox: &Sandbox) -> Option<Step> {
+    drills(sandbox).underway.map(|one| one.step)
+}
+
+/// Waits until a drill has come so far, for a day at most.
+async fn until(sandbox: &Sandbox, wanted: Option<Step>) {
+    for _ in 0..24 * 360 {
+        if step(sandbox) == wanted {
+            return;
+        }
+        pass(10).await;
+    }
+    panic!("not {wanted:?} but {:#?}", drills(sandbox));
+}
+
+fn instances(sandbox: &Sandbox) -> Vec<String> {
+    let all = sandbox.with(|world| world.inventory());
+    let of = |region: &str| all[region]["db-instance"].as_object().cloned().unwrap_or_default();
+    [EAST, WEST].iter().flat_map(|region| of(region).into_iter()).map(|(name, _)| name).collect()
+}
+
+fn alarm(sandbox: &Sandbox, name: &str) -> Json {
+    let all = sandbox.with(|world| world.inventory());
+    all[WEST]["alarm"][format!("trading-db-{name}-prod")]["StateValue"].clone()
+}
+
+fn recovery(user: &User, name: &str) -> String {
+    let state = user.state.value.as_ref().unwrap();
+    state.get("recovery").get(name).as_str().unwrap_or_default().to_owned()
+}
+
+/// Asks for a drill, as a human does.
+async fn ask(sandbox: &Sandbox) {
+    let lambda = connect(sandbox).await.region(WEST).lambda.clone();
+    let payload = aws_sdk_lambda::primitives::Blob::new(r#"{"action": "drill"}"#);
+    let call = lambda.invoke().function_name(COPY).payload(payload);
+    let call = call.invocation_type(aws_sdk_lambda::types::InvocationType::Event);
+    call.send().await.unwrap();
+}
+
+/// A cluster that is drilled every day at nine, and the last one of its drills once that is over.
+async fn drilled(more: Json) -> (User, Json, Drilled) {
+    let mut user = User::new().await;
+    let mut config = crate::support::user::configuration(&user.sandbox);
+    config["drill"] = json!({"schedule": "cron(0 9 * * ? *)"});
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    user.must_apply(&config).await;
+    begin_only(&user.sandbox, ALONE);
+    until(&user.sandbox, Some(Step::Waiting)).await;
+    until(&user.sandbox, None).await;
+    let last = drills(&user.sandbox).past.pop().unwrap();
+    (user, config, last)
+}
+
+#[test]
+fn a_drill_promotes_a_copy_measures_it_and_leaves_nothing() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        assert_eq!(recovery(&user, "last_drill"), "no drill has been measured yet");
+        begin_only(&user.sandbox, ALONE);
+        // Saturday, an hour after the standby's backup.
+        pass(5 * 86_400).await;
+        until(&user.sandbox, Some(Step::Promoting)).await;
+        let copy = user.sandbox.with(|world| world.inventory())[WEST]["db-instance"][COPY].clone();
+        assert_eq!(copy["Tags"]["team"], "trading");
+        assert_eq!(copy["PubliclyAccessible"], false);
+        // No plan speaks of it while it is there.
+        user.must_be_unchanged(&config).await;
+        until(&user.sandbox, None).await;
+
+        let all = drills(&user.sandbox).past;
+        assert_eq!(all.len(), 1, "the schedule fires twice, and one drill is held: {all:#?}");
+        let last = &all[0];
+        assert_eq!(last.failure, None);
+        // RDS takes 125 s in the sandbox, and it is looked at every five.
+        assert!((125..=135).contains(&last.promotion.unwrap()), "{last:?}");
+        assert!(last.heartbeat_age.unwrap() <= 15, "{last:?}");
+        assert!((230..=270).contains(&last.blocked), "{last:?}");
+        assert_eq!(
+            instances(&user.sandbox),
+            ["trading-db-primary-prod", "trading-db-replica-prod"]
+        );
+        pass(4000).await;
+        assert_eq!(alarm(&user.sandbox, "drill-failed"), "OK");
+
+        let planned = user.plan(&config).await;
+        let warned = lines(&planned.diagnostics);
+        // A fifth more than what was measured may leave a lost instance no time.
+        let allowed = last.promotion.unwrap() + last.promotion.unwrap() / 5;
+        assert!(recovery(&user, "promotion_allowed_for").starts_with(&format!("{allowed} s")));
+        let is_late = allowed > 150;
+        assert_eq!(warned.iter().any(|one| one.contains("may miss its objectives")), is_late);
+        assert_eq!(recovery(&user, "at_risk").starts_with("yes: a lost instance would"), is_late);
+        assert!(recovery(&user, "last_drill").contains(": passed; promoted in 1"));
+        user.must_be_unchanged(&config).await;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_apply_beside_a_drill_is_one_like_any_other() {
+    simulate(async || {
+        let (mut user, mut config, last) = drilled(json!({"dns": {"ttl": 10}})).await;
+        assert_eq!(last.failure, None);
+        pass(60).await;
+        user.must_be_unchanged(&config).await;
+        assert_eq!(recovery(&user, "at_risk"), "no");
+        // What drills find while an apply runs is not promised by its plan.
+        ask(&user.sandbox).await;
+        until(&user.sandbox, Some(Step::Promoting)).await;
+        config["database"] = json!({"monitoring_interval": 30});
+        user.must_apply(&config).await;
+        until(&user.sandbox, None).await;
+        assert_eq!(drills(&user.sandbox).past.len(), 2);
+        user.must_be_unchanged(&config).await;
+    });
+}
+
+#[test]
+fn drills_survive_their_own_death_and_make_nothing_twice() {
+    simulate(async || {
+        for (seed, effect) in [(7, Effect::DropAfter), (8, Effect::DropBefore)] {
+            fastrand::seed(seed);
+            let mut user = User::new().await;
+            let mut config = crate::support::user::configuration(&user.sandbox);
+            config["drill"] = json!({"schedule": "cron(0 9 * * ? *)"});
+            user.must_apply(&config).await;
+            for operation in [
+                "Invoke",
+                "PutItem",
+                "CreateDBInstanceReadReplica",
+                "PromoteReadReplica",
+                "DeleteDBInstance",
+            ] {
+                let rule = Rule {
+                    operation: Some(operation.into()),
+                    percent: Some(40),
+                    ..Rule::default()
+                };
+                user.sandbox.add_fault(Fault::new(rule, effect.clone()));
+            }
+            begin_only(&user.sandbox, ALONE);
+            until(&user.sandbox, Some(Step::Creating)).await;
+            user.sandbox.forget_calls();
+            until(&user.sandbox, None).await;
+            let all = drills(&user.sandbox).past;
+            assert_eq!((all.len(), all[0].failure.as_ref()), (1, None), "{all:#?}");
+            let calls = user.sandbox.calls();
+            let made = calls.iter().filter(|call| {
+                call.operation == "CreateDBInstanceReadReplica" && call.error.is_none()
+            });
+            assert!(made.count() <= 1);
+            assert_eq!(instances(&user.sandbox).len(), 2);
+        }
+    });
+}
+
+#[test]
+fn a_drill_that_fails_is_told_and_cleaned_up_and_the_next_one_mends_it() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let mut config = crate::support::user::configuration(&user.sandbox);
+        config["drill"] = json!({"schedule": "cron(0 9 * * ? *)"});
+        user.must_apply(&config).await;
+        let rule = Rule { operation: Some("PromoteReadReplica".into()), ..Rule::default() };
+        let effect = Effect::Fail {
+            code: "InvalidDBInstanceState".into(),
+            message: "not in an available state".into(),
+            status: 400,
+        };
+        user.sandbox.add_fault(Fault::new(rule, effect));
+        begin_only(&user.sandbox, ALONE);
+        until(&user.sandbox, Some(Step::Removing)).await;
+        until(&user.sandbox, None).await;
+        let last = drills(&user.sandbox).past.pop().unwrap();
+        let why = last.failure.unwrap();
+        assert!(why.contains("took no write within 20 minutes"), "{why}");
+        assert!(why.contains("not in an available state"), "{why}");
+        assert_eq!(instances(&user.sandbox).len(), 2, "the copy is gone");
+        pass(4000).await;
+        assert_eq!(alarm(&user.sandbox, "drill-failed"), "ALARM");
+        let told = user.sandbox.with(|world| world.messages(WEST, "trading-db-alerts-prod"));
+        assert!(
+            told.iter().any(|one| one["subject"] == "A failover drill has failed"),
+            "{told:#?}"
+        );
+        let warned = lines(&user.plan(&config).await.diagnostics);
+        assert!(
+            warned.iter().any(|one| one.contains("The last failover drill has failed")),
+            "{warned:#?}"
+        );
+        user.sandbox.clear_faults();
+        until(&user.sandbox, Some(Step::Waiting)).await;
+        until(&user.sandbox, None).await;
+        pass(4000).await;
+        assert_eq!(alarm(&user.sandbox, "drill-failed"), "OK");
+    });
+}
+
+#[test]
+fn a_region_that_is_lost_during_a_drill_is_failed_over_in_time() {
+    simulate(async || {
+        let (user, _, _) = drilled(json!({})).await;
+        begin_the_others(&user.sandbox);
+        pass(200).await;
+        ask(&user.sandbox).await;
+        until(&user.sandbox, Some(Step::Promoting)).await;
+        set_lost(&user.sandbox, EAST, true);
+        pass(255).await;
+        let after = ledger(&user.sandbox, WEST);
+        assert_eq!(after["phase"], "promoted", "{after:#}");
+        until(&user.sandbox, None).await;
+        let last = drills(&user.sandbox).past.pop().unwrap();
+        assert_eq!(last.failure.as_deref(), Some("a failover has begun"));
+        assert!(!instances(&user.sandbox).contains(&COPY.to_owned()));
+        // Nothing is drilled any more.
+        ask(&user.sandbox).await;
+        pass(60).await;
+        assert_eq!(step(&user.sandbox), None);
+    });
+}
+
+#[test]
+fn a_destroy_during_a_drill_leaves_nothing() {
+    simulate(async || {
+        for wanted in [Step::Creating, Step::Promoting, Step::Removing] {
+            let (mut user, _, _) = drilled(json!({})).await;
+            ask(&user.sandbox).await;
+            until(&user.sandbox, Some(wanted)).await;
+            pass(20).await;
+            user.must_destroy().await;
+            assert_eq!(user.leftovers(), Vec::<String>::new(), "{wanted:?}");
+        }
+    });
+}
+
+#[test]
+fn without_a_schedule_drills_are_held_when_somebody_asks() {
+    simulate(async || {
+        let (mut user, mut config, _) = drilled(json!({})).await;
+        config["drill"] = json!({"enabled": false});
+        let before = user.state.value.clone().unwrap();
+        let planned = user.must_plan(&config).await;
+        let gone: Vec<String> = differences(before.get("components"), planned.get("components"))
+            .into_iter()
+            .filter(|one| one.ends_with("→ null"))
+            .map(|one| one.split(':').next().unwrap().to_owned())
+            .collect();
+        assert_eq!(gone, ["us-west-2/event-rule/drill", "us-west-2/lambda-permission/drill"]);
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        pass(86_400).await;
+        assert_eq!(drills(&user.sandbox).past.len(), 1, "none by itself");
+        ask(&user.sandbox).await;
+        until(&user.sandbox, Some(Step::Creating)).await;
+        until(&user.sandbox, None).await;
+        assert_eq!(drills(&user.sandbox).past.len(), 2);
+        config["drill"] = json!({"schedule": "rate(1 day)"});
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+    });
+}
+
+#[test]
+fn a_schedule_that_aws_would_refuse_is_refused_at_plan() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let mut config = crate::support::user::configuration(&user.sandbox);
+        config["drill"] = json!({"schedule": "cron(0 9 * * SAT *)"});
+        let found = lines(&user.plan(&config).await.diagnostics);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(
+            found[0].starts_with("drill.schedule: ") && found[0].contains("Exactly one of the day"),
+            "{found:#?}"
+        );
+    });
+}
