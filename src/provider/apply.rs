@@ -263,7 +263,12 @@ impl Run<'_> {
             found.extend(explain::trouble(&error.into(), "noting that the create is finished"));
         }
         let kept = Kept { cluster_id: Some(claim.cluster_id.clone()), ..Kept::default() };
-        let state = observed(&self.arguments, opened);
+        let mut state = observed(&self.arguments, opened);
+        // A drill may have ended meanwhile. What the plan said is promised; the next read tells of the drill.
+        let planned = self.input.planned.as_ref().map(|planned| planned.get("recovery"));
+        if let Some(planned) = planned.filter(|planned| planned.is_wholly_known()) {
+            state = state.with("recovery", planned.clone());
+        }
         Outcome { state: Some(state), private: kept.to_private(), diagnostics: found }
     }
 

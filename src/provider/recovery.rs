@@ -15,7 +15,7 @@ use crate::{
     plugin::Value,
 };
 
-/// What drills say; an apply may find other values than its plan.
+/// What drills say.
 const MEASURED: [&str; 5] = [
     "last_drill",
     "promotion_allowed_for",
@@ -26,12 +26,16 @@ const MEASURED: [&str; 5] = [
 /// How many drills count.
 const COUNTED: usize = 5;
 const NONE_YET: &str = "no drill has been measured yet";
+const UNREADABLE: &str = "drills have written what this version of the provider cannot read";
 
-/// What drills have left in the ledger.
-fn drills(opened: &Opened) -> Drills {
+/// What drills have left in the ledger; `None` if that cannot be read.
+fn drills(opened: &Opened) -> Option<Drills> {
     let address = DynamodbTable::address(&opened.spec.dr.region, LEDGER);
     let found = opened.inventory.get(&address).and_then(|found| found.outputs.get(DRILLS));
-    found.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    match found.filter(|text| !text.is_empty()) {
+        None => Some(Drills::default()),
+        Some(text) => serde_json::from_str(text).ok(),
+    }
 }
 
 fn objectives(opened: &Opened, measured: Option<u32>) -> Objectives {
@@ -52,36 +56,29 @@ fn by_settings(opened: &Opened) -> Vec<(&'static str, String)> {
 
 /// What settings and drills say.
 pub(super) fn observed(opened: &Opened) -> Value {
-    let drills = drills(opened);
-    let mut all = by_settings(opened);
-    let last = drills.past.last().map_or_else(|| NONE_YET.to_owned(), told);
-    all.push((MEASURED[0], last));
-    let measured = allowance(&drills.promotions());
-    let texts = match measured {
-        None => [NONE_YET; 4].map(str::to_owned),
-        Some(seconds) => {
-            let objectives = objectives(opened, measured);
-            let risk = risk(opened, &drills).map_or("no".to_owned(), |why| format!("yes: {why}"));
-            [
-                format!(
-                    "{seconds} s: the longest promotion of the last {COUNTED} drills, and a fifth more"
-                ),
-                objectives.lost_region.to_string(),
-                objectives.lost_instance.to_string(),
-                risk,
-            ]
-        }
+    let texts = match drills(opened) {
+        None => [UNREADABLE; 5].map(str::to_owned),
+        Some(drills) => measured(opened, &drills),
     };
-    all.extend(MEASURED[1..].iter().copied().zip(texts));
-    Value::string_map(all)
+    Value::string_map(by_settings(opened).into_iter().chain(MEASURED.into_iter().zip(texts)))
 }
 
-/// The same before an apply, while which a drill may end.
-pub(super) fn planned(opened: &Opened) -> Value {
-    let settings = by_settings(opened).into_iter();
-    let known = settings.map(|(name, text)| (name.to_owned(), Value::String(text)));
-    let open = MEASURED.iter().map(|name| ((*name).to_owned(), Value::Unknown));
-    Value::Mapping(known.chain(open).collect())
+fn measured(opened: &Opened, drills: &Drills) -> [String; 5] {
+    let none = || NONE_YET.to_owned();
+    let last = drills.past.last().map_or_else(none, told);
+    let longest = allowance(&drills.promotions());
+    let Some(seconds) = longest else { return [last, none(), none(), none(), none()] };
+    let objectives = objectives(opened, longest);
+    let risk = risk(opened, drills).map_or("no".to_owned(), |why| format!("yes: {why}"));
+    [
+        last,
+        format!(
+            "{seconds} s: the longest promotion of the last {COUNTED} drills, and a fifth more"
+        ),
+        objectives.lost_region.to_string(),
+        objectives.lost_instance.to_string(),
+        risk,
+    ]
 }
 
 fn told(one: &Drilled) -> String {
@@ -127,7 +124,7 @@ fn risk(opened: &Opened, drills: &Drills) -> Option<String> {
 
 /// What somebody should know of what drills have found, each as summary and detail.
 pub(super) fn warnings(opened: &Opened) -> Vec<(&'static str, String)> {
-    let drills = drills(opened);
+    let Some(drills) = drills(opened) else { return Vec::new() };
     let mut all = Vec::new();
     if let Some(why) = risk(opened, &drills) {
         let text = format!(

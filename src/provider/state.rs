@@ -242,7 +242,7 @@ fn assembled(
     let name =
         if opened.spec.unknown.contains("dns.name") { Value::Unknown } else { dns_name(opened) };
     let unsure = [AGENT_ARGUMENTS, "dns.ttl"].iter().any(|one| opened.spec.unknown.contains(*one));
-    let objectives = if unsure { Value::Unknown } else { recovery::planned(opened) };
+    let objectives = if unsure { Value::Unknown } else { recovery::observed(opened) };
     let secret = if is_create || touched(&secret(opened)) {
         Value::Unknown
     } else {

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use aws_sandbox::{Effect, Fault, Rule, Sandbox};
+use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value as Json, json};
-use trading::contract::drill::{Drilled, Drills, Step};
+use trading::contract::{
+    CLUSTER, ITEM,
+    drill::{DRILL, Drilled, Drills, Step},
+};
 
 use crate::support::{
-    agent::{EAST, WEST, begin_only, begin_the_others, ledger, remembered, set_lost},
+    agent::{EAST, LEDGER, WEST, begin_only, begin_the_others, ledger, remembered, set_lost},
     aws::{connect, simulate},
-    user::{User, differences, lines},
+    user::{User, differences, errors, lines},
 };
 
 const COPY: &str = "trading-db-drill-prod";
@@ -111,12 +115,10 @@ fn a_drill_promotes_a_copy_measures_it_and_leaves_nothing() {
 
         let planned = user.plan(&config).await;
         let warned = lines(&planned.diagnostics);
-        // A fifth more than what was measured may leave a lost instance no time.
+        assert_eq!(warned, Vec::<String>::new());
         let allowed = last.promotion.unwrap() + last.promotion.unwrap() / 5;
         assert!(recovery(&user, "promotion_allowed_for").starts_with(&format!("{allowed} s")));
-        let is_late = allowed > 150;
-        assert_eq!(warned.iter().any(|one| one.contains("may miss its objectives")), is_late);
-        assert_eq!(recovery(&user, "at_risk").starts_with("yes: a lost instance would"), is_late);
+        assert_eq!(recovery(&user, "at_risk"), "no");
         assert!(recovery(&user, "last_drill").contains(": passed; promoted in 1"));
         user.must_be_unchanged(&config).await;
         user.must_destroy().await;
@@ -140,6 +142,82 @@ fn an_apply_beside_a_drill_is_one_like_any_other() {
         until(&user.sandbox, None).await;
         assert_eq!(drills(&user.sandbox).past.len(), 2);
         user.must_be_unchanged(&config).await;
+    });
+}
+
+/// Puts a drill on record as the function would have.
+async fn note(sandbox: &Sandbox, promotion: u32, heartbeat_age: u32) {
+    let one = Drilled {
+        began: 1_767_600_000_000,
+        ended: 1_767_602_000_000,
+        promotion: Some(promotion),
+        heartbeat_age: Some(heartbeat_age),
+        blocked: 245,
+        failure: None,
+    };
+    put(
+        sandbox,
+        &serde_json::to_string(&Drills { version: 1, underway: None, past: vec![one] }).unwrap(),
+    )
+    .await;
+}
+
+async fn put(sandbox: &Sandbox, body: &str) {
+    let dynamodb = connect(sandbox).await.region(WEST).dynamodb.clone();
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let call = dynamodb.put_item().table_name(LEDGER).item(CLUSTER, text("prod"));
+    let call = call.item(ITEM, text(DRILL)).item("body", text(body));
+    call.item("version", AttributeValue::N("1".into())).send().await.unwrap();
+}
+
+#[test]
+fn what_drills_find_too_slow_warns_and_refuses_nothing() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        for (promotion, age, words) in [
+            (200, 5, "a lost instance would take 390 of 300 s"),
+            (100, 51, "61 of 60 s of writes would be lost"),
+        ] {
+            note(&user.sandbox, promotion, age).await;
+            user.restart().await;
+            let planned = user.plan(&config).await;
+            assert_eq!(errors(&planned.diagnostics), Vec::<String>::new());
+            let warned = lines(&planned.diagnostics);
+            let is_told =
+                |one: &String| one.contains("may miss its objectives") && one.contains(words);
+            assert!(warned.iter().any(is_told), "{warned:#?}");
+            assert!(
+                recovery(&user, "at_risk").starts_with("yes: "),
+                "{}",
+                recovery(&user, "at_risk")
+            );
+            assert!(
+                recovery(&user, "last_drill")
+                    .starts_with("2026-01-05T08:00:00Z: passed; promoted in")
+            );
+        }
+        // Nobody is locked out.
+        config["tags"] = json!({"team": "other"});
+        user.must_apply(&config).await;
+        put(&user.sandbox, "something else").await;
+        user.must_be_unchanged(&config).await;
+        assert!(recovery(&user, "at_risk").contains("cannot read"));
+    });
+}
+
+#[test]
+fn a_drill_that_could_not_be_noted_at_once_is_held_all_the_same() {
+    simulate(async || {
+        for effect in [Effect::DropBefore, Effect::DropAfter] {
+            let (user, _, _) = drilled(json!({})).await;
+            let rule =
+                Rule { operation: Some("PutItem".into()), times: Some(1), ..Rule::default() };
+            user.sandbox.add_fault(Fault::new(rule, effect));
+            ask(&user.sandbox).await;
+            // Long before the schedule asks again.
+            pass(120).await;
+            assert_eq!(step(&user.sandbox), Some(Step::Creating));
+        }
     });
 }
 

@@ -101,7 +101,10 @@ impl Drill {
         if intent.destroying {
             return Ok(Came::ToAnEnd(json!({"drill": "the cluster is being removed"})));
         }
-        if drills.underway.is_none() && std::mem::take(begins) {
+        if drills.underway.is_some() {
+            // It is on record; until then it is asked for at each look.
+            *begins = false;
+        } else if *begins {
             if phase != Phase::Normal {
                 let text = format!("not now: the phase is {}", phase.as_str());
                 return Ok(Came::ToAnEnd(json!({"drill": text})));
@@ -158,7 +161,7 @@ impl Drill {
     async fn save(&self, drills: &mut Drills) -> Result<bool, Fault> {
         let expected = drills.version;
         drills.version += 1;
-        let written = self.surface.write_body(DRILL, expected, drills.version, drills, &[]).await?;
+        let written = self.surface.write_body(DRILL, expected, drills.version, drills).await?;
         Ok(written == Written::Done)
     }
 
