@@ -76,7 +76,7 @@ async fn drilled(more: Json) -> (User, Json, Drilled) {
     config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     user.must_apply(&config).await;
     begin_only(&user.sandbox, ALONE);
-    until(&user.sandbox, Some(Step::Waiting)).await;
+    until(&user.sandbox, Some(Step::Creating)).await;
     until(&user.sandbox, None).await;
     let last = drills(&user.sandbox).past.pop().unwrap();
     (user, config, last)
@@ -295,7 +295,7 @@ fn a_drill_that_fails_is_told_and_cleaned_up_and_the_next_one_mends_it() {
             "{warned:#?}"
         );
         user.sandbox.clear_faults();
-        until(&user.sandbox, Some(Step::Waiting)).await;
+        until(&user.sandbox, Some(Step::Creating)).await;
         until(&user.sandbox, None).await;
         pass(4000).await;
         assert_eq!(alarm(&user.sandbox, "drill-failed"), "OK");
