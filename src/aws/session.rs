@@ -273,8 +273,15 @@ impl Session {
                 ErrorClass::Busy => self.clock.since(begun) < BUSY_LIMIT,
                 _ => false,
             };
-            if !again || self.pause(self.backoff(tries)).await.is_err() {
+            if !again {
                 return Err(error);
+            }
+            match self.pause(self.backoff(tries)).await {
+                Ok(()) => {}
+                // Nobody knows whether it would have succeeded, and nobody asks for it any more.
+                Err(reason) if self.cancel.is_cancelled() => return Err(stopped(api, reason)),
+                // What has kept it from succeeding until the time was up.
+                Err(_) => return Err(error),
             }
         }
         unreachable!("the loop ends by returning")

@@ -45,6 +45,32 @@ fn an_interrupt_ends_soon_keeps_what_was_made_and_the_next_run_goes_on() {
 }
 
 #[test]
+fn an_interrupt_while_a_call_is_repeated_is_no_failure_of_it() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        // What AWS says of a role that it does not know everywhere yet: asked again for minutes.
+        user.sandbox.add_fault(Fault::new(
+            rule("CreateFunction"),
+            Effect::Fail {
+                code: "InvalidParameterValueException".into(),
+                message: "The role defined for the function cannot be assumed by Lambda.".into(),
+                status: 400,
+            },
+        ));
+        let cancel = user.cancel.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(100)).await;
+            cancel.cancel();
+        });
+        let found = errors(&user.apply(&config).await);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].contains("The create was not finished: interrupted"), "{found:#?}");
+        assert!(found[0].contains("us-west-2/lambda-function/monitor"), "{found:#?}");
+    });
+}
+
+#[test]
 fn a_tainted_cluster_that_is_not_untainted_is_rebuilt_cleanly() {
     simulate(async || {
         let mut user = User::new().await;
