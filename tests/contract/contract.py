@@ -20,6 +20,8 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+import runbooks
+
 NAMES = {"tagging": "resourcegroupstaggingapi"}
 EAST, WEST = "us-east-1", "us-west-2"
 # Sent outside of the body: in the path or the query of the request.
@@ -288,6 +290,7 @@ def drive_rest(account, network, key):
     ssm.list_tags_for_resource(ResourceType="Parameter", ResourceId="/contract/a")
     ssm.delete_parameters(Names=["/contract/a", "/contract/b"])
     refused("ParameterNotFound", ssm.delete_parameter, Name="/contract/a")
+    runbooks.drive_documents(account, refused)
     secrets = account.client("secretsmanager")
     secrets.create_secret(Name="contract", SecretString="{}", KmsKeyId=key, Tags=[{"Key": "a", "Value": "b"}])
     secrets.replicate_secret_to_regions(SecretId="contract", AddReplicaRegions=[{"Region": WEST}])
@@ -345,6 +348,8 @@ def drive_databases(account, network, keys, role):
     west.start_db_instance_automated_backups_replication(SourceDBInstanceArn=arn, KmsKeyId=keys[WEST])
     account.advance(400)
     backups = west.describe_db_instance_automated_backups(DBInstanceIdentifier="contract")
+    backup = backups["DBInstanceAutomatedBackups"][0]["DBInstanceAutomatedBackupsArn"]
+    runbooks.drive_restores(account, west, backup=backup, snapshot=None)
     east.modify_db_instance(DBInstanceIdentifier="contract", DBInstanceClass="db.t3.large", ApplyImmediately=True)
     east.describe_db_instances(DBInstanceIdentifier="contract")
     account.advance(700)
@@ -355,7 +360,6 @@ def drive_databases(account, network, keys, role):
     account.advance(300)
     west.delete_db_instance(DBInstanceIdentifier="contract-2", SkipFinalSnapshot=True)
     west.stop_db_instance_automated_backups_replication(SourceDBInstanceArn=arn)
-    backup = backups["DBInstanceAutomatedBackups"][0]["DBInstanceAutomatedBackupsArn"]
     west.delete_db_instance_automated_backup(DBInstanceAutomatedBackupsArn=backup)
     account.advance(100)
     east.delete_db_instance(DBInstanceIdentifier="contract", FinalDBSnapshotIdentifier="last")
@@ -364,6 +368,7 @@ def drive_databases(account, network, keys, role):
     west.copy_db_snapshot(SourceDBSnapshotIdentifier=last, TargetDBSnapshotIdentifier="contract-copy",
                           KmsKeyId=keys[WEST], Tags=[{"Key": "a", "Value": "b"}])
     account.advance(1000)
+    runbooks.drive_restores(account, west, backup=None, snapshot="contract-copy")
     west.delete_db_snapshot(DBSnapshotIdentifier="contract-copy")
     east.delete_db_snapshot(DBSnapshotIdentifier="last")
     refused("DBInstanceNotFound", east.describe_db_instances, DBInstanceIdentifier="contract")

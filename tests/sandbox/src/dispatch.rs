@@ -53,6 +53,8 @@ pub(crate) struct Outgoing {
     pub(crate) effect: Option<Effect>,
     /// A function that has to run before there is an answer.
     pub(crate) invoke: Option<Invoke>,
+    /// An automation that has begun: its region and its id.
+    pub(crate) automation: Option<(String, String)>,
 }
 
 /// A function that is to run.
@@ -180,6 +182,7 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
         request_id: request_id.clone(),
         effect: None,
         invoke: None,
+        automation: None,
     };
     let Some(scope) = incoming.authorization.as_deref().and_then(scope) else {
         out.status = 403;
@@ -216,6 +219,7 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
             run(world, service, &scope, &name, &params)
         }
     };
+    out.automation = services::ssm::started(&reply).map(|id| (scope.region.clone(), id));
     let error = match (&effect, &reply) {
         (Some(Effect::Hang), _) => Some("(never answered)".to_owned()),
         (Some(Effect::DropBefore), _) => Some("(connection lost before)".to_owned()),
@@ -275,15 +279,50 @@ pub(crate) fn call(
     run(world, service, &scope, operation, params)
 }
 
+/// Makes a call as somebody whom AWS itself acts for.
+pub(crate) fn act(
+    world: &mut World,
+    principal: &Principal,
+    region: &str,
+    service: &str,
+    name: &str,
+    params: &Value,
+) -> Reply {
+    let missing = || Failure::new("InvalidAction", format!("there is no service {service}"));
+    let service = services::find(service).ok_or_else(missing)?;
+    let reply = run_as(world, service, region, principal.clone(), name, params);
+    world.calls.push(CallRecord {
+        at: world.now.0,
+        service: service.name.to_owned(),
+        operation: name.to_owned(),
+        region: region.to_owned(),
+        parameters: params.clone(),
+        error: reply.as_ref().err().map(|failure| failure.code.clone()),
+    });
+    reply
+}
+
 fn run(world: &mut World, service: &Service, scope: &Scope, name: &str, params: &Value) -> Reply {
+    let principal = principal(world, &scope.access_key);
+    run_as(world, service, &scope.region, principal?, name, params)
+}
+
+fn run_as(
+    world: &mut World,
+    service: &Service,
+    region: &str,
+    principal: Principal,
+    name: &str,
+    params: &Value,
+) -> Reply {
     let Some(operation) = service.operations.iter().find(|one| one.name == name) else {
         let message = format!("the sandbox does not implement {}:{name}", service.name);
         return Err(Failure { status: 501, code: "NotImplemented".into(), message });
     };
     check_members(operation, params)?;
     let request = Request {
-        region: scope.region.clone(),
-        principal: principal(world, &scope.access_key)?,
+        region: region.to_owned(),
+        principal,
         params: params.clone(),
         now: world.now,
         service: service.name,
@@ -353,7 +392,9 @@ fn encode(
     let id = &out.request_id;
     let (status, body) = match (protocol, reply) {
         (Protocol::Json | Protocol::RestJson, Ok(Value::Null)) => (200, "{}".to_owned()),
-        (Protocol::Json | Protocol::RestJson, Ok(value)) => (200, value.to_string()),
+        (Protocol::Json | Protocol::RestJson, Ok(value)) => {
+            (200, crate::world::shown(&value).to_string())
+        }
         (Protocol::Json | Protocol::RestJson, Err(failure)) => {
             let body = json!({"__type": failure.code, "message": failure.message});
             (failure.status, body.to_string())

@@ -23,6 +23,8 @@ pub const PARAMETER_GROUP_APPLYING: u64 = 30;
 pub const PARAMETER_DYNAMIC: u64 = 15;
 /// RebootDBInstance to `available`.
 pub const DB_REBOOT: u64 = 60;
+/// From a restore to `available`.
+pub const DB_RESTORE: u64 = 600;
 /// DeleteDBInstance to gone.
 pub const DB_DELETE: u64 = 300;
 /// A final snapshot, before that.

@@ -17,6 +17,7 @@ use crate::{
     services::{
         events,
         lambda::{self, Runtime},
+        ssm::automation,
         tagging,
     },
     world::World,
@@ -108,8 +109,14 @@ impl Sandbox {
         }
     }
 
+    /// Waits for so many milliseconds of the sandbox's time.
+    pub(crate) async fn pass(&self, milliseconds: u64) {
+        let scale = self.lock().clock.scale();
+        tokio::time::sleep(Duration::from_millis(milliseconds).div_f64(scale)).await;
+    }
+
     /// Runs a function that was invoked, and answers with what it says.
-    async fn invoke(&self, invoke: Invoke) -> (u16, Vec<u8>, bool) {
+    pub(crate) async fn invoke(&self, invoke: Invoke) -> (u16, Vec<u8>, bool) {
         let invocation =
             self.with(|world| lambda::invocation(world, &invoke.function, invoke.payload));
         let (Some(runtime), Some(invocation)) = (self.runtime(), invocation) else {
@@ -211,6 +218,9 @@ impl Sandbox {
                 tokio::time::sleep(Duration::from_millis(milliseconds)).await;
             }
             Some(Effect::Throttle | Effect::Fail { .. }) | None => {}
+        }
+        if let Some((region, id)) = out.automation.take() {
+            tokio::spawn(automation::execute(self.clone(), region, id));
         }
         if let Some(invoke) = out.invoke.take() {
             let failed;

@@ -7,6 +7,7 @@ mod identity;
 mod names;
 mod network;
 mod rds;
+mod runbooks;
 mod running;
 mod storage;
 mod watching;

@@ -183,6 +183,10 @@ fn a_schedule_fires_what_lets_it() {
     );
     let targets = json!({"Rule": "r", "Targets": [{"Id": "1", "Arn": arn}]});
     caller.must(EAST, "events", "PutTargets", targets);
+    let listed = caller.must(EAST, "events", "ListRules", json!({"NamePrefix": "r"}));
+    assert_eq!(listed["Rules"][0]["ScheduleExpression"], "rate(1 minute)");
+    let others = caller.must(EAST, "events", "ListRules", json!({"NamePrefix": "rr"}));
+    assert_eq!(others["Rules"], json!([]));
     let elsewhere = json!({"Rule": "r", "Targets": [{"Id": "2", "Arn": "arn:aws:lambda:us-west-2:123456789012:function:f"}]});
     let answer = caller.must(EAST, "events", "PutTargets", elsewhere);
     assert_eq!(answer["FailedEntryCount"], 1, "answered with 200 all the same (aws-facts 1.5)");

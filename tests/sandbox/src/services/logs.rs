@@ -31,7 +31,7 @@ const OPERATIONS: &[Operation] = &[
     op("CreateLogGroup", "logGroupName kmsKeyId tags", on_group, create),
     op(
         "DescribeLogGroups",
-        "logGroupNamePrefix nextToken limit",
+        "logGroupNamePrefix logGroupNamePattern nextToken limit",
         |_, request| vec![Need::new("", request.arn("logs", "log-group:*"))],
         describe,
     ),
@@ -174,10 +174,16 @@ pub(crate) fn put(world: &mut World, region: &str, name: &str, key: &Value, tags
 
 fn describe(world: &mut World, request: &Request) -> Reply {
     let prefix = request.text("logGroupNamePrefix").unwrap_or_default();
+    let pattern = request.text("logGroupNamePattern").unwrap_or_default();
+    if !prefix.is_empty() && !pattern.is_empty() {
+        let message =
+            "LogGroup name prefix and LogGroup name pattern are mutually exclusive parameters.";
+        return Err(Failure::new("InvalidParameterException", message));
+    }
     let groups: Vec<_> = world
         .table(&request.region, KIND)
         .iter()
-        .filter(|(name, _)| name.starts_with(prefix))
+        .filter(|(name, _)| name.starts_with(prefix) && name.contains(pattern))
         .map(|(_, group)| shown(group))
         .collect();
     let size = usize::try_from(request.number("limit").unwrap_or(50)).unwrap_or(50);

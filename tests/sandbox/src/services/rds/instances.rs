@@ -205,7 +205,7 @@ fn groups(request: &Request, status: &str) -> Value {
 }
 
 /// The members that creating an instance and creating a replica share.
-fn base(
+pub(super) fn base(
     world: &mut World,
     request: &Request,
     id: &str,
@@ -346,7 +346,7 @@ pub(super) fn create(world: &mut World, request: &Request) -> Reply {
 }
 
 /// A new instance is there.
-fn ready(world: &mut World, region: &str, id: &str) {
+pub(super) fn ready(world: &mut World, region: &str, id: &str) {
     let created = world.now.to_string();
     let Some(instance) = world.get_mut(region, INSTANCE, id) else { return };
     if !matches!(instance["DBInstanceStatus"].as_str(), Some("creating" | "backing-up")) {
@@ -480,6 +480,7 @@ pub(super) fn create_replica(world: &mut World, request: &Request) -> Reply {
     let more = json!({
         "DBInstanceClass": class, "EngineVersion": source["EngineVersion"], "MasterUsername": source["MasterUsername"],
         "DBName": source["DBName"], "AllocatedStorage": source["AllocatedStorage"],
+        "_port": request.number("Port").map_or_else(|| source["_port"].clone(), Value::from),
         "MaxAllocatedStorage": request.number("MaxAllocatedStorage"),
         "StorageType": request.text("StorageType").map_or_else(|| source["StorageType"].clone(), Value::from),
         "Iops": request.number("Iops").map_or_else(|| source["Iops"].clone(), Value::from),

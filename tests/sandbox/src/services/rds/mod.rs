@@ -7,6 +7,7 @@ mod instances;
 mod model;
 mod modify;
 mod parameters;
+mod restores;
 mod snapshots;
 mod subnets;
 
@@ -188,6 +189,18 @@ const OPERATIONS: &[Operation] = &[
         "DBSnapshotIdentifier",
         |world, request| on(world, request, "DBSnapshotIdentifier", "snapshot", SNAPSHOT),
         snapshots::delete,
+    ),
+    op(
+        "RestoreDBInstanceFromDBSnapshot",
+        "DBInstanceIdentifier DBSnapshotIdentifier DBInstanceClass DBSubnetGroupName VpcSecurityGroupIds DBParameterGroupName MultiAZ PubliclyAccessible AutoMinorVersionUpgrade CopyTagsToSnapshot Tags",
+        restores::on_snapshot,
+        restores::from_snapshot,
+    ),
+    op(
+        "RestoreDBInstanceToPointInTime",
+        "SourceDBInstanceIdentifier SourceDBInstanceAutomatedBackupsArn TargetDBInstanceIdentifier RestoreTime UseLatestRestorableTime DBInstanceClass DBSubnetGroupName VpcSecurityGroupIds DBParameterGroupName MultiAZ PubliclyAccessible AutoMinorVersionUpgrade CopyTagsToSnapshot Tags",
+        restores::on_moment,
+        restores::to_moment,
     ),
     op(
         "DescribeDBEngineVersions",

@@ -22,7 +22,7 @@ pub(super) fn put(world: &mut World, region: &str, name: &str, kind: &str, insta
         "EngineVersion": instance["EngineVersion"], "AllocatedStorage": instance["AllocatedStorage"],
         "Encrypted": instance["StorageEncrypted"], "KmsKeyId": instance["KmsKeyId"], "DBSnapshotArn": arn, "_arn": arn,
         "_tags": if copies_tags { instance["_tags"].clone() } else { json!({}) },
-        "_taken": world.now.0,
+        "_taken": world.now.0, "_origin": instance.clone(),
         // Nobody made those that RDS takes.
         "_account": kind == "automated",
     });
@@ -85,7 +85,7 @@ fn described(one: &Value) -> Value {
     view
 }
 
-fn missing(id: &str) -> Failure {
+pub(super) fn missing(id: &str) -> Failure {
     Failure::new("DBSnapshotNotFound", format!("DBSnapshot {id} not found."))
 }
 

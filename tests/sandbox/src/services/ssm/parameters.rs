@@ -1,108 +1,24 @@
-//! Systems Manager: parameters.
+//! Parameters.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Operation, Service, op, page};
 use crate::{
-    iam::Need,
-    request::{Failure, Reply, Request, arn, texts},
-    wire::Protocol,
-    world::{World, tag_list, tag_map},
+    request::{Failure, Reply, Request, texts},
+    services::page,
+    world::{World, tag_map},
 };
 
-pub(crate) const SERVICE: Service = Service {
-    name: "ssm",
-    protocol: Protocol::Json,
-    namespace: "",
-    global: false,
-    operations: OPERATIONS,
-};
-
-const KIND: &str = "ssm-parameter";
+pub(super) const KIND: &str = "ssm-parameter";
 /// What a parameter holds at most, by its tier (Systems Manager guide, "Managing parameter tiers").
 const LONGEST_STANDARD: usize = 4096;
 const LONGEST_ADVANCED: usize = 8192;
-
-const OPERATIONS: &[Operation] = &[
-    op(
-        "PutParameter",
-        "Name Value Type Description Overwrite AllowedPattern DataType Tags Tier",
-        |_, request| needs(request, &[request.text("Name").unwrap_or_default()]),
-        put_parameter,
-    ),
-    op(
-        "GetParameter",
-        // Nothing here is a SecureString, so that there is nothing to decrypt.
-        "Name WithDecryption",
-        |_, request| needs(request, &[request.text("Name").unwrap_or_default()]),
-        get_parameter,
-    ),
-    op(
-        "GetParametersByPath",
-        "Path Recursive MaxResults NextToken",
-        |_, request| needs(request, &[request.text("Path").unwrap_or_default()]),
-        get_by_path,
-    ),
-    op(
-        "DeleteParameter",
-        "Name",
-        |_, request| needs(request, &[request.text("Name").unwrap_or_default()]),
-        |world, request| {
-            let name = request.required("Name")?;
-            world.remove(&request.region, KIND, name).map(|_| json!({})).ok_or_else(missing)
-        },
-    ),
-    op(
-        "DeleteParameters",
-        "Names",
-        |_, request| {
-            let names = request.texts("Names");
-            needs(request, &names.iter().map(String::as_str).collect::<Vec<_>>())
-        },
-        delete_parameters,
-    ),
-    op(
-        "AddTagsToResource",
-        "ResourceType ResourceId Tags",
-        |_, request| needs(request, &[request.text("ResourceId").unwrap_or_default()]),
-        |world, request| {
-            let name = request.required("ResourceId")?;
-            let record = world.get_mut(&request.region, KIND, name).ok_or_else(|| {
-                Failure::new("InvalidResourceId", "The resource ID is not valid.")
-            })?;
-            let mut tags = crate::world::tags(record);
-            tags.extend(tag_map(request.get("Tags"), "Key", "Value"));
-            record["_tags"] = Value::Object(tags);
-            Ok(json!({}))
-        },
-    ),
-    op(
-        "ListTagsForResource",
-        "ResourceType ResourceId",
-        |_, request| needs(request, &[request.text("ResourceId").unwrap_or_default()]),
-        |world, request| {
-            let name = request.required("ResourceId")?;
-            let record = world.get(&request.region, KIND, name).ok_or_else(|| {
-                Failure::new("InvalidResourceId", "The resource ID is not valid.")
-            })?;
-            Ok(json!({"TagList": tag_list(record, "Key", "Value")}))
-        },
-    ),
-];
-
-fn needs(request: &Request, names: &[&str]) -> Vec<Need> {
-    let resource = |name: &&str| {
-        Need::new("", arn("ssm", &request.region, &format!("parameter/{}", name.trim_matches('/'))))
-    };
-    names.iter().map(resource).collect()
-}
 
 fn missing() -> Failure {
     Failure::new("ParameterNotFound", "")
 }
 
 /// The one atomic act of this service: without `Overwrite`, only one of two callers makes it.
-fn put_parameter(world: &mut World, request: &Request) -> Reply {
+pub(super) fn put(world: &mut World, request: &Request) -> Reply {
     let (name, value) =
         (request.required("Name")?.to_owned(), request.required("Value")?.to_owned());
     let invalid = |message: &str| Err(Failure::new("ValidationException", message));
@@ -187,13 +103,13 @@ fn put_parameter(world: &mut World, request: &Request) -> Reply {
     Ok(json!({"Version": version, "Tier": tier}))
 }
 
-fn get_parameter(world: &mut World, request: &Request) -> Reply {
+pub(super) fn get(world: &mut World, request: &Request) -> Reply {
     let name = request.required("Name")?;
     let record = world.get(&request.region, KIND, name).ok_or_else(missing)?;
     Ok(json!({"Parameter": crate::world::shown(record)}))
 }
 
-fn get_by_path(world: &mut World, request: &Request) -> Reply {
+pub(super) fn get_by_path(world: &mut World, request: &Request) -> Reply {
     let path = format!("{}/", request.required("Path")?.trim_end_matches('/'));
     let recursive = request.flag("Recursive").unwrap_or(false);
     let found: Vec<_> = world
@@ -214,7 +130,12 @@ fn get_by_path(world: &mut World, request: &Request) -> Reply {
     Ok(json!({"Parameters": items, "NextToken": next}))
 }
 
-fn delete_parameters(world: &mut World, request: &Request) -> Reply {
+pub(super) fn delete(world: &mut World, request: &Request) -> Reply {
+    let name = request.required("Name")?;
+    world.remove(&request.region, KIND, name).map(|_| json!({})).ok_or_else(missing)
+}
+
+pub(super) fn delete_several(world: &mut World, request: &Request) -> Reply {
     let names = texts(request.get("Names"));
     let (mut deleted, mut invalid) = (Vec::new(), Vec::new());
     for name in names {
