@@ -11,3 +11,4 @@ pub mod contract;
 pub mod executor;
 pub mod plugin;
 pub mod provider;
+pub mod runbooks;

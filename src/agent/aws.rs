@@ -56,7 +56,7 @@ pub(super) fn fault(error: &ApiError) -> Fault {
     }
 }
 
-fn unusable(what: &str) -> Fault {
+pub(super) fn unusable(what: &str) -> Fault {
     Fault::Failing(format!("{what} cannot be read"))
 }
 
@@ -126,7 +126,7 @@ impl AwsSurface {
         Self { aws, session, assignment, login: OnceCell::new() }
     }
 
-    async fn login(&self) -> Result<Login, Fault> {
+    pub(super) async fn login(&self) -> Result<Login, Fault> {
         let fetch = || async {
             let regional = self.regional(Side::Here);
             let api = regional.api("secretsmanager", "GetSecretValue");
@@ -230,9 +230,11 @@ impl AwsSurface {
         expected: u64,
         version: u64,
         body: &impl Serialize,
+        more: &[(&str, AttributeValue)],
     ) -> Result<Written, Fault> {
         let body = serde_json::to_string(body).map_err(|_| unusable(name))?;
-        let members = vec![("version", n(version)), ("body", AttributeValue::S(body))];
+        let mut members = vec![("version", n(version)), ("body", AttributeValue::S(body))];
+        members.extend_from_slice(more);
         let condition = (expected > 0).then(|| vec![("version", n(expected))]);
         let region = self.assignment.here.region.clone();
         self.put(&region, &self.assignment.ledger, name, members, condition).await
@@ -366,7 +368,9 @@ impl Surface for AwsSurface {
     }
 
     async fn write_ledger(&self, expected: u64, ledger: &Ledger) -> Result<Written, Fault> {
-        self.write_body(LEDGER, expected, ledger.version, ledger).await
+        // Beside the rest, for runbooks, which wait for it.
+        let phase = ("phase", AttributeValue::S(ledger.phase.as_str().to_owned()));
+        self.write_body(LEDGER, expected, ledger.version, ledger, &[phase]).await
     }
 
     async fn lease(&self) -> Result<Option<Lease>, Fault> {

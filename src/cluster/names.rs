@@ -142,9 +142,6 @@ pub fn log_group(instance: &str, log: &str) -> String {
     format!("/aws/rds/instance/{instance}/{log}")
 }
 
-/// What the log groups of all our functions begin with.
-pub const FUNCTION_LOGS: &str = "/aws/lambda/trading-db-";
-
 /// The log group that Lambda writes a function's log to.
 pub fn function_log(function: &str) -> String {
     format!("/aws/lambda/{function}")
@@ -153,6 +150,11 @@ pub fn function_log(function: &str) -> String {
 /// The alarm of that purpose; 255 characters are allowed.
 pub fn alarm(what: &str, suffix: &Suffix) -> String {
     format!("trading-db-{what}-{suffix}")
+}
+
+/// The runbook of that purpose; 128 characters are allowed.
+pub fn runbook(purpose: &str, suffix: &Suffix) -> String {
+    format!("trading-db-{purpose}-{suffix}")
 }
 
 /// The dashboard of a site; 255 characters are allowed. Dashboards belong to no region: each needs a name of

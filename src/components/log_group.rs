@@ -11,8 +11,6 @@ use crate::aws::ApiError;
 /// A log group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogGroup {
-    /// What the names of all groups of the same writer begin with; nobody else's do.
-    pub prefix: String,
     /// The key's ARN.
     pub key: Text,
     /// How long events are kept.
@@ -29,16 +27,20 @@ impl LogGroup {
     }
 }
 
-async fn groups(env: &Env, region: &str, prefix: &str) -> Result<Vec<AwsGroup>, ApiError> {
-    env.shared(format!("log groups {region} {prefix}"), || async {
+/// What the names of all groups of ours hold, whoever writes to them.
+const OURS: &str = "/trading-db-";
+
+/// All groups that look like ours, in one list.
+async fn groups(env: &Env, region: &str) -> Result<Vec<AwsGroup>, ApiError> {
+    env.shared(format!("log groups {region}"), || async {
         let regional = env.region(region);
         let mut found = Vec::new();
         let mut page: Option<String> = None;
         loop {
             let api = regional.api("logs", "DescribeLogGroups");
             let call = || {
-                let call = regional.logs.describe_log_groups().log_group_name_prefix(prefix);
-                call.set_next_token(page.clone()).send()
+                let call = regional.logs.describe_log_groups().log_group_name_pattern(OURS);
+                call.limit(50).set_next_token(page.clone()).send()
             };
             let answer = env.session.call(api, call).await?;
             page = answer.next_token().map(str::to_owned);
@@ -82,7 +84,7 @@ impl Primitive for LogGroup {
         wanted: &[&Wanted<Self>],
     ) -> Result<Vec<Observation>, ApiError> {
         each(wanted, |wanted| async move {
-            let all = groups(env, region, &wanted.settings.prefix).await?;
+            let all = groups(env, region).await?;
             let own = all.iter().find(|one| one.log_group_name() == Some(&wanted.name));
             let Some(one) = own else { return Ok(None) };
             let arn = bare(one.arn().unwrap_or_default()).to_owned();

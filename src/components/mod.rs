@@ -37,6 +37,7 @@ pub mod security_group;
 pub mod security_group_rule;
 pub mod sns_subscription;
 pub mod sns_topic;
+pub mod ssm_document;
 pub mod vpc_peering;
 pub mod vpc_peering_accepter;
 pub mod vpc_peering_options;
@@ -469,6 +470,7 @@ const KINDS: &[&dyn Kind] = &[
     kind::<database_role::DatabaseRole>(),
     kind::<lambda_permission::LambdaPermission>(),
     kind::<event_rule::EventRule>(),
+    kind::<ssm_document::SsmDocument>(),
     kind::<alarm::Alarm>(),
     kind::<dashboard::Dashboard>(),
     kind::<hosted_zone::HostedZone>(),

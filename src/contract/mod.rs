@@ -161,10 +161,25 @@ pub enum Command {
     Watch,
     /// To fail over now: what a human asks, by the runbook.
     Failover {
-        /// Even while the writer takes writes.
-        #[serde(default)]
+        /// Even while the writer takes writes. `"true"` is taken as well: automations may send texts.
+        #[serde(default, deserialize_with = "truth")]
         force: bool,
     },
+}
+
+fn truth<'de, D: serde::Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Told {
+        Flag(bool),
+        Text(String),
+    }
+    match Told::deserialize(from)? {
+        Told::Flag(flag) => Ok(flag),
+        Told::Text(text) => {
+            text.parse().map_err(|_| serde::de::Error::custom("it is neither true nor false"))
+        }
+    }
 }
 
 /// The settings of a monitor, as its environment holds them. Durations are seconds.
@@ -292,6 +307,9 @@ mod tests {
         let forced = json!({"action": "failover", "force": true});
         assert_eq!(read(forced), Some(Command::Failover { force: true }));
         assert_eq!(read(json!({"action": "failover"})), Some(Command::Failover { force: false }));
+        let text = json!({"action": "failover", "force": "true"});
+        assert_eq!(read(text), Some(Command::Failover { force: true }));
+        assert_eq!(read(json!({"action": "failover", "force": "yes"})), None);
         assert_eq!(read(json!({"action": "promote"})), None);
         assert_eq!(read(json!({})), None);
     }

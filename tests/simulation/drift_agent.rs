@@ -49,6 +49,27 @@ pub fn cases(user: &User) -> Vec<Case> {
             "us-east-1/event-rule/monitor",
         ),
         case(WEST, rule, monitor, Json::Null, "us-west-2/event-rule/monitor"),
+        case(
+            WEST,
+            "ssm-document",
+            "trading-db-failover-prod",
+            json!({"_versions": [{"DocumentVersion": "1", "VersionName": "mine", "Content": "{}"}]}),
+            "us-west-2/ssm-document/failover",
+        ),
+        case(
+            EAST,
+            "ssm-document",
+            "trading-db-restore-snapshot-prod",
+            Json::Null,
+            "us-east-1/ssm-document/restore-snapshot",
+        ),
+        case(
+            EAST,
+            "ssm-document",
+            "trading-db-investigate-lag-prod",
+            json!({"_tags": {"team": "x"}}),
+            "us-east-1/ssm-document/investigate-lag",
+        ),
         case(WITNESS, table, "trading-db-lease-prod", Json::Null, "us-east-2/dynamodb-table/lease"),
         case(
             WEST,

@@ -12,6 +12,7 @@ mod lifecycle;
 mod looking;
 mod ownership;
 mod refusals;
+mod runbooks;
 mod running;
 mod summaries;
 mod watching;

@@ -161,7 +161,7 @@ impl Drill {
     async fn save(&self, drills: &mut Drills) -> Result<bool, Fault> {
         let expected = drills.version;
         drills.version += 1;
-        let written = self.surface.write_body(DRILL, expected, drills.version, drills).await?;
+        let written = self.surface.write_body(DRILL, expected, drills.version, drills, &[]).await?;
         Ok(written == Written::Done)
     }
 

@@ -10,7 +10,7 @@ use super::{LOG_RETENTION, MASTER, Plan, instance_name};
 use crate::{
     cluster::{
         failover::Mode,
-        names::{FUNCTION_LOGS, Name, function_log},
+        names::{Name, function_log},
         spec::Site,
     },
     components::{
@@ -395,11 +395,7 @@ impl Plan<'_> {
     ) {
         let name = name.of(&self.spec.suffix);
         let key = Text::Ref(KmsKey::address(region), ARN);
-        let settings = LogGroup {
-            prefix: FUNCTION_LOGS.into(),
-            key: key.clone(),
-            retention_days: LOG_RETENTION,
-        };
+        let settings = LogGroup { key: key.clone(), retention_days: LOG_RETENTION };
         let log = LogGroup::address(region, purpose);
         self.add_tagged(log.clone(), region, function_log(&name), settings, &[]);
         let settings = LambdaFunction {

@@ -5,6 +5,7 @@ mod copies;
 mod dashboard;
 pub mod dns;
 mod drill;
+mod runbooks;
 mod watch;
 
 pub use agent::{ARGUMENTS as AGENT_ARGUMENTS, LEDGER};
@@ -88,6 +89,7 @@ impl Blueprint {
         plan.drill();
         plan.dns();
         for site in Site::ALL {
+            plan.runbooks(site);
             plan.dashboard(site);
         }
         let regions = Site::ALL.map(|site| spec.site(site).region.clone()).to_vec();
@@ -238,7 +240,6 @@ impl Plan<'_> {
         self.key(&region, &groups);
         for log in LOGS {
             let settings = LogGroup {
-                prefix: log_group(&instance, ""),
                 key: Text::Ref(KmsKey::address(&region), ARN),
                 retention_days: LOG_RETENTION,
             };
