@@ -9,7 +9,7 @@ use crate::support::{
 
 /// Kinds that carry tags, but for those that are ours by their name alone: RDS makes log groups anew, and
 /// replicated backups follow our instance.
-const TAGGED: [&str; 8] = [
+const TAGGED: [&str; 9] = [
     "kms-key",
     "vpc-peering-connection",
     "security-group",
@@ -18,6 +18,7 @@ const TAGGED: [&str; 8] = [
     "role",
     "secret",
     "db-instance",
+    "ssm-document",
 ];
 
 #[test]
