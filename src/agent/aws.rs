@@ -56,7 +56,7 @@ pub(super) fn fault(error: &ApiError) -> Fault {
     }
 }
 
-pub(super) fn unusable(what: &str) -> Fault {
+fn unusable(what: &str) -> Fault {
     Fault::Failing(format!("{what} cannot be read"))
 }
 
@@ -126,7 +126,7 @@ impl AwsSurface {
         Self { aws, session, assignment, login: OnceCell::new() }
     }
 
-    pub(super) async fn login(&self) -> Result<Login, Fault> {
+    async fn login(&self) -> Result<Login, Fault> {
         let fetch = || async {
             let regional = self.regional(Side::Here);
             let api = regional.api("secretsmanager", "GetSecretValue");

@@ -6,8 +6,6 @@
 
 mod restore;
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use crate::contract::{CLUSTER, ITEM, LEDGER, drill::BEGIN};
@@ -48,24 +46,6 @@ pub struct Runbook {
     pub purpose: &'static str,
     /// Its content.
     pub content: Value,
-}
-
-impl Runbook {
-    /// The content as it is sent: the same text for the same content, whatever the order of its keys.
-    pub fn text(&self) -> String {
-        fn sorted(value: &Value) -> Value {
-            match value {
-                Value::Object(all) => {
-                    let all: BTreeMap<&String, Value> =
-                        all.iter().map(|(key, one)| (key, sorted(one))).collect();
-                    all.into_iter().map(|(key, one)| (key.clone(), one)).collect()
-                }
-                Value::Array(all) => all.iter().map(sorted).collect(),
-                other => other.clone(),
-            }
-        }
-        sorted(&self.content).to_string()
-    }
 }
 
 /// The runbooks of a region.
@@ -210,7 +190,7 @@ fn investigate_lag(facts: &Facts) -> Value {
         "SourceIdentifier": facts.instance, "SourceType": "db-instance", "Duration": 180,
     });
     let alarms = json!({"AlarmNamePrefix": "trading-db-", "StateValue": "ALARM"});
-    let steps = vec![
+    let mut steps = vec![
         call(
             "Instance",
             "rds",
@@ -234,6 +214,10 @@ fn investigate_lag(facts: &Facts) -> Value {
             &[("Body", "$.Item.body.S", "String")],
         ),
     ];
+    // What one service does not tell hides nothing that the others do.
+    for step in &mut steps {
+        step["onFailure"] = "Continue".into();
+    }
     let outputs = ["Instance.Description", "Events.Events", "Alarms.InAlarm", "Ledger.Body"];
     document(&description, json!({}), &steps, &outputs)
 }

@@ -8,6 +8,10 @@ use super::{Facts, call, document};
 const NAMES: &str = "^[a-zA-Z](-?[a-zA-Z0-9]){0,62}$";
 /// How long a restore may take, in seconds: it grows with the data.
 const LONGEST: u32 = 6 * 3600;
+/// Values of parameters.
+const LATEST: &str = "latest";
+const INSTANCE: &str = "instance";
+const REPLICATED: &str = "replicated-backups";
 
 /// The name of the restored instance.
 fn target(facts: &Facts) -> Value {
@@ -95,85 +99,81 @@ pub(super) fn point_in_time(facts: &Facts) -> Value {
          may connect to the cluster in this region may connect to it.",
         facts.suffix, facts.region
     );
-    let from = if facts.has_replicated_backups { "replicated-backups" } else { "instance" };
+    let from = if facts.has_replicated_backups { REPLICATED } else { INSTANCE };
     let parameters = json!({
         "RestoreTime": {
-            "type": "String", "default": "latest",
-            "allowedPattern": "^(latest|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)$",
+            "type": "String", "default": LATEST,
+            "allowedPattern": format!("^({LATEST}|[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T[0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}Z)$"),
             "description": "The moment in UTC, as 2026-01-31T08:30:00Z, or `latest`.",
         },
         "From": {
-            "type": "String", "default": from, "allowedValues": ["instance", "replicated-backups"],
-            "description": "Whose backups: those of the instance in this region, or those that were replicated here.",
+            "type": "String", "default": from,
+            "allowedPattern": format!("^({INSTANCE}|{REPLICATED}|arn:[^:]+:rds:[^:]+:[0-9]+:auto-backup:.+)$"),
+            "description": "Whose backups: those of the instance in this region (`instance`), those that the other \
+                            region replicates here (`replicated-backups`), or any others here, by their ARN. \
+                            Backups that are retained from an instance that is gone are only taken by their ARN.",
         },
         "TargetDBInstanceIdentifier": target(facts),
     });
-    let find_backups = call(
+    let backups = json!({"DBInstanceIdentifier": facts.other_instance});
+    let find = call(
         "FindReplicatedBackups",
         "rds",
         "DescribeDBInstanceAutomatedBackups",
-        json!({"DBInstanceIdentifier": facts.other_instance}),
+        backups,
         &[("Arn", "$.DBInstanceAutomatedBackups[0].DBInstanceAutomatedBackupsArn", "String")],
     );
-    let restore = |name: &str, source: (&str, &str), is_latest: bool| {
-        let mut inputs = placed(
-            facts,
-            json!({
-                "TargetDBInstanceIdentifier": "{{ TargetDBInstanceIdentifier }}",
-            }),
-        );
-        inputs[source.0] = source.1.into();
-        if is_latest {
-            inputs["UseLatestRestorableTime"] = true.into();
-        } else {
-            inputs["RestoreTime"] = "{{ RestoreTime }}".into();
-        }
-        let mut step = call(name, "rds", "RestoreDBInstanceToPointInTime", inputs, &[]);
-        step["nextStep"] = "WaitForTheInstance".into();
-        step
-    };
-    let own = ("SourceDBInstanceIdentifier", facts.instance.as_str());
-    let other = ("SourceDBInstanceAutomatedBackupsArn", "{{ FindReplicatedBackups.Arn }}");
-    let mut steps = vec![
-        find_group(facts),
-        branch(
-            "WhoseBackups",
-            "{{ From }}",
-            "replicated-backups",
-            "FindReplicatedBackups",
-            "WhenOfInstance",
-        ),
-        branch(
-            "WhenOfInstance",
-            "{{ RestoreTime }}",
-            "latest",
-            "LatestOfInstance",
-            "MomentOfInstance",
-        ),
-        restore("LatestOfInstance", own, true),
-        restore("MomentOfInstance", own, false),
-        find_backups,
-        branch(
-            "WhenOfBackups",
-            "{{ RestoreTime }}",
-            "latest",
-            "LatestOfBackups",
-            "MomentOfBackups",
-        ),
-        restore("LatestOfBackups", other, true),
-        restore("MomentOfBackups", other, false),
-    ];
+    // The list may hold what is retained from an earlier instance of that name. RDS is not of one mind about
+    // upper case (aws-facts 1.2).
+    let check = json!({
+        "name": "CheckThatTheyAreReplicated", "action": "aws:assertAwsResourceProperty", "onFailure": "Abort",
+        "inputs": {
+            "Service": "rds", "Api": "DescribeDBInstanceAutomatedBackups",
+            "DBInstanceIdentifier": facts.other_instance,
+            "PropertySelector": "$.DBInstanceAutomatedBackups[0].Status",
+            "DesiredValues": ["replicating", "Replicating", "active"],
+        },
+    });
+    let whose = branch(
+        "WhoseBackups",
+        "{{ From }}",
+        &[(INSTANCE, "WhenOfInstance"), (REPLICATED, "CheckThatTheyAreReplicated")],
+        "WhenOfNamed",
+    );
+    let (by_id, by_arn) = ("SourceDBInstanceIdentifier", "SourceDBInstanceAutomatedBackupsArn");
+    let mut steps = vec![find_group(facts), whose];
+    steps.extend(restores(facts, "Instance", by_id, &facts.instance));
+    steps.extend(restores(facts, "Named", by_arn, "{{ From }}"));
+    steps.extend([check, find]);
+    steps.extend(restores(facts, "Replicated", by_arn, "{{ FindReplicatedBackups.Arn }}"));
     steps.extend(finish());
     document(&description, parameters, &steps, &["Describe.Endpoint"])
 }
 
-/// Goes one way where a variable has a value, and the other way everywhere else.
-fn branch(name: &str, variable: &str, value: &str, then: &str, otherwise: &str) -> Value {
+/// Steps that restore from one kind of backups: the latest, or the moment that was asked for.
+fn restores(facts: &Facts, of: &str, member: &str, source: &str) -> [Value; 3] {
+    let (latest, moment) = (format!("LatestOf{of}"), format!("MomentOf{of}"));
+    let restore = |name: &str, when: (&str, Value)| {
+        let target = "{{ TargetDBInstanceIdentifier }}";
+        let mut inputs = placed(facts, json!({"TargetDBInstanceIdentifier": target}));
+        inputs[member] = source.into();
+        inputs[when.0] = when.1;
+        let mut step = call(name, "rds", "RestoreDBInstanceToPointInTime", inputs, &[]);
+        step["nextStep"] = "WaitForTheInstance".into();
+        step
+    };
+    [
+        branch(&format!("WhenOf{of}"), "{{ RestoreTime }}", &[(LATEST, &latest)], &moment),
+        restore(&latest, ("UseLatestRestorableTime", true.into())),
+        restore(&moment, ("RestoreTime", "{{ RestoreTime }}".into())),
+    ]
+}
+
+/// Goes where the value of a variable leads to, and another way for all other values.
+fn branch(name: &str, variable: &str, ways: &[(&str, &str)], otherwise: &str) -> Value {
+    let choice = |(value, next): &(&str, &str)| json!({"Variable": variable, "StringEquals": value, "NextStep": next});
+    let choices: Vec<Value> = ways.iter().map(choice).collect();
     json!({
-        "name": name, "action": "aws:branch",
-        "inputs": {
-            "Choices": [{"Variable": variable, "StringEquals": value, "NextStep": then}],
-            "Default": otherwise,
-        },
+        "name": name, "action": "aws:branch", "inputs": {"Choices": choices, "Default": otherwise},
     })
 }

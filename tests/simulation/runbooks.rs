@@ -98,6 +98,9 @@ fn a_lag_is_investigated_in_both_regions_and_nothing_is_changed() {
             call.db_instance_identifier(format!("trading-db-{name}-prod")).send().await.unwrap();
         }
         pass(300).await;
+        // What is missing, here the ledger of a monitor that never ran, hides nothing of the rest.
+        let seen = run(&user.sandbox, EAST, "investigate-lag", &[]).await;
+        assert!(output(&seen, "Instance.Description").contains("trading-db-primary-prod"));
         begin(&user.sandbox);
         pass(200).await;
         for (region, name) in [(EAST, "primary"), (WEST, "replica")] {
@@ -152,6 +155,24 @@ fn moments_and_snapshots_are_restored_beside_the_cluster() {
         let own = run(&user.sandbox, WEST, "restore-point-in-time", &[("From", "instance")]).await;
         let why = own.failure_message.unwrap_or_default();
         assert!(why.contains("LatestOfInstance") && why.contains("read replica"), "{why}");
+
+        // What is retained from an earlier instance of that name is never taken for today's.
+        let retained = "arn:aws:rds:us-west-2:123456789012:auto-backup:ab-";
+        let record = json!({
+            "DBInstanceArn": "arn:aws:rds:us-east-1:123456789012:db:trading-db-primary-prod",
+            "DBInstanceIdentifier": "trading-db-primary-prod", "Region": "us-east-1", "Status": "retained",
+            "DBInstanceAutomatedBackupsArn": retained, "_arn": retained, "_tags": {},
+        });
+        let all = user.sandbox.with(|world| world.inventory());
+        let today = all[WEST]["db-automated-backup"].as_object().unwrap().keys().next().unwrap();
+        let table = "db-automated-backup";
+        user.sandbox.with(|world| world.place(WEST, table, retained, record));
+        let unclear = run(&user.sandbox, WEST, "restore-point-in-time", &[]).await;
+        let why = unclear.failure_message.unwrap_or_default();
+        assert!(why.contains("CheckThatTheyAreReplicated"), "{why}");
+        succeeded(&run(&user.sandbox, WEST, "restore-point-in-time", &[("From", today)]).await);
+        remove(&user.sandbox, WEST, back).await;
+        user.sandbox.with(|world| world.drift(WEST, table, retained, None)).unwrap();
 
         // A copy in the DR region.
         let all = user.sandbox.with(|world| world.inventory());

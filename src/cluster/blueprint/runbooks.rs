@@ -30,7 +30,7 @@ impl Plan<'_> {
             parameter_group: Name::ParameterGroup.of(suffix),
         };
         for one in all(&facts) {
-            let settings = SsmDocument { content: one.text() };
+            let settings = SsmDocument { content: one.content.to_string() };
             let address = SsmDocument::address(&region, one.purpose);
             self.add_tagged(address, &region, runbook(one.purpose, suffix), settings, &[]);
         }

@@ -145,6 +145,9 @@ fn instances_are_restored_from_backups_and_never_from_a_replicas_moments() {
     );
     let later = json!({"SourceDBInstanceIdentifier": "db", "RestoreTime": "2030-01-01T00:00:00Z"});
     refused(caller.rds(EAST, api, restore(later)), "InvalidParameterValue", "later than");
+    let earlier =
+        json!({"SourceDBInstanceIdentifier": "db", "RestoreTime": "2020-01-01T00:00:00Z"});
+    refused(caller.rds(EAST, api, restore(earlier)), "InvalidParameterValue", "earlier than");
     caller.must(EAST, "rds", api, restore(latest("db")));
     caller.pass(700);
     let (old, new) = (caller.described(EAST, "db"), caller.described(EAST, "back"));

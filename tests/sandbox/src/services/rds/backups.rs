@@ -76,7 +76,8 @@ pub(super) fn start(world: &mut World, request: &Request) -> Reply {
         "InstanceCreateTime": instance["InstanceCreateTime"], "MasterUsername": instance["MasterUsername"],
         "Engine": "postgres", "EngineVersion": instance["EngineVersion"], "Encrypted": encrypted, "KmsKeyId": key,
         "StorageType": instance["StorageType"], "BackupRetentionPeriod": retention, "BackupTarget": "region",
-        "DBInstanceAutomatedBackupsArn": backup, "_arn": backup, "_origin": instance.clone(), "_tags": tag_map(request.get("Tags"), "Key", "Value"),
+        "DBInstanceAutomatedBackupsArn": backup, "_arn": backup, "_origin": instance.clone(),
+        "_tags": tag_map(request.get("Tags"), "Key", "Value"),
     });
     world.put(&request.region, BACKUP, &backup, record.clone());
     mark_source(world, &region, &id, &backup, true);

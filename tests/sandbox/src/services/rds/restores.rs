@@ -96,6 +96,12 @@ pub(super) fn to_moment(world: &mut World, request: &Request) -> Reply {
         Some(arn) => replicated(world, request, arn)?,
         None => own(world, request)?,
     };
+    let first = origin["InstanceCreateTime"].as_str().unwrap_or_default();
+    if request.text("RestoreTime").is_some_and(|moment| moment < first) {
+        let message =
+            format!("The specified instance cannot be restored to a time earlier than {first}");
+        return Err(invalid(message));
+    }
     let id = request.required("TargetDBInstanceIdentifier")?.to_lowercase();
     make(world, request, &id, &origin)
 }
