@@ -69,9 +69,12 @@ pub enum ConfigError {
     UnknownService(String),
 }
 
+/// The name that an endpoint of all services is given under.
+pub(super) const EVERY_SERVICE: &str = "*";
+
 /// The services that are called, by the names that endpoints are given under.
 const SERVICES: &[&str] = &[
-    "*",
+    EVERY_SERVICE,
     "cloudwatch",
     "dynamodb",
     "ec2",
@@ -90,7 +93,7 @@ const SERVICES: &[&str] = &[
 ];
 
 /// The SDK's own variables for the endpoint of a single service, with the service.
-pub const SERVICE_VARIABLES: &[(&str, &str)] = &[
+pub(super) const SERVICE_VARIABLES: &[(&str, &str)] = &[
     ("AWS_ENDPOINT_URL_CLOUDWATCH", "cloudwatch"),
     ("AWS_ENDPOINT_URL_CLOUDWATCH_LOGS", "logs"),
     ("AWS_ENDPOINT_URL_DYNAMODB", "dynamodb"),
@@ -150,7 +153,7 @@ impl Aws {
 
     /// The services that are called, by the names that endpoints are given under.
     pub fn services() -> Vec<&'static str> {
-        SERVICES.iter().copied().filter(|name| *name != "*").collect()
+        SERVICES.iter().copied().filter(|name| *name != EVERY_SERVICE).collect()
     }
 
     /// The clock.
@@ -174,7 +177,9 @@ impl Aws {
             ($service:ident, $name:literal) => {{
                 let endpoints = &self.connection.endpoints;
                 let mut builder = $service::config::Builder::from(&config);
-                if let Some(endpoint) = endpoints.get($name).or_else(|| endpoints.get("*")) {
+                if let Some(endpoint) =
+                    endpoints.get($name).or_else(|| endpoints.get(EVERY_SERVICE))
+                {
                     builder = builder.endpoint_url(endpoint);
                 }
                 $service::Client::from_conf(builder.build())
@@ -217,7 +222,7 @@ fn loader(connection: &Connection, from: &Credentials) -> ConfigLoader {
         let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
         loader = loader.profile_name(profile).credentials_provider(provider);
     }
-    if let Some(endpoint) = connection.endpoints.get("*") {
+    if let Some(endpoint) = connection.endpoints.get(EVERY_SERVICE) {
         loader = loader.endpoint_url(endpoint);
     }
     if let Some(http) = &connection.http {

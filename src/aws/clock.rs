@@ -34,6 +34,12 @@ pub enum ScaleError {
          interface, and {0} is not"
     )]
     NotLoopback(String),
+    /// Not two moments.
+    #[error(
+        "TRADING_CLOCK_ORIGIN must be two moments in milliseconds since 1970, the account's and the machine's, \
+         such as 1767571200000@1764000000000, not {0:?}"
+    )]
+    Origin(String),
 }
 
 impl Clock {
@@ -67,6 +73,27 @@ impl Clock {
             Some(other) => Err(ScaleError::NotLoopback(other.clone())),
             None => Ok(clock),
         }
+    }
+
+    /// The same clock, showing what the sandbox's shows: at `account` it was so late in the account when it was
+    /// so late on the machine, written as `account@machine` in milliseconds since 1970. For what compares the
+    /// time with what AWS says, in more than one process.
+    ///
+    /// # Errors
+    /// The text is none of two moments.
+    pub fn with_origin(mut self, text: &str) -> Result<Self, ScaleError> {
+        let moments = text.split_once('@').and_then(|(account, machine)| {
+            let moment = |text: &str| {
+                Some(SystemTime::UNIX_EPOCH + Duration::from_millis(text.parse().ok()?))
+            };
+            Some((moment(account)?, moment(machine)?))
+        });
+        let (account, machine) = moments.ok_or_else(|| ScaleError::Origin(text.to_owned()))?;
+        let passed = SystemTime::now().duration_since(machine).unwrap_or_default();
+        self.base = account + passed.mul_f64(self.scale);
+        self.started = Instant::now();
+        self.is_machine = false;
+        Ok(self)
     }
 
     /// The present moment.
@@ -130,6 +157,21 @@ mod tests {
         for bad in ["0", "-1", "fast", "inf", "NaN", "0.5"] {
             let refused = scaled(bad, &["http://127.0.0.1:1"]);
             assert!(matches!(refused, Err(ScaleError::Invalid(_))), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clock_can_show_what_another_shows() {
+        let origin =
+            |text: &str| Clock::scaled("10", &["http://[::1]".into()]).unwrap().with_origin(text);
+        // The machine's moment is long past, so that what passes during the test is nothing beside it.
+        let passed = Duration::from_secs(100 * 86_400);
+        let machine = (SystemTime::now() - passed).duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let clock = origin(&format!("1000@{}", machine.as_millis())).unwrap();
+        let shown = clock.since(SystemTime::UNIX_EPOCH + Duration::from_secs(1));
+        assert_eq!(shown.as_secs() / 86_400, 1000);
+        for bad in ["", "1", "@", "1@x", "-1@1"] {
+            assert_eq!(origin(bad).unwrap_err(), ScaleError::Origin(bad.into()));
         }
     }
 

@@ -3,13 +3,12 @@
 
 mod client;
 mod clock;
+mod environment;
 mod error;
 mod session;
 mod wait;
 
-pub use client::{
-    Aws, ConfigError, Connection, Credentials, Regional, RoleToAssume, SERVICE_VARIABLES,
-};
+pub use client::{Aws, ConfigError, Connection, Credentials, Regional, RoleToAssume};
 pub use clock::{Clock, ScaleError};
 pub use error::{ApiError, ErrorClass};
 pub use session::{Api, Session};

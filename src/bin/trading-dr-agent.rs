@@ -5,7 +5,7 @@
 //! - `TRADING_DR_ASSIGNMENT`, `TRADING_DR_SETTINGS`: what a monitor, a copier or a drill is told, in JSON.
 //! - `TRADING_RDS_CA_BUNDLE`: a file of authorities in PEM that a probe trusts instead of RDS's.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{collections::BTreeMap, process::ExitCode, sync::Arc};
 
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
@@ -29,6 +29,12 @@ fn parsed<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, Error> {
     serde_json::from_str(&variable(name)?).map_err(|error| format!("{name}: {error}").into())
 }
 
+/// AWS, as the function's role.
+async fn aws() -> Result<Arc<Aws>, Error> {
+    let connection = Connection::from_environment(BTreeMap::new())?;
+    Ok(Arc::new(Aws::connect(connection, &Credentials::default()).await?))
+}
+
 /// Answers one question after the other, until the sandbox of the function ends.
 async fn probe() -> Result<(), Error> {
     let databases = Postgres::new(std::env::var("TRADING_RDS_CA_BUNDLE").ok().as_deref())?;
@@ -44,7 +50,7 @@ async fn probe() -> Result<(), Error> {
 
 async fn monitor() -> Result<(), Error> {
     let (assignment, settings): (Assignment, Settings) = (parsed(ASSIGNMENT)?, parsed(SETTINGS)?);
-    let aws = Arc::new(Aws::connect(Connection::aws(), &Credentials::default()).await?);
+    let aws = aws().await?;
     let (aws, assignment, settings) = (&aws, &assignment, &settings);
     let handle = |event: LambdaEvent<Value>| async move {
         // Later runs have greater names: the deadline grows with the moment of the invocation.
@@ -58,7 +64,7 @@ async fn monitor() -> Result<(), Error> {
 
 async fn copier() -> Result<(), Error> {
     let copying: Copying = parsed(ASSIGNMENT)?;
-    let aws = Arc::new(Aws::connect(Connection::aws(), &Credentials::default()).await?);
+    let aws = aws().await?;
     let (aws, copying) = (&aws, &copying);
     let handle = |_: LambdaEvent<Value>| async move {
         Ok::<_, Error>(copier::run(Arc::clone(aws), copying).await?)
@@ -68,7 +74,7 @@ async fn copier() -> Result<(), Error> {
 
 async fn drill() -> Result<(), Error> {
     let drilling: Drilling = parsed(ASSIGNMENT)?;
-    let aws = Arc::new(Aws::connect(Connection::aws(), &Credentials::default()).await?);
+    let aws = aws().await?;
     let (aws, drilling) = (&aws, &drilling);
     let handle = |event: LambdaEvent<Value>| async move {
         Ok::<_, Error>(drill::run(Arc::clone(aws), drilling.clone(), event.payload).await?)

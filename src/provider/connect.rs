@@ -9,15 +9,10 @@ use tokio::sync::OnceCell;
 
 use super::{archive, flow::Opened};
 use crate::{
-    aws::{
-        ApiError, Aws, Clock, Connection, Credentials, RoleToAssume, SERVICE_VARIABLES, Session,
-    },
+    aws::{ApiError, Aws, Connection, Credentials, RoleToAssume, Session},
     components::{Archive, Scope, Tags},
     plugin::{Diagnostics, Path, Value},
 };
-
-/// The variable with which tests make time pass faster, against the sandbox only.
-const CLOCK_SCALE: &str = "TRADING_CLOCK_SCALE";
 
 /// Who calls AWS.
 #[derive(Clone, Debug)]
@@ -75,9 +70,9 @@ impl Configured {
         for (service, endpoint) in config.get("endpoints").entries() {
             endpoints.insert(service.to_owned(), endpoint.as_str().unwrap_or_default().to_owned());
         }
-        let mut connection = Connection::aws();
-        connection.clock = clock(&endpoints)?;
-        connection.endpoints = endpoints;
+        let connection = Connection::from_environment(endpoints).map_err(|error| {
+            Diagnostics::from_error("The clock cannot be scaled", error.to_string())
+        })?;
         let text = |value: &Value, name: &str| value.get(name).as_str().map(str::to_owned);
         let roles = config.get("assume_role").items().iter().map(|role| RoleToAssume {
             arn: text(role, "role_arn").unwrap_or_default(),
@@ -143,23 +138,4 @@ impl Configured {
             partition: identity.partition,
         })
     }
-}
-
-/// Real time, unless the sandbox is called and asked to hurry.
-fn clock(endpoints: &BTreeMap<String, String>) -> Result<Clock, Diagnostics> {
-    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
-    let Some(scale) = variable(CLOCK_SCALE) else { return Ok(Clock::real()) };
-    let everywhere = endpoints.get("*").cloned().or_else(|| variable("AWS_ENDPOINT_URL"));
-    let mut all: Vec<String> = endpoints.values().cloned().collect();
-    all.extend(SERVICE_VARIABLES.iter().filter_map(|(name, _)| variable(name)));
-    // What has no endpoint of its own goes to the common one, or to AWS.
-    let covered =
-        |service: &str, name: &str| endpoints.contains_key(service) || variable(name).is_some();
-    match everywhere {
-        Some(endpoint) => all.push(endpoint),
-        None if SERVICE_VARIABLES.iter().all(|(name, service)| covered(service, name)) => {}
-        None => all.clear(),
-    }
-    Clock::scaled(&scale, &all)
-        .map_err(|error| Diagnostics::from_error("The clock cannot be scaled", error.to_string()))
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use aws_sandbox::{Invocation, Sandbox, SessionView, Visitor};
+use aws_sandbox::{Invocation, Sandbox, SessionView, Visitor, World};
 use serde_json::Value as Json;
 use trading::{
     agent::{
@@ -134,7 +134,12 @@ pub fn ledger(sandbox: &Sandbox, region: &str) -> Json {
 
 /// What an item of a region's ledger says.
 pub fn remembered(sandbox: &Sandbox, region: &str, item: &str) -> Json {
-    let item = sandbox.with(|world| world.item(region, LEDGER, "prod", item));
+    sandbox.with(|world| remembered_in(world, region, item))
+}
+
+/// The same for whoever has the world.
+pub fn remembered_in(world: &World, region: &str, item: &str) -> Json {
+    let item = world.item(region, LEDGER, "prod", item);
     let body = item["body"]["S"].as_str().unwrap_or("null").to_owned();
     serde_json::from_str(&body).unwrap()
 }
@@ -146,7 +151,5 @@ pub fn lease(sandbox: &Sandbox) -> Json {
 
 /// Takes a whole region away, with what is changed there for all of them, or brings it back.
 pub fn set_lost(sandbox: &Sandbox, region: &str, lost: bool) {
-    sandbox.set_down(region, lost);
-    sandbox.set_down("global", lost);
-    sandbox.with(|world| world.set_dark(region, lost));
+    sandbox.with(|world| world.set_lost(region, lost));
 }

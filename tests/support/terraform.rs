@@ -3,9 +3,10 @@
 use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    sync::Arc,
 };
 
-use aws_sandbox::{ACCESS_KEY, SECRET_KEY, Sandbox};
+use aws_sandbox::{ACCESS_KEY, Host, SECRET_KEY, Sandbox, World};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -17,7 +18,7 @@ pub const SCALE: f64 = 150.0;
 pub struct Served {
     pub sandbox: Sandbox,
     pub url: String,
-    _runtime: tokio::runtime::Runtime,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Served {
@@ -35,7 +36,20 @@ impl Served {
             tokio::spawn(sandbox.clone().serve(listener));
             (sandbox, url)
         });
-        Self { sandbox, url, _runtime: runtime }
+        Self { sandbox, url, runtime }
+    }
+
+    /// From now on functions are run, as Lambda runs them, until what is returned is dropped.
+    pub fn run_functions(&self) -> Arc<Host> {
+        let _inside = self.runtime.enter();
+        self.sandbox.run_functions(Vec::new(), false).unwrap()
+    }
+
+    /// Waits until something is so in the account, for so many seconds of its time at most.
+    #[track_caller]
+    pub fn until(&self, seconds: u64, what: &str, is_so: impl Fn(&mut World) -> bool) {
+        let came = self.runtime.block_on(self.sandbox.until(seconds, is_so));
+        assert!(came, "within {seconds} s of the account's time: {what}");
     }
 
     pub fn leftovers(&self) -> Vec<String> {

@@ -69,11 +69,13 @@ pub(crate) struct SimClock {
     base: Time,
     anchor: Instant,
     scale: f64,
+    /// How often it was set.
+    generation: u64,
 }
 
 impl SimClock {
     pub(crate) fn new(base: Time, scale: f64) -> Self {
-        Self { base, anchor: Instant::now(), scale }
+        Self { base, anchor: Instant::now(), scale, generation: 0 }
     }
 
     pub(crate) fn now(&self) -> Time {
@@ -85,13 +87,19 @@ impl SimClock {
         self.scale
     }
 
+    /// A number that changes whenever the clock is set.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// From now on at another scale; the present moment does not jump.
     pub(crate) fn rescale(&mut self, scale: f64) {
-        *self = Self::new(self.now(), scale);
+        *self = Self { generation: self.generation + 1, ..Self::new(self.now(), scale) };
     }
 
     /// Jumps ahead.
     pub(crate) fn advance(&mut self, seconds: u64) {
-        *self = Self::new(self.now().plus_seconds(seconds), self.scale);
+        let ahead = self.now().plus_seconds(seconds);
+        *self = Self { generation: self.generation + 1, ..Self::new(ahead, self.scale) };
     }
 }

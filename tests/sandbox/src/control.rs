@@ -1,5 +1,7 @@
 //! The sandbox's own endpoints, under `/_sandbox/`; the crate's documentation describes them.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use serde::Deserialize;
@@ -90,6 +92,20 @@ fn answer(
             inner.world.faults.clear();
             inner.world.down.clear();
             json!({"faults": [], "down": []})
+        }
+        (&Method::POST, "functions") => {
+            let variables: BTreeMap<String, String> = parsed(body)?;
+            drop(inner);
+            sandbox.keep_running(variables.into_iter().collect())?;
+            json!({})
+        }
+        (&Method::GET, "logs") => inner.present().logs(),
+        (&Method::GET, "names") => inner.present().names(),
+        (&Method::POST, "regions") => {
+            for (region, lost) in parsed::<BTreeMap<String, bool>>(body)? {
+                inner.present().set_lost(&region, lost);
+            }
+            json!({"down": inner.world.down, "dark": inner.world.dark})
         }
         (&Method::POST, "drift") => {
             let drift: Drift = parsed(body)?;

@@ -20,6 +20,10 @@
 //!   "drop_after", …}}], "down": ["us-east-1"]}`.
 //! - `POST /_sandbox/drift {"region", "kind", "id", "set": {…}}`: a merge patch on a record; without `set` it
 //!   is removed.
+//! - `POST /_sandbox/regions {"us-east-1": true}`: takes everything in a region away, or brings it back.
+//! - `POST /_sandbox/functions {"NAME": "value"}`: from now on functions are run, as Lambda runs them, each with
+//!   these variables besides its own; `GET /_sandbox/logs` has what they say.
+//! - `GET /_sandbox/names`: what clients get for the names of the private zones, by VPC.
 //! - `POST /_sandbox/reset`: the account as it was in the beginning.
 
 mod clock;
@@ -33,6 +37,7 @@ mod inventory;
 mod request;
 #[cfg(test)]
 mod rules;
+mod scratch;
 mod seed;
 mod server;
 mod services;
@@ -42,6 +47,7 @@ mod world;
 pub use clock::Time;
 pub use dispatch::CallRecord;
 pub use faults::{Effect, Fault, Rule};
+pub use functions::Host;
 pub use seed::{ACCESS_KEY, ACCOUNT, RESTRICTED_KEY, SECRET_KEY};
 pub use server::{Answer, Sandbox};
 pub use services::{

@@ -1,6 +1,7 @@
 //! The sandbox as a whole: answers requests in process, or over TCP.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -10,6 +11,7 @@ use http::{Request, Response};
 use tokio::net::TcpListener;
 
 use crate::{
+    Host,
     clock::{SimClock, Time},
     control, dispatch,
     dispatch::{CallRecord, Incoming, Invoke},
@@ -52,11 +54,67 @@ impl Inner {
     }
 }
 
+/// What Lambda answers to whoever invokes a function.
+pub(crate) struct Invoked {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+    header: Option<(&'static str, &'static str)>,
+}
+
+impl Invoked {
+    fn of(status: u16, body: &serde_json::Value) -> Self {
+        Self { status, body: body.to_string().into_bytes(), header: None }
+    }
+
+    fn taken() -> Self {
+        Self { status: 202, body: Vec::new(), header: None }
+    }
+
+    fn failed(text: &str) -> Self {
+        let body = serde_json::json!({"errorMessage": text});
+        Self { header: Some(("x-amz-function-error", "Unhandled")), ..Self::of(200, &body) }
+    }
+
+    fn throttled() -> Self {
+        let body = serde_json::json!({
+            "Reason": "ConcurrentInvocationLimitExceeded", "Type": "User", "message": "Rate Exceeded.",
+        });
+        Self {
+            header: Some(("x-amzn-errortype", "TooManyRequestsException")),
+            ..Self::of(429, &body)
+        }
+    }
+
+    /// Whether the function answered, and did not fail.
+    pub(crate) fn is_answer(&self) -> bool {
+        self.header.is_none()
+    }
+}
+
 /// A simulated AWS. Clones are the same one.
 #[derive(Clone)]
 pub struct Sandbox {
     inner: Arc<Mutex<Inner>>,
     runtime: Arc<Mutex<Option<Runtime>>>,
+    /// How many functions run in each region.
+    running: Arc<Mutex<BTreeMap<String, usize>>>,
+    /// What runs them, where it was asked for over TCP.
+    host: Arc<Mutex<Option<Arc<Host>>>>,
+}
+
+/// That a function runs.
+struct Running(Sandbox, String);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(count) = locked(&self.0.running).get_mut(&self.1) {
+            *count -= 1;
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sandbox {
@@ -68,20 +126,43 @@ impl Sandbox {
     /// A world that was taken from another one.
     pub fn with_world(world: World, scale: f64) -> Self {
         let clock = SimClock::new(world.now, scale);
-        Self { inner: Arc::new(Mutex::new(Inner { clock, world })), runtime: Arc::default() }
+        Self {
+            inner: Arc::new(Mutex::new(Inner { clock, world })),
+            runtime: Arc::default(),
+            running: Arc::default(),
+            host: Arc::default(),
+        }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.inner)
     }
 
     /// Gives functions something that runs them.
     pub fn set_runtime(&self, runtime: Runtime) {
-        *self.runtime.lock().unwrap_or_else(PoisonError::into_inner) = Some(runtime);
+        *locked(&self.runtime) = Some(runtime);
     }
 
     fn runtime(&self) -> Option<Runtime> {
-        self.runtime.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.runtime).clone()
+    }
+
+    /// Runs functions for as long as the process lives.
+    pub(crate) fn keep_running(&self, variables: Vec<(String, String)>) -> Result<(), String> {
+        let host = self.run_functions(variables, false).map_err(|error| error.to_string())?;
+        *locked(&self.host) = Some(host);
+        Ok(())
+    }
+
+    /// One more function in a region, if the account's quota has room for it.
+    fn admitted(&self, region: &str) -> Option<Running> {
+        let mut running = locked(&self.running);
+        let count = running.entry(region.to_owned()).or_default();
+        if *count >= lambda::CONCURRENCY {
+            return None;
+        }
+        *count += 1;
+        Some(Running(self.clone(), region.to_owned()))
     }
 
     /// Fires what is scheduled, minute after minute, until it is dropped.
@@ -95,18 +176,38 @@ impl Sandbox {
             #[allow(clippy::cast_precision_loss)]
             let left = Duration::from_millis(left).div_f64(scale);
             tokio::time::sleep(left).await;
-            let due = self.with(|world| events::due(world));
+            let due = self.with(events::due);
             let Some(runtime) = self.runtime() else { continue };
             for invocation in due {
                 let (sandbox, region) = (self.clone(), invocation.region.clone());
                 let function = invocation.function.clone();
+                // Without a second attempt, as the functions' settings say: what finds no room is lost.
+                let Some(room) = self.admitted(&region) else { continue };
                 let run = runtime(self.clone(), invocation);
                 tokio::spawn(async move {
                     let failed = run.await.is_err();
+                    drop(room);
                     sandbox.with(|world| lambda::ran(world, &region, &function, failed));
                 });
             }
         }
+    }
+
+    /// Waits, in the account's time, until something is so, and looks every second; whether it came to be so
+    /// within so many seconds.
+    pub async fn until(&self, seconds: u64, is_so: impl Fn(&mut World) -> bool) -> bool {
+        for _ in 0..seconds {
+            if self.with(&is_so) {
+                return true;
+            }
+            self.pass(1000).await;
+        }
+        self.with(is_so)
+    }
+
+    /// From now on, time passes `scale` times as fast as tokio's.
+    pub fn set_scale(&self, scale: f64) {
+        self.lock().clock.rescale(scale);
     }
 
     /// Waits for so many milliseconds of the sandbox's time.
@@ -116,23 +217,28 @@ impl Sandbox {
     }
 
     /// Runs a function that was invoked, and answers with what it says.
-    pub(crate) async fn invoke(&self, invoke: Invoke) -> (u16, Vec<u8>, bool) {
+    pub(crate) async fn invoke(&self, invoke: Invoke) -> Invoked {
         let invocation =
             self.with(|world| lambda::invocation(world, &invoke.function, invoke.payload));
         let (Some(runtime), Some(invocation)) = (self.runtime(), invocation) else {
-            return (200, br#"{"errorMessage":"nothing runs functions here"}"#.to_vec(), true);
+            return Invoked::failed("nothing runs functions here");
+        };
+        let Some(room) = self.admitted(&invocation.region) else {
+            return if invoke.is_event { Invoked::taken() } else { Invoked::throttled() };
         };
         let run = runtime(self.clone(), invocation);
+        let run = async move {
+            let answer = run.await;
+            drop(room);
+            answer
+        };
         if invoke.is_event {
             tokio::spawn(run);
-            return (202, Vec::new(), false);
+            return Invoked::taken();
         }
         match run.await {
-            Ok(answer) => (200, answer.to_string().into_bytes(), false),
-            Err(text) => {
-                let body = serde_json::json!({"errorMessage": text});
-                (200, body.to_string().into_bytes(), true)
-            }
+            Ok(answer) => Invoked::of(200, &answer),
+            Err(text) => Invoked::failed(&text),
         }
     }
 
@@ -189,6 +295,17 @@ impl Sandbox {
         self.lock().clock.now()
     }
 
+    /// Answers one request that comes from inside of a region: what is sent from one that is down arrives nowhere,
+    /// and neither does its answer.
+    pub async fn answer_from(&self, region: &str, request: Request<Bytes>) -> Answer {
+        let is_dark = || self.with(|world| world.is_dark(region));
+        if is_dark() {
+            return Answer::Never;
+        }
+        let answer = self.answer(request).await;
+        if is_dark() { Answer::Never } else { answer }
+    }
+
     /// Answers one request.
     pub async fn answer(&self, request: Request<Bytes>) -> Answer {
         if request.uri().path().starts_with("/_sandbox/") {
@@ -223,11 +340,9 @@ impl Sandbox {
             tokio::spawn(automation::execute(self.clone(), region, id));
         }
         if let Some(invoke) = out.invoke.take() {
-            let failed;
-            (out.status, out.body, failed) = self.invoke(invoke).await;
-            if failed {
-                out.headers.push(("x-amz-function-error", "Unhandled".to_owned()));
-            }
+            let invoked = self.invoke(invoke).await;
+            (out.status, out.body) = (invoked.status, invoked.body);
+            out.headers.extend(invoked.header.map(|(name, value)| (name, value.to_owned())));
         }
         let mut response = Response::builder()
             .status(out.status)
@@ -245,19 +360,42 @@ impl Sandbox {
     /// # Errors
     /// The listener failed.
     pub async fn serve(self, listener: TcpListener) -> std::io::Result<()> {
+        self.listen(listener, None).await
+    }
+
+    /// Serves what is inside of a region; no region is where nothing is answered at all.
+    pub(crate) async fn serve_from(
+        self,
+        listener: TcpListener,
+        region: String,
+    ) -> std::io::Result<()> {
+        self.listen(listener, Some(region.into())).await
+    }
+
+    async fn listen(self, listener: TcpListener, from: Option<Arc<str>>) -> std::io::Result<()> {
         let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
-            let sandbox = self.clone();
-            async move { sandbox.over_tcp(request).await }
+            let (sandbox, from) = (self.clone(), from.clone());
+            async move { sandbox.over_tcp(from.as_deref(), request).await }
         });
         axum::serve(listener, app).await
     }
 
-    async fn over_tcp(&self, request: axum::extract::Request) -> axum::response::Response {
+    async fn over_tcp(
+        &self,
+        from: Option<&str>,
+        request: axum::extract::Request,
+    ) -> axum::response::Response {
         let (parts, body) = request.into_parts();
         let Ok(body) = axum::body::to_bytes(body, 64 << 20).await else {
             return axum::response::Response::default();
         };
-        match self.answer(Request::from_parts(parts, body)).await {
+        let request = Request::from_parts(parts, body);
+        let answer = match from {
+            None => self.answer(request).await,
+            Some("") => Answer::Never,
+            Some(region) => self.answer_from(region, request).await,
+        };
+        match answer {
             Answer::Response(response) => response.map(axum::body::Body::from),
             Answer::Never => std::future::pending().await,
             Answer::Dropped => broken(),

@@ -3,7 +3,10 @@
 //! A record is the JSON tree that AWS would describe it with; members whose names begin with `_` are the
 //! sandbox's own and are never shown. The whole world is a value: a test can clone it at any call.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use serde_json::{Map, Value};
 
@@ -36,6 +39,8 @@ pub struct World {
     events: BTreeMap<(Time, u64), Event>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) calls: Vec<CallRecord>,
+    /// Archives of functions, by their hash.
+    pub(crate) archives: BTreeMap<String, Arc<[u8]>>,
     /// Regions whose control plane does not answer.
     pub(crate) down: BTreeSet<String>,
     /// Regions whose databases and functions are down.

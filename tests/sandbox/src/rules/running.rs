@@ -7,7 +7,7 @@ const ZIP: &str = "UEsFBgAAAAAAAAAAAAAAAAAAAAAAAA==";
 
 impl Caller {
     /// A role that Lambda may become, with what a function in a VPC needs.
-    fn function_role(&mut self) -> String {
+    pub(super) fn function_role(&mut self) -> String {
         let trust = json!({"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
         let params = json!({"RoleName": "runner", "AssumeRolePolicyDocument": trust.to_string()});
         let answer = self.must(EAST, "iam", "CreateRole", params);
@@ -17,7 +17,7 @@ impl Caller {
         answer["Role"]["Arn"].as_str().unwrap().to_owned()
     }
 
-    fn function(&mut self, more: Value) -> Value {
+    pub(super) fn function(&mut self, more: Value) -> Value {
         let mut params = json!({
             "FunctionName": "f", "Runtime": "provided.al2023", "Handler": "bootstrap", "Code": {"ZipFile": ZIP},
             "Role": "arn:aws:iam::123456789012:role/runner",
@@ -190,7 +190,7 @@ fn a_schedule_fires_what_lets_it() {
     let elsewhere = json!({"Rule": "r", "Targets": [{"Id": "2", "Arn": "arn:aws:lambda:us-west-2:123456789012:function:f"}]});
     let answer = caller.must(EAST, "events", "PutTargets", elsewhere);
     assert_eq!(answer["FailedEntryCount"], 1, "answered with 200 all the same (aws-facts 1.5)");
-    assert!(crate::services::events::due(&caller.world).is_empty());
+    assert!(crate::services::events::due(&mut caller.world).is_empty());
     let permission = json!({
         "FunctionName": "f", "StatementId": "schedule", "Action": "lambda:InvokeFunction",
         "Principal": "events.amazonaws.com", "SourceArn": rule["RuleArn"],
@@ -201,9 +201,9 @@ fn a_schedule_fires_what_lets_it() {
         "ResourceConflictException",
         "",
     );
-    assert!(!crate::services::events::due(&caller.world).is_empty());
+    assert!(!crate::services::events::due(&mut caller.world).is_empty());
     caller.world.down.insert(EAST.into());
-    assert!(crate::services::events::due(&caller.world).is_empty());
+    assert!(crate::services::events::due(&mut caller.world).is_empty());
     caller.world.down.clear();
     refused(
         caller.call(EAST, "events", "DeleteRule", json!({"Name": "r"})),

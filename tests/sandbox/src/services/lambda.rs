@@ -2,7 +2,7 @@
 //! sandbox gives it a runtime.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{Operation, Service, op};
@@ -16,10 +16,13 @@ use crate::{
     world::{GLOBAL, World, shown, tags},
 };
 
+mod permissions;
 mod runs;
 
+pub(crate) use permissions::lets;
+use permissions::{add_permission, remove_permission, statements};
+pub(crate) use runs::{CONCURRENCY, invocation, is_current, ran};
 pub use runs::{Invocation, Runtime};
-pub(crate) use runs::{invocation, ran};
 
 pub(crate) const SERVICE: Service = Service {
     name: "lambda",
@@ -32,6 +35,27 @@ pub(crate) const SERVICE: Service = Service {
 const FUNCTION: &str = "function";
 /// Interfaces of functions in VPCs, which outlive them (aws-facts 8).
 const INTERFACE: &str = "network-interface";
+
+/// Variables that Lambda sets itself (Lambda guide, "Defined runtime environment variables").
+const RESERVED: &[&str] = &[
+    "AWS_ACCESS_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_RUNTIME_API",
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+    "_HANDLER",
+    "_X_AMZN_TRACE_ID",
+];
 
 const OPERATIONS: &[Operation] = &[
     op(
@@ -295,7 +319,8 @@ fn check_key(world: &World, request: &Request) -> Result<(), Failure> {
     }
 }
 
-fn code(text: Option<&str>) -> Result<(String, usize), Failure> {
+/// Takes an archive: its hash and its size.
+fn code(world: &mut World, text: Option<&str>) -> Result<(String, usize), Failure> {
     let bytes = STANDARD.decode(text.unwrap_or_default()).unwrap_or_default();
     if !bytes.starts_with(b"PK") {
         return Err(invalid(
@@ -310,7 +335,9 @@ fn code(text: Option<&str>) -> Result<(String, usize), Failure> {
             ..Failure::new("RequestEntityTooLargeException", message)
         });
     }
-    Ok((STANDARD.encode(Sha256::digest(&bytes)), bytes.len()))
+    let (hash, size) = (STANDARD.encode(Sha256::digest(&bytes)), bytes.len());
+    world.archives.entry(hash.clone()).or_insert_with(|| bytes.into());
+    Ok((hash, size))
 }
 
 fn check_sizes(request: &Request) -> Result<(), Failure> {
@@ -323,8 +350,16 @@ fn check_sizes(request: &Request) -> Result<(), Failure> {
             "Timeout or MemorySize is out of its range",
         ));
     }
-    let variables = request.get("Environment")["Variables"].to_string();
-    if variables.len() > 4096 {
+    let variables = &request.get("Environment")["Variables"];
+    let names = variables.as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+    let reserved: Vec<&str> = names.filter(|name| RESERVED.contains(name)).collect();
+    if !reserved.is_empty() {
+        return Err(invalid(format!(
+            "Lambda was unable to configure your environment variables because the environment variables you have provided contains reserved keys that are currently not supported for modification. Reserved keys used in this request: {}",
+            reserved.join(", ")
+        )));
+    }
+    if variables.to_string().len() > 4096 {
         return Err(invalid(
             "Lambda was unable to configure your environment variables because the environment variables you have provided exceeded the 4KB limit.",
         ));
@@ -346,7 +381,7 @@ fn create(world: &mut World, request: &Request) -> Reply {
     }
     request.required("Handler")?;
     check_sizes(request)?;
-    let (hash, size) = code(request.get("Code")["ZipFile"].as_str())?;
+    let (hash, size) = code(world, request.get("Code")["ZipFile"].as_str())?;
     let vpc = check_vpc(world, request, request.get("VpcConfig"))?;
     let in_vpc = vpc["VpcId"] != "";
     let role = request.required("Role")?.to_owned();
@@ -420,7 +455,7 @@ fn changing(world: &mut World, request: &Request) -> Reply {
 
 fn update_code(world: &mut World, request: &Request) -> Reply {
     settled(found(world, request)?)?;
-    let (hash, size) = code(request.text("ZipFile"))?;
+    let (hash, size) = code(world, request.text("ZipFile"))?;
     let function = found_mut(world, request)?;
     function["CodeSha256"] = hash.into();
     function["CodeSize"] = size.into();
@@ -502,64 +537,6 @@ fn put_event_config(world: &mut World, request: &Request) -> Reply {
         "MaximumRetryAttempts": retries, "MaximumEventAgeInSeconds": age,
     });
     Ok(function["_event"].clone())
-}
-
-fn statements(function: &Value) -> &[Value] {
-    function["_policy"].as_array().map_or(&[], Vec::as_slice)
-}
-
-fn add_permission(world: &mut World, request: &Request) -> Reply {
-    let id = request.required("StatementId")?.to_owned();
-    let (action, principal) = (request.required("Action")?, request.required("Principal")?);
-    let mut condition = Map::new();
-    if let Some(source) = request.text("SourceArn") {
-        condition.insert("ArnLike".into(), json!({"AWS:SourceArn": source}));
-    }
-    if let Some(account) = request.text("SourceAccount") {
-        condition.insert("StringEquals".into(), json!({"AWS:SourceAccount": account}));
-    }
-    let statement = json!({
-        "Sid": id, "Effect": "Allow", "Principal": {"Service": principal}, "Action": action,
-        "Resource": request.arn("lambda", &format!("function:{}", name(request))), "Condition": condition,
-    });
-    let function = found_mut(world, request)?;
-    if statements(function).iter().any(|one| one["Sid"] == id.as_str()) {
-        return Err(conflict(format!(
-            "The statement id ({id}) provided already exists. Please provide a new statement id, or remove the existing statement."
-        )));
-    }
-    if let Some(all) = function["_policy"].as_array_mut() {
-        all.push(statement.clone());
-    }
-    Ok(json!({"Statement": statement.to_string(), "_status": 201}))
-}
-
-fn remove_permission(world: &mut World, request: &Request) -> Reply {
-    let id = request.required("StatementId")?.to_owned();
-    let function = found_mut(world, request)?;
-    let before = statements(function).len();
-    if let Some(all) = function["_policy"].as_array_mut() {
-        all.retain(|one| one["Sid"] != id.as_str());
-        if all.len() == before {
-            let message = format!("Statement {id} is not found in resource policy.");
-            return Err(Failure {
-                status: 404,
-                ..Failure::new("ResourceNotFoundException", message)
-            });
-        }
-    }
-    Ok(json!({"_status": 204}))
-}
-
-/// Whether a service may invoke a function on behalf of a source.
-pub(crate) fn lets(world: &World, function: &str, service: &str, source: &str) -> bool {
-    let mut parts = function.split(':').skip(3);
-    let (region, name) = (parts.next().unwrap_or_default(), parts.nth(2).unwrap_or_default());
-    let Some(record) = world.get(region, FUNCTION, name) else { return false };
-    let need = Need::new("lambda:InvokeFunction", function)
-        .with("AWS:SourceArn", source)
-        .with("AWS:SourceAccount", crate::ACCOUNT);
-    iam::lets_service(&json!({"Statement": record["_policy"]}), service, &need)
 }
 
 fn invoke(world: &mut World, request: &Request) -> Reply {

@@ -190,3 +190,45 @@ fn describe(world: &mut World, request: &Request) -> Reply {
     let (items, next) = page(&groups, request.text("nextToken"), size);
     Ok(json!({"logGroups": items, "nextToken": next}))
 }
+
+/// How many lines of a group are kept.
+const LINES: usize = 2_000;
+
+/// Keeps what a function said, if its role may write that: what it may not, and what has no group, is lost, as it
+/// is on AWS.
+pub(crate) fn write(world: &mut World, region: &str, function: &str, role_key: &str, line: &str) {
+    let group = format!("/aws/lambda/{function}");
+    let stream =
+        crate::request::arn("logs", region, &format!("log-group:{group}:log-stream:function"));
+    let Some(who) = iam::function_principal(world, role_key) else { return };
+    let may = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        .iter()
+        .all(|action| iam::allowed(world, &who, &Need::new(*action, stream.clone())));
+    let at = world.now.to_string();
+    let Some(group) = world.get_mut(region, KIND, &group).filter(|_| may) else { return };
+    let mut lines = group["_lines"].as_array().cloned().unwrap_or_default();
+    lines.push(format!("{at} {line}").into());
+    let old = lines.len().saturating_sub(LINES);
+    group["_lines"] = lines.split_off(old).into();
+}
+
+impl World {
+    /// Every line of every group that holds some, by region and group.
+    pub(crate) fn logs(&self) -> Value {
+        let mut all = json!({});
+        for (region, kind, table) in self.tables() {
+            for (name, group) in
+                table.iter().filter(|(_, one)| kind == KIND && one["_lines"].is_array())
+            {
+                all[region][name] = group["_lines"].clone();
+            }
+        }
+        all
+    }
+
+    /// What a log group holds, line by line: the moment, and what was said.
+    pub fn log_lines(&self, region: &str, group: &str) -> Vec<String> {
+        self.get(region, KIND, group)
+            .map_or_else(Vec::new, |one| crate::request::texts(&one["_lines"]))
+    }
+}

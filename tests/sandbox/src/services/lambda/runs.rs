@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use super::FUNCTION;
 use crate::{iam, services::cloudwatch, world::World};
 
+/// How many functions may run at once in a region: what a new account has (aws-facts 12b).
+pub(crate) const CONCURRENCY: usize = 10;
+
 /// A function that is to run.
 #[derive(Clone, Debug)]
 pub struct Invocation {
@@ -24,8 +27,16 @@ pub struct Invocation {
     pub access_key: String,
     /// What it is given.
     pub payload: Value,
-    /// A number that no other invocation has.
+    /// A number that no other invocation has, and that grows.
     pub request: String,
+    /// Its ARN.
+    pub arn: String,
+    /// Its archive's hash, and the archive.
+    pub archive: (String, Arc<[u8]>),
+    /// How long it may run, in seconds.
+    pub timeout: u64,
+    /// How much memory it may take, in MiB.
+    pub memory: u64,
 }
 
 /// What runs functions of a sandbox: an answer, or what went wrong.
@@ -39,9 +50,10 @@ pub type Runtime = Arc<
 >;
 
 /// The run of a function that can run.
-pub(crate) fn invocation(world: &World, function: &str, payload: Value) -> Option<Invocation> {
+pub(crate) fn invocation(world: &mut World, function: &str, payload: Value) -> Option<Invocation> {
     let mut parts = function.split(':').skip(3);
     let (region, name) = (parts.next()?, parts.nth(2)?);
+    let number = world.next();
     let record = world.get(region, FUNCTION, name).filter(|one| one["State"] == "Active")?;
     if world.is_dark(region) {
         return None;
@@ -55,7 +67,28 @@ pub(crate) fn invocation(world: &World, function: &str, payload: Value) -> Optio
         groups: crate::request::texts(&record["VpcConfig"]["SecurityGroupIds"]),
         access_key: iam::role_key(role),
         payload,
-        request: format!("{:016}", world.now.0),
+        request: format!("{:016}-{number:08}", world.now.0),
+        arn: function.to_owned(),
+        archive: archive(world, record),
+        timeout: record["Timeout"].as_u64().unwrap_or(3),
+        memory: record["MemorySize"].as_u64().unwrap_or(128),
+    })
+}
+
+fn archive(world: &World, record: &Value) -> (String, Arc<[u8]>) {
+    let hash = record["CodeSha256"].as_str().unwrap_or_default().to_owned();
+    let bytes = world.archives.get(&hash).cloned().unwrap_or_default();
+    (hash, bytes)
+}
+
+/// Whether a function still is what was invoked: its program, and what it is told.
+pub(crate) fn is_current(world: &World, of: &Invocation) -> bool {
+    world.get(&of.region, FUNCTION, &of.function).is_some_and(|record| {
+        record["CodeSha256"] == *of.archive.0
+            && record["Environment"]["Variables"] == of.environment
+            && record["Timeout"].as_u64() == Some(of.timeout)
+            && record["MemorySize"].as_u64() == Some(of.memory)
+            && record["VpcConfig"]["VpcId"].as_str().unwrap_or_default() == of.vpc
     })
 }
 

@@ -4,7 +4,11 @@
 use serde_json::{Value, json};
 
 use super::{INSTANCE, split_arn};
-use crate::{clock::Time, services::ec2, world::World};
+use crate::{
+    clock::Time,
+    services::ec2,
+    world::{GLOBAL, World},
+};
 
 /// How far a replica is behind, in milliseconds.
 const LAG: u64 = 1_000;
@@ -63,6 +67,23 @@ impl World {
             }
         }
         self.dark.insert(region.to_owned());
+    }
+
+    /// Takes everything in a region away, with what is changed in the first region for all of them (aws-facts 4),
+    /// or brings it back.
+    pub fn set_lost(&mut self, region: &str, lost: bool) {
+        let mut places = vec![region];
+        if region == "us-east-1" {
+            places.push(GLOBAL);
+        }
+        for place in places {
+            if lost {
+                self.down.insert(place.to_owned());
+            } else {
+                self.down.remove(place);
+            }
+        }
+        self.set_dark(region, lost);
     }
 
     /// Whether a region's databases and functions are down.

@@ -1,6 +1,6 @@
 //! What a client in a VPC gets for a name.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     checks::is_healthy,
@@ -9,6 +9,27 @@ use super::{
 use crate::world::{GLOBAL, World};
 
 impl World {
+    /// What clients get for every name of the private zones, by VPC and name.
+    pub(crate) fn names(&self) -> Value {
+        let mut all = json!({});
+        for zone in self.table(GLOBAL, ZONE).values() {
+            let names = zone["_records"].as_array().into_iter().flatten();
+            let names: Vec<&str> = names
+                .filter(|one| one["Type"] == "CNAME")
+                .filter_map(|one| one["Name"].as_str())
+                .collect();
+            for vpc in zone["_vpcs"].as_array().into_iter().flatten() {
+                let vpc = vpc["VPCId"].as_str().unwrap_or_default();
+                for name in &names {
+                    let found = self.resolve(vpc, name);
+                    let targets = found.into_iter().map(|(target, _)| target).collect::<Vec<_>>();
+                    all[vpc][name.trim_end_matches('.')] = json!(targets);
+                }
+            }
+        }
+        all
+    }
+
     /// The targets that a name may be answered with in a VPC, each with its share of the answers: private
     /// zones are seen by the VPCs that are associated with them only.
     pub fn resolve(&self, vpc: &str, name: &str) -> Vec<(String, u64)> {

@@ -325,9 +325,10 @@ impl Run {
             payload: reply["_payload"].clone(),
             is_event: kind == "Event",
         };
-        let (status, body, failed) = self.sandbox.invoke(invoke).await;
-        let body = String::from_utf8_lossy(&body).into_owned();
-        if failed {
+        let invoked = self.sandbox.invoke(invoke).await;
+        let (status, is_answer) = (invoked.status, invoked.is_answer());
+        let body = String::from_utf8_lossy(&invoked.body).into_owned();
+        if !is_answer {
             return Err(format!("the function failed: {body}"));
         }
         let key = |output: &str| format!("{}.{output}", step["name"].as_str().unwrap_or_default());

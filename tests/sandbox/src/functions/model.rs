@@ -1,6 +1,5 @@
-//! Functions that the sandbox's program answers for by itself. It runs no code: of the agent's functions, the
-//! probe is modelled, on the model database engine, so that an apply can have a role made. Monitors are run by
-//! whoever embeds the sandbox.
+//! Functions that the sandbox answers for by itself, without running any code: of the agent's functions, the
+//! probe is modelled, on the model database engine, so that an apply can have a role made.
 
 use std::sync::Arc;
 
@@ -12,13 +11,17 @@ impl Sandbox {
     /// Lets probes answer as the model database engine does; all other functions fail.
     pub fn model_functions(&self) {
         let run = |sandbox: Self, invocation: Invocation| {
-            let answer = match invocation.environment["TRADING_DR_FUNCTION"].as_str() {
-                Some("probe") => Ok(probe(&sandbox, &invocation)),
-                _ => Err("the sandbox does not run this function".to_owned()),
-            };
-            Box::pin(std::future::ready(answer)) as _
+            Box::pin(std::future::ready(answer(&sandbox, &invocation))) as _
         };
         self.set_runtime(Arc::new(run));
+    }
+}
+
+/// What a probe answers.
+pub(super) fn answer(sandbox: &Sandbox, invocation: &Invocation) -> Result<Value, String> {
+    match invocation.environment["TRADING_DR_FUNCTION"].as_str() {
+        Some("probe") => Ok(probe(sandbox, invocation)),
+        _ => Err("the sandbox does not run this function".to_owned()),
     }
 }
 

@@ -1,0 +1,86 @@
+//! The functions' own program, run as Lambda runs it, in an account that loses a region.
+
+use std::path::Path;
+
+use aws_sandbox::World;
+use serde_json::Value as Json;
+
+use crate::support::{
+    agent::{EAST, WEST, remembered_in},
+    terraform::{SCALE as FAST, Served, Workspace, cluster},
+};
+
+/// How fast time passes while programs run: they wait for AWS in real time.
+const SCALE: f64 = 10.0;
+
+fn phase(world: &World) -> Json {
+    remembered_in(world, WEST, "ledger")["phase"].clone()
+}
+
+/// What clients in the DR region get for the cluster's name.
+fn answers(world: &World) -> Vec<String> {
+    let vpc = world.network()[WEST]["vpc_id"].as_str().unwrap().to_owned();
+    let found = world.resolve(&vpc, "db.trading-db-prod.internal");
+    found.into_iter().map(|(target, _)| target).collect()
+}
+
+#[test]
+fn the_program_that_a_new_version_brings_fails_a_lost_region_over() {
+    let served = Served::new();
+    let mut workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
+    workspace.apply().must_succeed();
+
+    let endpoint = |name: &str| workspace.state()["attributes"][name].as_str().unwrap().to_owned();
+    let (primary, replica) = (endpoint("primary_endpoint"), endpoint("replica_endpoint"));
+
+    // Another program shows as a change of every function, and of nothing else.
+    let program = Path::new(env!("CARGO_BIN_EXE_trading-dr-agent"));
+    let archive = workspace.path("new.zip");
+    trading::provider::archive::pack(program, &archive).unwrap();
+    workspace.variable("TRADING_AGENT_ZIP", archive.to_str().unwrap());
+    served.sandbox.set_scale(SCALE);
+    workspace.variable("TRADING_CLOCK_SCALE", &SCALE.to_string());
+    let ran = workspace.plan();
+
+    let changed: Vec<&str> = ran.out.lines().filter(|line| line.contains("~ \"us-")).collect();
+    assert_eq!(changed.len(), 6, "{}", ran.out);
+    assert!(changed.iter().all(|line| line.contains("/lambda-function/")), "{changed:#?}");
+    workspace.apply().must_succeed();
+
+    workspace.must_be_unchanged();
+
+    let host = served.run_functions();
+
+    let since = served.sandbox.now().0;
+    served.until(300, "the lease is held, and the standby has what is written since", |world| {
+        let replayed = remembered_in(world, WEST, "ledger")["replayed"].as_u64();
+        remembered_in(world, EAST, "ledger")["held"] == true && replayed > Some(since)
+    });
+    served.sandbox.with(|world| assert_eq!(answers(world), [primary]));
+
+    served.sandbox.with(|world| world.set_lost(EAST, true));
+    served.until(600, "the DR region writes", |world| phase(world) == "promoted");
+    served.until(300, "the name leads there", |world| answers(world) == [replica.as_str()]);
+    let said =
+        served.sandbox.with(|world| world.log_lines(WEST, "/aws/lambda/trading-db-monitor-prod"));
+    assert!(said.iter().any(|line| line.contains("Max Memory Used")), "{said:#?}");
+
+    // It comes back, closed; and Terraform leaves it so.
+    served.sandbox.with(|world| world.set_lost(EAST, false));
+    served.until(600, "the old writer is closed", |world| {
+        let doors = world.doors(EAST, "trading-db-sg-prod");
+        let probe = world.group_id(EAST, "trading-db-probe-sg-prod");
+        doors.iter().all(|source| *source == probe)
+    });
+    let ran = workspace.plan();
+
+    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+    assert!(ran.out.contains("us-west-2 writes"), "{}", ran.out);
+
+    // No program runs any more: time may hurry again.
+    drop(host);
+    served.sandbox.set_scale(FAST);
+    workspace.variable("TRADING_CLOCK_SCALE", &FAST.to_string());
+    workspace.destroy().must_succeed();
+    assert_eq!(served.leftovers(), Vec::<String>::new());
+}

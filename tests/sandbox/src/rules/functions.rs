@@ -1,0 +1,134 @@
+//! How functions are run.
+
+use std::{io::Write as _, sync::Arc, time::Duration};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use zip::{ZipWriter, write::SimpleFileOptions};
+
+use super::{Caller, EAST, refused};
+use crate::{Host, Sandbox, dispatch::Invoke, request::arn};
+
+/// An archive with one file.
+fn archive(name: &str, text: &str) -> String {
+    let mut writer = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = SimpleFileOptions::default().unix_permissions(0o755);
+    writer.start_file(name, options).unwrap();
+    writer.write_all(text.as_bytes()).unwrap();
+    STANDARD.encode(writer.finish().unwrap().into_inner())
+}
+
+impl Caller {
+    /// A function `f`, which may write its log.
+    fn installed(mut self, zip: &str, more: Value) -> Self {
+        self.function_role();
+        let policy =
+            json!({"Statement": [{"Effect": "Allow", "Action": "logs:*", "Resource": "*"}]});
+        let params = json!({"RoleName": "runner", "PolicyName": "log", "PolicyDocument": policy.to_string()});
+        self.must(EAST, "iam", "PutRolePolicy", params);
+        self.must(EAST, "logs", "CreateLogGroup", json!({"logGroupName": "/aws/lambda/f"}));
+        self.pass(11);
+        let mut params = self.function(more);
+        params["Code"]["ZipFile"] = zip.into();
+        self.must(EAST, "lambda", "CreateFunction", params);
+        self.pass(11);
+        self
+    }
+}
+
+/// A sandbox with the function, and what runs it; a hundred times as fast as real time.
+fn running(caller: Caller) -> (Sandbox, Arc<Host>) {
+    let sandbox = Sandbox::with_world(caller.world, 100.0);
+    let host = sandbox.run_functions(Vec::new(), true).unwrap();
+    (sandbox, host)
+}
+
+async fn invoked(sandbox: &Sandbox) -> (u16, String, bool) {
+    let function = arn("lambda", EAST, "function:f");
+    let invoke = Invoke { function, payload: json!({"n": 1}), is_event: false };
+    let invoked = sandbox.invoke(invoke).await;
+    let body = String::from_utf8(invoked.body.clone()).unwrap();
+    (invoked.status, body, invoked.is_answer())
+}
+
+/// Lambda guide, "Building a custom runtime": what is no runtime fails the invocation, and says how.
+#[tokio::test]
+async fn what_is_no_runtime_fails_as_on_lambda() {
+    let cases = [
+        ("readme", "", "valid bootstrap"),
+        ("bootstrap", "#!/bin/sh\necho ready\nexit 3\n", "exit status: 3"),
+        ("bootstrap", "#!/bin/sh\nsleep 600\n", "timed out after 3.00 seconds"),
+        ("bootstrap", "no program", "Exec format error"),
+    ];
+    for (name, text, expected) in cases {
+        let caller = Caller::new().installed(&archive(name, text), json!({}));
+        let (sandbox, _host) = running(caller);
+        let (status, body, is_answer) = invoked(&sandbox).await;
+        assert!(status == 200 && !is_answer && body.contains(expected), "{text}: {body}");
+        let lines = sandbox.with(|world| world.log_lines(EAST, "/aws/lambda/f"));
+        assert!(lines.iter().any(|line| line.contains("REPORT RequestId")), "{lines:#?}");
+    }
+}
+
+/// Nothing is left running, and no file, once nobody runs functions any more.
+#[tokio::test]
+async fn what_was_unpacked_and_started_is_gone_with_its_host() {
+    let text = "#!/bin/sh\necho \"$0\"\nexit 3\n";
+    let (sandbox, host) = running(Caller::new().installed(&archive("bootstrap", text), json!({})));
+    invoked(&sandbox).await;
+    let said = || {
+        let lines = sandbox.with(|world| world.log_lines(EAST, "/aws/lambda/f"));
+        lines.into_iter().find(|line| line.ends_with("/bootstrap"))
+    };
+    // What it said comes by a pipe, a moment later.
+    let line = loop {
+        match said() {
+            Some(line) => break line,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    let program = std::path::PathBuf::from(line.split(' ').nth(1).unwrap());
+    assert!(program.is_file(), "{program:?}");
+    drop(host);
+    assert!(!program.exists());
+    let (_, body, _) = invoked(&sandbox).await;
+    assert!(body.contains("nothing runs functions here any more"), "{body}");
+}
+
+/// aws-facts 12b: a new account runs ten functions at once in a region.
+#[tokio::test(start_paused = true)]
+async fn an_account_runs_ten_functions_at_once() {
+    let caller = Caller::new().installed(&archive("bootstrap", ""), json!({}));
+    let sandbox = Sandbox::with_world(caller.world, 1.0);
+    sandbox.set_runtime(Arc::new(|_, _| {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            Ok(Value::Null)
+        })
+    }));
+    let all = (0..11).map(|_| {
+        let sandbox = sandbox.clone();
+        tokio::spawn(async move { invoked(&sandbox).await.0 })
+    });
+    let mut statuses = Vec::new();
+    for one in all.collect::<Vec<_>>() {
+        statuses.push(one.await.unwrap());
+    }
+    assert_eq!(statuses.iter().filter(|status| **status == 429).count(), 1, "{statuses:?}");
+    assert_eq!(invoked(&sandbox).await.0, 200);
+}
+
+/// Lambda guide, "Defined runtime environment variables".
+#[test]
+fn what_lambda_sets_itself_cannot_be_set() {
+    let mut caller = Caller::new();
+    caller.function_role();
+    caller.pass(11);
+    let variables = json!({"Environment": {"Variables": {"AWS_REGION": "eu-west-1", "MINE": "1"}}});
+    let params = caller.function(variables);
+    refused(
+        caller.call(EAST, "lambda", "CreateFunction", params),
+        "InvalidParameterValueException",
+        "reserved keys",
+    );
+}
