@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use aws_sandbox::Sandbox;
+use aws_sandbox::{RESTRICTED_KEY, Sandbox};
 use aws_sdk_ssm::types::{AutomationExecution, AutomationExecutionStatus, DocumentVersionInfo};
 use serde_json::{Value as Json, json};
 
 use crate::support::{
-    agent::{EAST, WEST, begin, begin_only, ledger, remembered},
-    aws::{connect, simulate},
+    agent::{EAST, WEST, begin, begin_only, begin_the_others, ledger, remembered},
+    aws::{Way, connect, connect_like, simulate},
     user::{User, differences},
 };
 
@@ -16,14 +16,27 @@ async fn pass(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
-/// Executes a runbook to its end.
+/// A region, a runbook, and its parameters.
+type Asked<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
+
+/// Executes a runbook to its end, as the account's administrator.
 async fn run(
     sandbox: &Sandbox,
     region: &str,
     purpose: &str,
     parameters: &[(&str, &str)],
 ) -> AutomationExecution {
-    let ssm = connect(sandbox).await.region(region).ssm.clone();
+    run_as(&Way::default(), sandbox, region, purpose, parameters).await
+}
+
+async fn run_as(
+    who: &Way,
+    sandbox: &Sandbox,
+    region: &str,
+    purpose: &str,
+    parameters: &[(&str, &str)],
+) -> AutomationExecution {
+    let ssm = connect_like(sandbox, who).await.region(region).ssm.clone();
     let name = format!("trading-db-{purpose}-prod");
     let mut call = ssm.start_automation_execution().document_name(name);
     for (name, value) in parameters {
@@ -233,5 +246,81 @@ fn a_runbook_that_differs_is_a_new_version_and_an_old_one_is_used_again() {
         user.must_apply(&config).await;
         user.must_be_unchanged(&config).await;
         assert_eq!(versions(&user.sandbox).await, ["1 used", "2"]);
+    });
+}
+
+/// The policy that the README hands to whoever is on call suffices, and is no larger than it must be.
+#[test]
+fn whoever_has_the_example_policy_may_start_every_runbook_and_nothing_else() {
+    simulate(async || {
+        let (user, _) = User::with_cluster().await;
+        begin_only(&user.sandbox, &["copier"]);
+        pass(2 * 86_400).await;
+        begin_the_others(&user.sandbox);
+        pass(200).await;
+        let text = include_str!("../../examples/iam/runbooks.json");
+        let policy: Json = serde_json::from_str(text).unwrap();
+        let allow = |policy: &Json| {
+            let policies = json!({"_policies": {"on-call": policy}});
+            let done = user
+                .sandbox
+                .with(|world| world.drift("global", "user", "restricted", Some(&policies)));
+            done.unwrap();
+        };
+        allow(&policy);
+        let on_call = Way::of(RESTRICTED_KEY);
+        let copies = user.sandbox.with(|world| world.inventory())[WEST]["db-snapshot"].clone();
+        let copy = copies.as_object().unwrap().keys().find(|name| name.contains("copy")).unwrap();
+        let runs: [Asked<'_>; 5] = [
+            (WEST, "investigate-lag", &[]),
+            (EAST, "restore-point-in-time", &[]),
+            (WEST, "restore-snapshot", &[("DBSnapshotIdentifier", copy)]),
+            (WEST, "run-drill", &[]),
+            (WEST, "failover", &[("Force", "true")]),
+        ];
+        for (region, purpose, parameters) in runs {
+            succeeded(&run_as(&on_call, &user.sandbox, region, purpose, parameters).await);
+        }
+        // Nothing of the cluster may be promoted, changed or removed with it.
+        let rds = connect_like(&user.sandbox, &on_call).await.region(EAST).rds.clone();
+        let name = "trading-db-primary-prod";
+        let delete =
+            rds.delete_db_instance().db_instance_identifier(name).skip_final_snapshot(true);
+        assert!(format!("{:?}", delete.send().await.unwrap_err()).contains("AccessDenied"));
+        // Without any one of its statements, some runbook fails.
+        for index in 0..policy["Statement"].as_array().unwrap().len() {
+            let mut less = policy.clone();
+            let gone = less["Statement"].as_array_mut().unwrap().remove(index);
+            allow(&less);
+            let mut failed = false;
+            let named = [("TargetDBInstanceIdentifier", "trading-db-restored-prod")];
+            for (region, purpose, parameters) in [
+                (WEST, "investigate-lag", &[][..]),
+                (EAST, "restore-point-in-time", &named[..]),
+                (WEST, "run-drill", &[][..]),
+            ] {
+                let ssm = connect_like(&user.sandbox, &on_call).await.region(region).ssm.clone();
+                let mut call = ssm.start_automation_execution();
+                call = call.document_name(format!("trading-db-{purpose}-prod"));
+                for (name, value) in parameters {
+                    call = call.parameters(*name, vec![(*value).to_owned()]);
+                }
+                let Ok(begun) = call.send().await else {
+                    failed = true;
+                    continue;
+                };
+                pass(30).await;
+                let id = begun.automation_execution_id.unwrap();
+                let told = ssm.get_automation_execution().automation_execution_id(id).send().await;
+                let Ok(told) = told else {
+                    failed = true;
+                    continue;
+                };
+                let steps = told.automation_execution.unwrap().step_executions.unwrap_or_default();
+                let denied = |text: &str| text.contains("not authorized");
+                failed |= steps.iter().any(|one| one.failure_message().is_some_and(denied));
+            }
+            assert!(failed, "nothing needs {gone:#}");
+        }
     });
 }
