@@ -8,19 +8,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use aws_sandbox::{Effect, Fault, Rule, durations};
+use aws_sandbox::{Effect, Fault, Rule, World, durations};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::support::{
-    aws::simulate,
-    core::Caller,
-    terraform::{Served, Workspace, cluster},
-    user::{User, configuration},
+use crate::{
+    simulation::failover::judge,
+    support::{
+        agent::{WEST, remembered_in},
+        aws::simulate,
+        core::Caller,
+        terraform::{Served, Workspace, cluster},
+        user::{User, configuration},
+    },
 };
 
-/// The provider that is measured: a release, if there is one to be measured.
+/// The provider that is measured: `make bench` builds these tests like a release.
 fn provider() -> PathBuf {
-    let given = std::env::var_os("BENCH_PROVIDER").map(PathBuf::from);
-    given.unwrap_or_else(|| env!("CARGO_BIN_EXE_terraform-provider-trading").into())
+    env!("CARGO_BIN_EXE_terraform-provider-trading").into()
+}
+
+/// What `make provider` packs beside it.
+fn archive() -> PathBuf {
+    provider().with_file_name("trading-dr-agent.zip")
 }
 
 fn row(what: &str, figure: String, aim: &str) {
@@ -75,6 +84,8 @@ fn figures() {
     println!("|{:-<54}|{:->24}|{:-<30}|", "", ":", "");
     start();
     no_op_plan();
+    agent();
+    simulation();
     virtual_time();
 }
 
@@ -104,6 +115,57 @@ fn no_op_plan() {
     });
     row("no-op plan with the real terraform, s", median(seconds), "");
     row("peak memory of the provider in it, MB", peak.to_string(), "≤ 50");
+}
+
+/// The functions' program in real time: how large it is, and how soon a new monitor has decided something.
+fn agent() {
+    #[allow(clippy::cast_precision_loss)]
+    let size = std::fs::metadata(archive()).unwrap().len() as f64 / 1e6;
+    row("archive of the functions' program, MB", format!("{size:.1}"), "≤ 8");
+    let served = Served::new();
+    let body = cluster(&served, "prod", "");
+    let mut workspace = Workspace::with_provider(&served, &provider(), &body);
+    workspace.variable("TRADING_AGENT_ZIP", archive().to_str().unwrap());
+    workspace.apply().must_succeed();
+    let logs = |world: &World| world.log_lines(WEST, "/aws/lambda/trading-db-monitor-prod");
+    served.sandbox.set_scale(1.0);
+    served.sandbox.forget_calls();
+    let host = served.run_functions();
+    served.until(70, "a monitor begins", |world| !logs(world).is_empty());
+    served.until(5, "it decides", |world| !remembered_in(world, WEST, "ledger").is_null());
+    let begun = served.sandbox.with(|world| logs(world)[0].clone());
+    let calls = served.sandbox.calls();
+    let wrote = calls
+        .iter()
+        .find(|call| call.operation == "PutItem" && call.region == WEST && call.error.is_none());
+    let begun = OffsetDateTime::parse(begun.split(' ').next().unwrap(), &Rfc3339).unwrap();
+    let begun = begun.unix_timestamp_nanos() / 1_000_000;
+    let took = i128::from(wrote.unwrap().at) - begun;
+    row("new monitor to its first decision, ms", took.to_string(), "≤ 300");
+    // A run of 75 seconds, and the next one in the same process.
+    served.sandbox.set_scale(10.0);
+    served.until(400, "monitors have run", |world| {
+        logs(world).iter().filter(|line| line.contains("REPORT")).count() > 3
+    });
+    let peak = served.sandbox.with(|world| {
+        let lines = logs(world).into_iter();
+        let used = lines.filter_map(|line| {
+            line.split("Max Memory Used: ").nth(1)?.split(' ').next()?.parse::<u64>().ok()
+        });
+        used.max().unwrap()
+    });
+    row("peak memory of a monitor, MB", peak.to_string(), "≤ 64");
+    drop(host);
+}
+
+/// How many failovers a core plays through in the typed world.
+fn simulation() {
+    let (seeds, begun) = (2_000_u16, Instant::now());
+    for seed in 0..seeds {
+        judge(u64::from(seed)).unwrap();
+    }
+    let rate = f64::from(seeds) / begun.elapsed().as_secs_f64();
+    row("simulated failovers per second and core", format!("{rate:.0}"), "≥ 200");
 }
 
 /// What AWS itself needs for a create, one after the other: role known, primary, replica, its backups and

@@ -6,7 +6,7 @@ mod crash;
 mod drift;
 mod drift_agent;
 mod drill;
-mod failover;
+pub mod failover;
 mod faults;
 mod lifecycle;
 mod looking;

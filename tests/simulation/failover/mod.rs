@@ -189,7 +189,7 @@ fn at_seconds(milliseconds: u64) -> f64 {
 }
 
 /// Lives a seed and holds what happened against what must hold.
-fn judge(seed: u64) -> Result<(), String> {
+pub fn judge(seed: u64) -> Result<(), String> {
     let Scenario { trouble, script, lost_at, witness_back, back_at } = scenario(seed);
     let world: Shared = Rc::new(RefCell::new(World::new(seed)));
     live(&world, &script, END);
