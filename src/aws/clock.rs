@@ -105,9 +105,14 @@ impl Clock {
         }
     }
 
+    /// How long a duration of this clock takes in real time.
+    pub fn really(&self, duration: Duration) -> Duration {
+        duration.div_f64(self.scale)
+    }
+
     /// Sleeps for a duration of this clock.
     pub async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration.div_f64(self.scale)).await;
+        tokio::time::sleep(self.really(duration)).await;
     }
 
     /// How much of this clock's time has passed since `earlier`; zero if it lies ahead.

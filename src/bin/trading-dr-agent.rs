@@ -4,6 +4,7 @@
 //! - `TRADING_DR_FUNCTION`: `monitor`, `probe`, `copier` or `drill`.
 //! - `TRADING_DR_ASSIGNMENT`, `TRADING_DR_SETTINGS`: what a monitor, a copier or a drill is told, in JSON.
 //! - `TRADING_RDS_CA_BUNDLE`: a file of authorities in PEM that a probe trusts instead of RDS's.
+//! - `TRADING_RDS_ADDRESS`: an address on the loopback interface at which a probe finds all databases.
 
 use std::{collections::BTreeMap, process::ExitCode, sync::Arc};
 
@@ -37,7 +38,10 @@ async fn aws() -> Result<Arc<Aws>, Error> {
 
 /// Answers one question after the other, until the sandbox of the function ends.
 async fn probe() -> Result<(), Error> {
-    let databases = Postgres::new(std::env::var("TRADING_RDS_CA_BUNDLE").ok().as_deref())?;
+    let set = |name: &str| std::env::var(name).ok();
+    let (bundle, address) = (set("TRADING_RDS_CA_BUNDLE"), set("TRADING_RDS_ADDRESS"));
+    let clock = Connection::from_environment(BTreeMap::new())?.clock;
+    let databases = Postgres::new(bundle.as_deref(), address.as_deref(), &clock)?;
     let databases = &databases;
     let handle = |event: LambdaEvent<Value>| async move {
         let question = serde_json::from_value(event.payload)

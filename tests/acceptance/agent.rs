@@ -7,10 +7,13 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use trading::agent::{
-    Session,
-    postgres::Postgres,
-    probe::{Database as _, Login, Place},
+use trading::{
+    agent::{
+        Session,
+        postgres::Postgres,
+        probe::{Database as _, Login, Place},
+    },
+    aws::Clock,
 };
 
 use crate::support::postgres::{MASTER, Pair};
@@ -26,7 +29,7 @@ fn place(port: u16) -> Place {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_probe_makes_its_role_beats_on_the_writer_and_sees_the_standby_follow() {
     let Some(pair) = Pair::start() else { return };
-    let databases = Postgres::new(pair.bundle.to_str()).unwrap();
+    let databases = Postgres::new(pair.bundle.to_str(), None, &Clock::real()).unwrap();
     let (master, probe) =
         (login(MASTER.0, MASTER.1), login("trading_dr_probe", "only-for-looking"));
     let (primary, standby) = (place(pair.primary), place(pair.standby));
@@ -54,7 +57,8 @@ async fn a_probe_makes_its_role_beats_on_the_writer_and_sees_the_standby_follow(
     // What is wrong is told from what is not there.
     let stranger = databases.look(&primary, "postgres", &login("trading_dr_probe", "guess")).await;
     assert!(matches!(&stranger, Session::Broken(why) if why.contains("password")), "{stranger:?}");
-    let wary = Postgres::new(None).unwrap().look(&primary, "postgres", &probe).await;
+    let wary =
+        Postgres::new(None, None, &Clock::real()).unwrap().look(&primary, "postgres", &probe).await;
     assert!(
         matches!(&wary, Session::Broken(why) if why.to_lowercase().contains("certificate")),
         "{wary:?}"

@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 /// How fast time passes while programs run: they wait for AWS in real time.
-const SCALE: f64 = 10.0;
+const SCALE: f64 = 6.0;
 
 fn phase(world: &World) -> Json {
     remembered_in(world, WEST, "ledger")["phase"].clone()
@@ -49,7 +49,7 @@ fn the_program_that_a_new_version_brings_fails_a_lost_region_over() {
 
     workspace.must_be_unchanged();
 
-    let host = served.run_functions();
+    let host = served.run_functions(None);
 
     let since = served.sandbox.now().0;
     served.until(300, "the lease is held, and the standby has what is written since", |world| {

@@ -2,6 +2,7 @@
 
 mod agent;
 mod failover;
+mod laboratory;
 mod lifecycle;
 mod provider;
 mod trouble;

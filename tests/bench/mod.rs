@@ -22,9 +22,10 @@ use crate::{
     },
 };
 
-/// The provider that is measured: `make bench` builds these tests like a release.
+/// The provider that is measured: a release, if there is one to be measured.
 fn provider() -> PathBuf {
-    env!("CARGO_BIN_EXE_terraform-provider-trading").into()
+    let given = std::env::var_os("BENCH_PROVIDER").map(PathBuf::from);
+    given.unwrap_or_else(|| env!("CARGO_BIN_EXE_terraform-provider-trading").into())
 }
 
 /// What `make provider` packs beside it.
@@ -130,7 +131,7 @@ fn agent() {
     let logs = |world: &World| world.log_lines(WEST, "/aws/lambda/trading-db-monitor-prod");
     served.sandbox.set_scale(1.0);
     served.sandbox.forget_calls();
-    let host = served.run_functions();
+    let host = served.run_functions(None);
     served.until(70, "a monitor begins", |world| !logs(world).is_empty());
     served.until(5, "it decides", |world| !remembered_in(world, WEST, "ledger").is_null());
     let begun = served.sandbox.with(|world| logs(world)[0].clone());
@@ -165,7 +166,7 @@ fn simulation() {
         judge(u64::from(seed)).unwrap();
     }
     let rate = f64::from(seeds) / begun.elapsed().as_secs_f64();
-    row("simulated failovers per second and core", format!("{rate:.0}"), "≥ 200");
+    row("simulated failovers per second and core, unoptimised", format!("{rate:.0}"), "");
 }
 
 /// What AWS itself needs for a create, one after the other: role known, primary, replica, its backups and

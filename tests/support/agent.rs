@@ -30,9 +30,7 @@ struct Model {
 impl Model {
     fn visitor<'a>(&'a self, login: &'a Login) -> Visitor<'a> {
         Visitor {
-            region: &self.invocation.region,
-            vpc: &self.invocation.vpc,
-            groups: &self.invocation.groups,
+            from: &self.invocation.place,
             username: &login.username,
             password: &login.password,
         }

@@ -1,50 +1,16 @@
 //! A PostgreSQL 15 of the test's own, where its programs are found: a writer and a standby with TLS.
 
-use std::{
-    net::TcpListener,
-    os::unix::{fs::chown, process::CommandExt as _},
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{net::TcpListener, path::PathBuf, process::Command};
 
+use aws_sandbox::Programs;
 use tempfile::TempDir;
 
 /// The master user and its password.
 pub const MASTER: (&str, &str) = ("boss", "correct-horse");
 
-/// Where the programs of PostgreSQL 15 are; `None`, loudly, without them.
-fn programs() -> Option<PathBuf> {
-    let known = Path::new("/usr/lib/postgresql/15/bin");
-    let asked = Command::new("pg_config").arg("--bindir").output().ok();
-    let asked = asked.and_then(|one| String::from_utf8(one.stdout).ok());
-    let places = [Some(known.to_owned()), asked.map(|text| PathBuf::from(text.trim()))];
-    let is_15 = |place: &PathBuf| {
-        let version = Command::new(place.join("postgres")).arg("--version").output();
-        version.is_ok_and(|one| String::from_utf8_lossy(&one.stdout).contains(" 15."))
-    };
-    let found = places.into_iter().flatten().find(is_15);
-    if found.is_none() {
-        eprintln!("SKIPPED: there is no PostgreSQL 15 on this machine");
-    }
-    found
-}
-
-/// PostgreSQL refuses to run as root: another user's id, if this is root.
-fn user() -> Option<u32> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let is_root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
-    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let id = |name: &str| {
-        let line = accounts.lines().find(|line| line.starts_with(&format!("{name}:")))?;
-        line.split(':').nth(2)?.parse().ok()
-    };
-    is_root.then(|| id("postgres").or_else(|| id("nobody")).expect("a user besides root"))
-}
-
 pub struct Pair {
     home: TempDir,
-    programs: PathBuf,
-    user: Option<u32>,
+    programs: Programs,
     pub primary: u16,
     pub standby: u16,
     /// The authority that signed the servers' certificate, as a file in PEM.
@@ -58,20 +24,13 @@ fn free_port() -> u16 {
 impl Pair {
     /// Both, up; `None` without PostgreSQL.
     pub fn start() -> Option<Self> {
-        let programs = programs()?;
+        let programs = Programs::find().map_err(|why| eprintln!("SKIPPED: {why}")).ok()?;
         let home = tempfile::tempdir().unwrap();
         let bundle = home.path().join("bundle.pem");
-        let pair = Self {
-            user: user(),
-            primary: free_port(),
-            standby: free_port(),
-            bundle,
-            home,
-            programs,
-        };
+        let pair = Self { primary: free_port(), standby: free_port(), bundle, home, programs };
         pair.certificate();
         pair.write("password", MASTER.1);
-        pair.own(pair.home.path());
+        pair.programs.own(pair.home.path()).unwrap();
         let (data, password) = (pair.path("primary"), pair.path("password"));
         pair.run(
             "initdb",
@@ -96,18 +55,12 @@ impl Pair {
         self.home.path().join(name).to_str().unwrap().to_owned()
     }
 
-    fn own(&self, path: &Path) {
-        if let Some(user) = self.user {
-            chown(path, Some(user), None).unwrap();
-        }
-    }
-
     fn write(&self, name: &str, text: &str) {
         use std::os::unix::fs::PermissionsExt as _;
         let path = self.home.path().join(name);
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-        self.own(&path);
+        self.programs.own(&path).unwrap();
     }
 
     fn certificate(&self) {
@@ -131,11 +84,8 @@ impl Pair {
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
-        let mut command = Command::new(self.programs.join(program));
-        command.args(arguments).current_dir(self.home.path()).env("HOME", self.home.path());
-        if let Some(user) = self.user {
-            command.uid(user);
-        }
+        let mut command = self.programs.command(program, self.home.path());
+        command.args(arguments);
         let done = command.output().unwrap();
         assert!(done.status.success(), "{program}: {}", String::from_utf8_lossy(&done.stderr));
     }
@@ -165,7 +115,7 @@ impl Pair {
 
     /// A session of somebody with a server, running until it is ended.
     pub fn psql(&self, port: u16, login: (&str, &str), statement: &str) -> Command {
-        let mut command = Command::new(self.programs.join("psql"));
+        let mut command = self.programs.command("psql", self.home.path());
         let to =
             format!("host=localhost port={port} user={} dbname=postgres sslmode=require", login.0);
         command.env("PGPASSWORD", login.1).args(["-X", "-At", &to, "-c", statement]);
@@ -176,11 +126,8 @@ impl Pair {
 impl Drop for Pair {
     fn drop(&mut self) {
         for name in ["standby", "primary"] {
-            let mut command = Command::new(self.programs.join("pg_ctl"));
+            let mut command = self.programs.command("pg_ctl", self.home.path());
             command.args(["stop", "-s", "-m", "immediate", "-D", &self.path(name)]);
-            if let Some(user) = self.user {
-                command.uid(user);
-            }
             let _ = command.output();
         }
     }

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use aws_sandbox::{ACCESS_KEY, Host, SECRET_KEY, Sandbox, World};
+use aws_sandbox::{ACCESS_KEY, Host, Laboratory, Programs, SECRET_KEY, Sandbox, Source, World};
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
@@ -39,10 +39,42 @@ impl Served {
         Self { sandbox, url, runtime }
     }
 
-    /// From now on functions are run, as Lambda runs them, until what is returned is dropped.
-    pub fn run_functions(&self) -> Arc<Host> {
+    /// From now on functions are run, as Lambda runs them, until what is returned is dropped; probes are modelled
+    /// without real databases.
+    pub fn run_functions(&self, databases: Option<&Arc<Laboratory>>) -> Host {
         let _inside = self.runtime.enter();
-        self.sandbox.run_functions(Vec::new(), false).unwrap()
+        self.sandbox.run_functions(Vec::new(), databases.cloned()).unwrap()
+    }
+
+    /// From now on every instance is a PostgreSQL of its own, until what is returned is dropped.
+    pub fn run_databases(&self, programs: Programs) -> Arc<Laboratory> {
+        let _inside = self.runtime.enter();
+        self.sandbox.run_databases(programs).unwrap()
+    }
+
+    /// What `psql` prints for a statement, from a place in the network; an error where it fails.
+    pub fn psql(
+        &self,
+        databases: &Arc<Laboratory>,
+        from: &Source,
+        host: &str,
+        login: (&str, &str),
+        sql: &str,
+    ) -> Result<String, String> {
+        // As the README advises: the certificate names the endpoint, not the cluster's own name.
+        let psql = databases.psql(from, host, "trading", login, "verify-ca");
+        let mut psql = self.runtime.block_on(psql).unwrap();
+        psql.args(["-c", sql]);
+        let done = psql.output().unwrap();
+        if done.status.success() {
+            return Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned());
+        }
+        Err(String::from_utf8_lossy(&done.stderr).into_owned())
+    }
+
+    /// Lets so many seconds of the account's time pass.
+    pub fn pass(&self, seconds: u64) {
+        self.runtime.block_on(self.sandbox.until(seconds, |_| false));
     }
 
     /// Waits until something is so in the account, for so many seconds of its time at most.

@@ -7,7 +7,7 @@ use http::{Method, Request, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{faults::Fault, server::Sandbox, services, world::World};
+use crate::{Source, faults::Fault, server::Sandbox, services, world::World};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,9 +39,42 @@ fn parsed<T: serde::de::DeserializeOwned>(body: &Bytes) -> Result<T, String> {
     serde_json::from_slice(body).map_err(|error| error.to_string())
 }
 
-pub(crate) fn handle(sandbox: &Sandbox, request: &Request<Bytes>) -> Response<Bytes> {
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Place {
+    region: String,
+    vpc: Option<String>,
+    groups: Option<Vec<String>>,
+}
+
+/// Where a client at a place finds the databases: the seeded network's application, where no other is named.
+async fn place(sandbox: &Sandbox, body: &Bytes) -> Result<Option<Value>, String> {
+    let asked: Place = parsed(body)?;
+    let laboratory = sandbox.laboratory().ok_or("no databases are run: POST databases first")?;
+    let network = sandbox.with(|world| world.network())[&asked.region].clone();
+    let usual = |name: &str| network[name].as_str().unwrap_or_default().to_owned();
+    let from = Source {
+        vpc: asked.vpc.unwrap_or_else(|| usual("vpc_id")),
+        groups: asked.groups.unwrap_or_else(|| vec![usual("application_security_group_id")]),
+        region: asked.region,
+    };
+    let address = laboratory.place(&from).await.map_err(|error| error.to_string())?;
+    let conninfo = format!(
+        "hostaddr={} port={} sslmode=verify-ca sslrootcert={}",
+        address.ip(),
+        address.port(),
+        laboratory.bundle().display()
+    );
+    Ok(Some(json!({"conninfo": conninfo})))
+}
+
+pub(crate) async fn handle(sandbox: &Sandbox, request: &Request<Bytes>) -> Response<Bytes> {
     let path = request.uri().path().trim_start_matches("/_sandbox/");
-    let (status, body) = match answer(sandbox, request.method(), path, request.body()) {
+    let answered = match (request.method(), path) {
+        (&Method::POST, "places") => place(sandbox, request.body()).await,
+        (method, path) => answer(sandbox, method, path, request.body()),
+    };
+    let (status, body) = match answered {
         Ok(Some(body)) => (200, body),
         Ok(None) => (404, json!({"error": format!("there is no {} {path}", request.method())})),
         Err(error) => (400, json!({"error": error})),
@@ -97,6 +130,11 @@ fn answer(
             let variables: BTreeMap<String, String> = parsed(body)?;
             drop(inner);
             sandbox.keep_running(variables.into_iter().collect())?;
+            json!({})
+        }
+        (&Method::POST, "databases") => {
+            drop(inner);
+            sandbox.keep_databases()?;
             json!({})
         }
         (&Method::GET, "logs") => inner.present().logs(),

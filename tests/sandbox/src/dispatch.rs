@@ -76,6 +76,11 @@ struct Scope {
     service: String,
 }
 
+/// The region that a signature is for.
+pub(crate) fn region_of(header: &str) -> Option<String> {
+    scope(header).map(|scope| scope.region)
+}
+
 /// The scope of a signature: `Credential=key/date/region/service/aws4_request`.
 fn scope(header: &str) -> Option<Scope> {
     let credential = header.split("Credential=").nth(1)?.split([',', ' ']).next()?;

@@ -23,6 +23,9 @@
 //! - `POST /_sandbox/regions {"us-east-1": true}`: takes everything in a region away, or brings it back.
 //! - `POST /_sandbox/functions {"NAME": "value"}`: from now on functions are run, as Lambda runs them, each with
 //!   these variables besides its own; `GET /_sandbox/logs` has what they say.
+//! - `POST /_sandbox/databases`: from now on every instance is a PostgreSQL 15 of its own; before `functions`, if
+//!   probes are to look at them. `POST /_sandbox/places {"region", "vpc", "groups"}`: how a client at a place, the
+//!   region's application if no other is named, connects to them by their names, and by the cluster's.
 //! - `GET /_sandbox/names`: what clients get for the names of the private zones, by VPC.
 //! - `POST /_sandbox/reset`: the account as it was in the beginning.
 
@@ -34,6 +37,7 @@ mod faults;
 mod functions;
 mod iam;
 mod inventory;
+mod postgres;
 mod request;
 #[cfg(test)]
 mod rules;
@@ -48,10 +52,11 @@ pub use clock::Time;
 pub use dispatch::CallRecord;
 pub use faults::{Effect, Fault, Rule};
 pub use functions::Host;
+pub use postgres::{Laboratory, Programs};
 pub use seed::{ACCESS_KEY, ACCOUNT, RESTRICTED_KEY, SECRET_KEY};
 pub use server::{Answer, Sandbox};
 pub use services::{
     lambda::{Invocation, Runtime},
-    rds::{SessionView, Visitor},
+    rds::{SessionView, Source, Visitor},
 };
 pub use world::World;

@@ -11,7 +11,7 @@ use http::{Request, Response};
 use tokio::net::TcpListener;
 
 use crate::{
-    Host,
+    Host, Laboratory, Programs,
     clock::{SimClock, Time},
     control, dispatch,
     dispatch::{CallRecord, Incoming, Invoke},
@@ -98,8 +98,9 @@ pub struct Sandbox {
     runtime: Arc<Mutex<Option<Runtime>>>,
     /// How many functions run in each region.
     running: Arc<Mutex<BTreeMap<String, usize>>>,
-    /// What runs them, where it was asked for over TCP.
-    host: Arc<Mutex<Option<Arc<Host>>>>,
+    /// What runs them, and what runs the databases, where it was asked for over TCP.
+    host: Arc<Mutex<Option<Host>>>,
+    laboratory: Arc<Mutex<Option<Arc<Laboratory>>>>,
 }
 
 /// That a function runs.
@@ -131,6 +132,7 @@ impl Sandbox {
             runtime: Arc::default(),
             running: Arc::default(),
             host: Arc::default(),
+            laboratory: Arc::default(),
         }
     }
 
@@ -149,9 +151,20 @@ impl Sandbox {
 
     /// Runs functions for as long as the process lives.
     pub(crate) fn keep_running(&self, variables: Vec<(String, String)>) -> Result<(), String> {
-        let host = self.run_functions(variables, false).map_err(|error| error.to_string())?;
-        *locked(&self.host) = Some(host);
+        let host = self.run_functions(variables, self.laboratory());
+        *locked(&self.host) = Some(host.map_err(|error| error.to_string())?);
         Ok(())
+    }
+
+    /// Runs databases for as long as the process lives.
+    pub(crate) fn keep_databases(&self) -> Result<(), String> {
+        let laboratory = self.run_databases(Programs::find()?)?;
+        *locked(&self.laboratory) = Some(laboratory);
+        Ok(())
+    }
+
+    pub(crate) fn laboratory(&self) -> Option<Arc<Laboratory>> {
+        locked(&self.laboratory).clone()
     }
 
     /// One more function in a region, if the account's quota has room for it.
@@ -298,18 +311,25 @@ impl Sandbox {
     /// Answers one request that comes from inside of a region: what is sent from one that is down arrives nowhere,
     /// and neither does its answer.
     pub async fn answer_from(&self, region: &str, request: Request<Bytes>) -> Answer {
-        let is_dark = || self.with(|world| world.is_dark(region));
-        if is_dark() {
+        let called = request.headers().get("authorization").and_then(|value| value.to_str().ok());
+        let called = called.and_then(dispatch::region_of);
+        let is_unreached = || {
+            self.with(|world| {
+                let is_cut = |other: &String| world.is_cut(region, other);
+                world.is_dark(region) || called.as_ref().is_some_and(is_cut)
+            })
+        };
+        if is_unreached() {
             return Answer::Never;
         }
         let answer = self.answer(request).await;
-        if is_dark() { Answer::Never } else { answer }
+        if is_unreached() { Answer::Never } else { answer }
     }
 
     /// Answers one request.
     pub async fn answer(&self, request: Request<Bytes>) -> Answer {
         if request.uri().path().starts_with("/_sandbox/") {
-            return Answer::Response(control::handle(self, &request));
+            return Answer::Response(control::handle(self, &request).await);
         }
         let header = |name: &str| {
             request.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)

@@ -45,6 +45,8 @@ pub struct World {
     pub(crate) down: BTreeSet<String>,
     /// Regions whose databases and functions are down.
     pub(crate) dark: BTreeSet<String>,
+    /// Pairs of regions that do not reach each other, both ways round.
+    pub(crate) cut: BTreeSet<(String, String)>,
 }
 
 impl World {

@@ -5,7 +5,10 @@ use std::{
     collections::BTreeMap,
     io::{self, Cursor},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Instant, SystemTime},
 };
 
@@ -14,7 +17,7 @@ use tokio::net::TcpListener;
 
 use super::environment::{Environment, Event, Outcome};
 use crate::{
-    Invocation, SECRET_KEY, Sandbox,
+    Invocation, Laboratory, SECRET_KEY, Sandbox,
     scratch::Scratch,
     services::{lambda, logs},
 };
@@ -22,19 +25,31 @@ use crate::{
 /// Where nothing answers: what a function in a VPC without a way out gets for AWS.
 const NOWHERE: &str = "";
 
-/// An environment that waits for its next event.
-struct Idle {
+/// An environment, and what it was started for.
+struct Started {
     of: Invocation,
+    /// Which clock it was given: one that is set later is another one.
     clock: u64,
     environment: Environment,
 }
 
 /// What runs the functions of a sandbox. Dropped, none of them runs on, and no file is left.
-pub struct Host {
+pub struct Host(Arc<Runner>);
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Relaxed);
+        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+struct Runner {
     sandbox: Sandbox,
     scratch: Scratch,
+    is_over: AtomicBool,
     more: Vec<(String, String)>,
-    idle: Mutex<Vec<Idle>>,
+    databases: Option<Arc<Laboratory>>,
+    idle: Mutex<Vec<Started>>,
     endpoints: tokio::sync::Mutex<BTreeMap<String, String>>,
     programs: tokio::sync::Mutex<BTreeMap<String, PathBuf>>,
 }
@@ -44,7 +59,7 @@ impl Sandbox {
     /// program that runs knows no other. At more than about twenty times its speed, programs no longer get their
     /// answers in the time that they give AWS for one.
     ///
-    /// `more` are variables that every function gets. Probes are modelled unless `runs_probes`: the model database
+    /// `more` are variables that every function gets. Without `databases` probes are modelled: the model database
     /// engine has no port that a program could connect to.
     ///
     /// # Errors
@@ -52,12 +67,14 @@ impl Sandbox {
     pub fn run_functions(
         &self,
         more: Vec<(String, String)>,
-        runs_probes: bool,
-    ) -> io::Result<Arc<Host>> {
-        let host = Arc::new(Host {
+        databases: Option<Arc<Laboratory>>,
+    ) -> io::Result<Host> {
+        let host = Arc::new(Runner {
             sandbox: self.clone(),
             scratch: Scratch::new()?,
+            is_over: AtomicBool::new(false),
             more,
+            databases,
             idle: Mutex::default(),
             endpoints: tokio::sync::Mutex::default(),
             programs: tokio::sync::Mutex::default(),
@@ -66,13 +83,15 @@ impl Sandbox {
         self.set_runtime(Arc::new(move |sandbox, invocation| {
             let runner = runner.clone();
             Box::pin(async move {
-                if !runs_probes && invocation.environment["TRADING_DR_FUNCTION"] == "probe" {
+                let Some(host) = runner.upgrade() else {
+                    return Err("nothing runs functions here any more".to_owned());
+                };
+                if host.databases.is_none()
+                    && invocation.environment["TRADING_DR_FUNCTION"] == "probe"
+                {
                     return super::model::answer(&sandbox, &invocation);
                 }
-                match runner.upgrade() {
-                    Some(host) => host.run(invocation).await,
-                    None => Err("nothing runs functions here any more".to_owned()),
-                }
+                host.run(invocation).await
             })
         }));
         let (sandbox, sweeper) = (self.clone(), Arc::downgrade(&host));
@@ -86,7 +105,7 @@ impl Sandbox {
             }
         });
         tokio::spawn(self.clone().run_schedules());
-        Ok(host)
+        Ok(Host(host))
     }
 }
 
@@ -94,7 +113,7 @@ fn told(kind: &str, message: impl Into<String>) -> Value {
     json!({"errorType": kind, "errorMessage": message.into()})
 }
 
-impl Host {
+impl Runner {
     /// Ends the environments that no event will reach any more.
     fn sweep(&self) {
         let clock = self.clock();
@@ -108,16 +127,28 @@ impl Host {
         });
     }
 
+    /// Waits until a run cannot go on: nobody runs functions any more, its region is lost, or the clock that it was
+    /// given is another one now.
+    async fn cut_off(&self, of: &Invocation, clock: u64) {
+        loop {
+            self.sandbox.pass(1000).await;
+            let is_dark = self.sandbox.with(|world| world.is_dark(&of.place.region));
+            if is_dark || self.clock() != clock || self.is_over.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+
     fn clock(&self) -> u64 {
         self.sandbox.lock().clock.generation()
     }
 
     /// An environment that waits.
-    fn waiting(&self, of: &Invocation) -> Option<Environment> {
+    fn waiting(&self, of: &Invocation) -> Option<Started> {
         self.sweep();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let at = idle.iter().position(|one| one.of.arn == of.arn)?;
-        Some(idle.swap_remove(at).environment)
+        Some(idle.swap_remove(at))
     }
 
     fn log(&self, of: &Invocation) -> Arc<dyn Fn(String) + Send + Sync> {
@@ -152,13 +183,14 @@ impl Host {
         log: &Arc<dyn Fn(String) + Send + Sync>,
     ) -> (Outcome, u64) {
         let started = match self.waiting(of) {
-            Some(environment) => Ok(environment),
+            Some(started) => Ok(started),
             None => self.start(of, log).await,
         };
-        let mut environment = match started {
-            Ok(environment) => environment,
+        let mut started = match started {
+            Ok(started) => started,
             Err(error) => return (Err(error), 0),
         };
+        let (clock, environment) = (started.clock, &mut started.environment);
         let now = self.sandbox.now();
         let event = Event {
             request: of.request.clone(),
@@ -170,6 +202,9 @@ impl Host {
         let outcome = tokio::select! {
             biased;
             handled = environment.handle(event) => handled,
+            () = self.cut_off(of, clock) => {
+                return (Err(told("Sandbox.Lost", format!("{id} is lost with what ran it"))), 0);
+            }
             () = self.sandbox.pass(of.timeout * 1000) => {
                 let text = format!("{now} {id} Task timed out after {}.00 seconds", of.timeout);
                 return (Err(told("Sandbox.Timedout", text)), environment.peak());
@@ -188,8 +223,7 @@ impl Host {
                 (Err(told("Runtime.OutOfMemory", text)), peak)
             }
             Ok(outcome) => {
-                let idle = Idle { of: of.clone(), clock: self.clock(), environment };
-                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(idle);
+                self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(started);
                 (outcome, peak)
             }
         }
@@ -199,13 +233,22 @@ impl Host {
         &self,
         of: &Invocation,
         log: &Arc<dyn Fn(String) + Send + Sync>,
-    ) -> Result<Environment, Value> {
+    ) -> Result<Started, Value> {
         let failed = |error: io::Error| told("Runtime.InvalidEntrypoint", error.to_string());
         let program = self.program(of).await?;
-        let from = if of.vpc.is_empty() { &of.region } else { NOWHERE };
+        let is_inside = !of.place.vpc.is_empty();
+        let from = if is_inside { NOWHERE } else { &of.region };
         let endpoint = self.endpoint(from).await.map_err(failed)?;
-        let variables = self.variables(of, &endpoint);
-        Environment::start(&self.scratch, &program, &variables, log).await.map_err(failed)
+        let clock = self.clock();
+        let mut variables = self.variables(of, &endpoint);
+        if let Some(databases) = self.databases.as_ref().filter(|_| is_inside) {
+            let address = databases.place(&of.place).await.map_err(failed)?;
+            let bundle = databases.bundle().to_string_lossy().into_owned();
+            variables.push(("TRADING_RDS_ADDRESS".to_owned(), address.to_string()));
+            variables.push(("TRADING_RDS_CA_BUNDLE".to_owned(), bundle));
+        }
+        let environment = Environment::start(&self.scratch, &program, &variables, log).await;
+        Ok(Started { of: of.clone(), clock, environment: environment.map_err(failed)? })
     }
 
     /// What Lambda sets, what the function's settings do, and what leads to the sandbox instead of to AWS.

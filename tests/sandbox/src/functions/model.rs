@@ -32,9 +32,7 @@ fn text(value: &Value) -> &str {
 fn probe(sandbox: &Sandbox, invocation: &Invocation) -> Value {
     let question = &invocation.payload;
     let visitor = |login: &'_ str| Visitor {
-        region: &invocation.region,
-        vpc: &invocation.vpc,
-        groups: &invocation.groups,
+        from: &invocation.place,
         username: text(&question[login]["username"]),
         password: text(&question[login]["password"]),
     };

@@ -37,9 +37,9 @@ impl Caller {
 }
 
 /// A sandbox with the function, and what runs it; a hundred times as fast as real time.
-fn running(caller: Caller) -> (Sandbox, Arc<Host>) {
+fn running(caller: Caller) -> (Sandbox, Host) {
     let sandbox = Sandbox::with_world(caller.world, 100.0);
-    let host = sandbox.run_functions(Vec::new(), true).unwrap();
+    let host = sandbox.run_functions(Vec::new(), None).unwrap();
     (sandbox, host)
 }
 

@@ -3,6 +3,7 @@
 // A request that is written where it is made reads better without a borrow.
 #![allow(clippy::needless_pass_by_value)]
 
+mod engines;
 mod functions;
 mod identity;
 mod names;

@@ -310,14 +310,8 @@ fn a_role_is_made_by_the_master_user_only() {
     caller.must(EAST, "ec2", "AuthorizeSecurityGroupIngress", rule);
     caller.instance(json!({"VpcSecurityGroupIds": [group]}));
     let host = caller.described(EAST, "db")["Endpoint"]["Address"].as_str().unwrap().to_owned();
-    let groups = [group];
-    let as_user = |username, password| crate::Visitor {
-        region: EAST,
-        vpc: &vpc,
-        groups: &groups,
-        username,
-        password,
-    };
+    let from = crate::Source { region: EAST.into(), vpc, groups: vec![group] };
+    let as_user = |username, password| crate::Visitor { from: &from, username, password };
     let make = |caller: &mut Caller, who: &crate::Visitor<'_>| {
         caller.world.make_role(&host, who, "probe", "hush")
     };

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use serde_json::{Value, json};
 
 use super::FUNCTION;
-use crate::{iam, services::cloudwatch, world::World};
+use crate::{Source, iam, services::cloudwatch, world::World};
 
 /// How many functions may run at once in a region: what a new account has (aws-facts 12b).
 pub(crate) const CONCURRENCY: usize = 10;
@@ -19,10 +19,8 @@ pub struct Invocation {
     pub function: String,
     /// Its environment variables.
     pub environment: Value,
-    /// Its VPC; empty outside of one.
-    pub vpc: String,
-    /// The security groups that it is in there.
-    pub groups: Vec<String>,
+    /// Where it runs; the VPC is empty outside of one.
+    pub place: Source,
     /// The access key of its role.
     pub access_key: String,
     /// What it is given.
@@ -63,8 +61,11 @@ pub(crate) fn invocation(world: &mut World, function: &str, payload: Value) -> O
         region: region.to_owned(),
         function: name.to_owned(),
         environment: record["Environment"]["Variables"].clone(),
-        vpc: record["VpcConfig"]["VpcId"].as_str().unwrap_or_default().to_owned(),
-        groups: crate::request::texts(&record["VpcConfig"]["SecurityGroupIds"]),
+        place: Source {
+            region: region.to_owned(),
+            vpc: record["VpcConfig"]["VpcId"].as_str().unwrap_or_default().to_owned(),
+            groups: crate::request::texts(&record["VpcConfig"]["SecurityGroupIds"]),
+        },
         access_key: iam::role_key(role),
         payload,
         request: format!("{:016}-{number:08}", world.now.0),
@@ -88,7 +89,7 @@ pub(crate) fn is_current(world: &World, of: &Invocation) -> bool {
             && record["Environment"]["Variables"] == of.environment
             && record["Timeout"].as_u64() == Some(of.timeout)
             && record["MemorySize"].as_u64() == Some(of.memory)
-            && record["VpcConfig"]["VpcId"].as_str().unwrap_or_default() == of.vpc
+            && record["VpcConfig"]["VpcId"].as_str().unwrap_or_default() == of.place.vpc
     })
 }
 

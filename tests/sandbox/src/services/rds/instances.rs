@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     durations::{
-        DB_CREATE, DB_CREATE_MULTI_AZ, LOCAL_REPLICA_CREATE, REPLICA_CREATE, REPLICA_SOURCE_BUSY,
+        DB_CREATE, DB_CREATE_MULTI_AZ, DB_STATUS_LAG, LOCAL_REPLICA_CREATE, REPLICA_CREATE,
+        REPLICA_SOURCE_BUSY,
     },
     iam::Need,
     request::{Failure, Reply, Request, texts},
@@ -350,6 +351,11 @@ pub(super) fn ready(world: &mut World, region: &str, id: &str) {
     let created = world.now.to_string();
     let Some(instance) = world.get_mut(region, INSTANCE, id) else { return };
     if !matches!(instance["DBInstanceStatus"].as_str(), Some("creating" | "backing-up")) {
+        return;
+    }
+    // An engine that runs real databases may take longer.
+    if instance["_engine"] == "preparing" {
+        world.after(DB_STATUS_LAG, region, id, ready);
         return;
     }
     let token = instance["DbiResourceId"].as_str().unwrap_or_default().to_lowercase();

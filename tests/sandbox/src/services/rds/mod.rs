@@ -2,6 +2,7 @@
 
 mod backups;
 mod catalog;
+mod engine;
 mod events;
 mod instances;
 mod model;
@@ -36,8 +37,9 @@ const PARAMETER_GROUP: &str = "db-parameter-group";
 const BACKUP: &str = "db-automated-backup";
 const SNAPSHOT: &str = "db-snapshot";
 
+pub(crate) use engine::{Origin, Wanted, evaluated};
 pub(crate) use events::publish_metrics;
-pub use model::{SessionView, Visitor};
+pub use model::{SessionView, Source, Visitor};
 
 const OPERATIONS: &[Operation] = &[
     op(

@@ -15,17 +15,24 @@ const LAG: u64 = 1_000;
 /// How long a receiver outlives its writer, in milliseconds (aws-facts 12b).
 const RECEIVER: u64 = 20_000;
 /// States in which an instance takes connections.
-const OPEN: &[&str] = &["available", "modifying", "backing-up", "storage-optimization"];
+pub(super) const OPEN: &[&str] = &["available", "modifying", "backing-up", "storage-optimization"];
+
+/// A place in the network.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// The region.
+    pub region: String,
+    /// The VPC.
+    pub vpc: String,
+    /// The security groups.
+    pub groups: Vec<String>,
+}
 
 /// Who opens a session: where it comes from, and as whom.
 #[derive(Clone, Debug)]
 pub struct Visitor<'a> {
-    /// The region that it comes from.
-    pub region: &'a str,
-    /// The VPC.
-    pub vpc: &'a str,
-    /// The security groups that it is in.
-    pub groups: &'a [String],
+    /// Where it comes from.
+    pub from: &'a Source,
     /// The role.
     pub username: &'a str,
     /// Its password.
@@ -86,6 +93,24 @@ impl World {
         self.set_dark(region, lost);
     }
 
+    /// Cuts two regions off from each other, or joins them again: the peering, replication, and what the functions
+    /// of one ask the other's AWS.
+    pub fn set_cut(&mut self, one: &str, other: &str, cut: bool) {
+        for pair in [(one, other), (other, one)] {
+            let pair = (pair.0.to_owned(), pair.1.to_owned());
+            if cut {
+                self.cut.insert(pair);
+            } else {
+                self.cut.remove(&pair);
+            }
+        }
+    }
+
+    /// Whether two regions are cut off from each other.
+    pub fn is_cut(&self, one: &str, other: &str) -> bool {
+        self.cut.contains(&(one.to_owned(), other.to_owned()))
+    }
+
     /// Whether a region's databases and functions are down.
     pub fn is_dark(&self, region: &str) -> bool {
         self.dark.contains(region)
@@ -123,7 +148,8 @@ impl World {
         Ok(())
     }
 
-    fn instance_at(&self, host: &str) -> Option<(String, String)> {
+    /// The instance that an endpoint is of.
+    pub(crate) fn instance_at(&self, host: &str) -> Option<(String, String)> {
         for (region, kind, table) in self.tables() {
             if kind != INSTANCE {
                 continue;
@@ -144,9 +170,8 @@ impl World {
             return SessionView::Closed;
         };
         let status = instance["DBInstanceStatus"].as_str().unwrap_or_default();
-        if self.is_dark(&region)
-            || !OPEN.contains(&status)
-            || !self.lets_in(&region, &instance, visitor)
+        if !OPEN.contains(&status)
+            || !self.lets_through(visitor.from, &(region.clone(), id.clone()))
         {
             return SessionView::Closed;
         }
@@ -166,7 +191,7 @@ impl World {
             return SessionView::Writer(now);
         };
         let writer = self.get(&source_region, INSTANCE, &source_id).cloned().unwrap_or_default();
-        let lives = self.flows(&source_region, &writer);
+        let lives = self.flows(&source_region, &writer) && !self.is_cut(&source_region, &region);
         let (writer, hops) = self.origin(writer);
         if lives && let Some(record) = self.get_mut(&region, INSTANCE, &id) {
             record["_replayed"] = now.0.saturating_sub(LAG * hops).into();
@@ -190,8 +215,9 @@ impl World {
         let runs = !self.is_dark(region)
             && OPEN.contains(&source["DBInstanceStatus"].as_str().unwrap_or_default());
         let above = source["_source"].as_str().and_then(split_arn);
-        runs && above.is_none_or(|(region, id)| {
-            self.get(&region, INSTANCE, &id).is_some_and(|one| self.flows(&region, one))
+        runs && above.is_none_or(|(above, id)| {
+            !self.is_cut(&above, region)
+                && self.get(&above, INSTANCE, &id).is_some_and(|one| self.flows(&above, one))
         })
     }
 
@@ -222,22 +248,36 @@ impl World {
         roles(instance) || origin.as_ref().is_some_and(roles)
     }
 
-    /// Whether the network lets somebody through: the same VPC or a peering with routes, and a rule.
-    fn lets_in(&self, region: &str, instance: &Value, visitor: &Visitor<'_>) -> bool {
-        let vpc = instance["DBSubnetGroup"]["VpcId"].as_str().unwrap_or_default();
-        let is_local = vpc == visitor.vpc;
+    /// Whether the network lets a new connection through: a way, and a rule.
+    pub(crate) fn lets_through(&self, from: &Source, instance: &(String, String)) -> bool {
+        let Some(record) = self.get(&instance.0, INSTANCE, &instance.1) else { return false };
+        self.is_joined(from, instance) && self.has_rule(from, &instance.0, record)
+    }
+
+    /// Whether there is a way between a place and an instance: the same VPC, or a peering between regions that
+    /// are up and not cut off from each other.
+    pub(crate) fn is_joined(&self, from: &Source, (region, id): &(String, String)) -> bool {
+        let Some(record) = self.get(region, INSTANCE, id) else { return false };
+        let vpc = record["DBSubnetGroup"]["VpcId"].as_str().unwrap_or_default();
+        if self.is_dark(region) || self.is_dark(&from.region) {
+            return false;
+        }
         let joined = |peering: &Value| {
             let side = |name: &str| peering[name]["vpcId"].as_str().unwrap_or_default();
             let pair = [side("requesterVpcInfo"), side("accepterVpcInfo")];
             peering["status"]["code"] == "active"
                 && pair.contains(&vpc)
-                && pair.contains(&visitor.vpc)
+                && pair.contains(&from.vpc.as_str())
         };
-        let peered = || self.table(visitor.region, ec2::PEERING).values().any(joined);
-        if !is_local && (self.is_dark(visitor.region) || !peered()) {
-            return false;
-        }
-        let home = self.get(visitor.region, ec2::VPC, visitor.vpc);
+        vpc == from.vpc
+            || (!self.is_cut(region, &from.region)
+                && self.table(&from.region, ec2::PEERING).values().any(joined))
+    }
+
+    fn has_rule(&self, from: &Source, region: &str, instance: &Value) -> bool {
+        let vpc = instance["DBSubnetGroup"]["VpcId"].as_str().unwrap_or_default();
+        let is_local = vpc == from.vpc;
+        let home = self.get(&from.region, ec2::VPC, &from.vpc);
         let block = home.and_then(|one| one["cidrBlock"].as_str()).unwrap_or_default();
         let port = instance["Endpoint"]["Port"].as_i64().unwrap_or(5432);
         let groups = instance["VpcSecurityGroups"]["VpcSecurityGroupMembership"].as_array();
@@ -246,7 +286,7 @@ impl World {
         rules.flatten().any(|rule| {
             let in_range = rule["from"].as_i64() <= Some(port) && Some(port) <= rule["to"].as_i64();
             let by_group =
-                is_local && visitor.groups.iter().any(|group| rule["group"] == group.as_str());
+                is_local && from.groups.iter().any(|group| rule["group"] == group.as_str());
             rule["egress"] == false && in_range && (by_group || rule["cidr"] == json!(block))
         })
     }

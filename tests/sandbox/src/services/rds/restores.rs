@@ -66,6 +66,7 @@ pub(super) fn from_snapshot(world: &mut World, request: &Request) -> Reply {
     }
     let mut origin = snapshot["_origin"].clone();
     origin["KmsKeyId"] = snapshot["KmsKeyId"].clone();
+    origin["_data"] = snapshot["_data"].as_str().unwrap_or_default().into();
     let id = request.required("DBInstanceIdentifier")?.to_lowercase();
     make(world, request, &id, &origin)
 }
@@ -148,6 +149,8 @@ fn make(world: &mut World, request: &Request, id: &str, origin: &Value) -> Reply
         record["StorageEncrypted"] = true.into();
         record["KmsKeyId"] = granted_key(world, request, key)?.into();
     }
+    // What an engine that runs real databases restores; nothing, where it has none.
+    record["_data"] = origin["_data"].as_str().unwrap_or_default().into();
     let parameters = request.text("DBParameterGroupName").unwrap_or("default.postgres15");
     record["DBParameterGroups"] = json!({"DBParameterGroup": [
         {"DBParameterGroupName": parameters, "ParameterApplyStatus": "in-sync"},
