@@ -126,6 +126,10 @@ fn agent() {
     let served = Served::new();
     let body = cluster(&served, "prod", "");
     let mut workspace = Workspace::with_provider(&served, &provider(), &body);
+    workspace.apply().must_succeed();
+    // Megabytes are sent in real time: the account's passes slowly meanwhile, or a lease runs out.
+    served.sandbox.set_scale(10.0);
+    workspace.variable("TRADING_CLOCK_SCALE", "10");
     workspace.variable("TRADING_AGENT_ZIP", archive().to_str().unwrap());
     workspace.apply().must_succeed();
     let logs = |world: &World| world.log_lines(WEST, "/aws/lambda/trading-db-monitor-prod");

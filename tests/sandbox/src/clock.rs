@@ -1,7 +1,10 @@
 //! The sandbox's time: tokio's, so that a paused runtime makes it virtual, passing at a scale that can be
 //! changed while it runs.
 
-use std::fmt;
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
 
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio::time::Instant;
@@ -15,6 +18,12 @@ impl Time {
     #[allow(clippy::cast_precision_loss)]
     pub fn as_seconds(self) -> f64 {
         self.0 as f64 / 1000.0
+    }
+
+    /// From ISO 8601.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos() / 1_000_000;
+        u64::try_from(moment).ok().map(Self)
     }
 
     /// So many seconds later.
@@ -64,18 +73,18 @@ impl fmt::Display for Time {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SimClock {
     base: Time,
     anchor: Instant,
     scale: f64,
-    /// How often it was set.
-    generation: u64,
+    /// What it showed when it was set, each time, and when that was on the machine.
+    settings: Vec<(Time, SystemTime)>,
 }
 
 impl SimClock {
     pub(crate) fn new(base: Time, scale: f64) -> Self {
-        Self { base, anchor: Instant::now(), scale, generation: 0 }
+        Self { base, anchor: Instant::now(), scale, settings: vec![(base, SystemTime::now())] }
     }
 
     pub(crate) fn now(&self) -> Time {
@@ -88,18 +97,41 @@ impl SimClock {
     }
 
     /// A number that changes whenever the clock is set.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
+    pub(crate) fn generation(&self) -> usize {
+        self.settings.len()
+    }
+
+    /// When a moment was, or will be, on the machine; what was skipped never was, and is taken for the next moment
+    /// that was. Right where tokio's time is the machine's.
+    pub(crate) fn on_the_machine(&self, moment: Time) -> SystemTime {
+        let at = self.settings.iter().rposition(|(shown, _)| *shown <= moment).unwrap_or(0);
+        let (shown, machine) = self.settings[at];
+        let passed = Duration::from_millis(moment.0.saturating_sub(shown.0));
+        match self.settings.get(at + 1) {
+            // Between two settings, the account's time passed evenly, and may then have jumped.
+            Some((next, then)) => {
+                let (whole, real) =
+                    (next.0.saturating_sub(shown.0).max(1), then.duration_since(machine));
+                let share = passed.as_secs_f64() * 1000.0 / whole as f64;
+                machine + real.unwrap_or_default().mul_f64(share.min(1.0))
+            }
+            None => machine + passed.div_f64(self.scale),
+        }
+    }
+
+    fn set(&mut self, base: Time, scale: f64) {
+        let mut settings = std::mem::take(&mut self.settings);
+        settings.push((base, SystemTime::now()));
+        *self = Self { settings, ..Self::new(base, scale) };
     }
 
     /// From now on at another scale; the present moment does not jump.
     pub(crate) fn rescale(&mut self, scale: f64) {
-        *self = Self { generation: self.generation + 1, ..Self::new(self.now(), scale) };
+        self.set(self.now(), scale);
     }
 
     /// Jumps ahead.
     pub(crate) fn advance(&mut self, seconds: u64) {
-        let ahead = self.now().plus_seconds(seconds);
-        *self = Self { generation: self.generation + 1, ..Self::new(ahead, self.scale) };
+        self.set(self.now().plus_seconds(seconds), self.scale);
     }
 }

@@ -112,6 +112,7 @@ fn answer(
             if let Some(seconds) = change.advance_seconds {
                 inner.clock.advance(seconds);
             }
+            sandbox.clock_is_set();
             clock(sandbox_clock(&mut inner))
         }
         (&Method::GET, "faults") => json!({"faults": inner.world.faults, "down": inner.world.down}),

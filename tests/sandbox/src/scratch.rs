@@ -73,3 +73,51 @@ impl Drop for Note {
         let _ = std::fs::remove_file(&self.0);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{BufRead as _, BufReader},
+        os::unix::process::CommandExt as _,
+    };
+
+    use super::*;
+
+    const HELPER: &str = "scratch::tests::what_is_killed";
+
+    /// The process that the other test kills: it has a folder and a program that runs, and ends by no means itself.
+    #[test]
+    #[ignore = "is run by another test, and killed by it"]
+    fn what_is_killed() {
+        let scratch = Scratch::new().unwrap();
+        let child = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+        let _note = scratch.note(child.id()).unwrap();
+        println!("\nmade {} {}", scratch.path().display(), child.id());
+        std::io::stdin().read_line(&mut String::new()).unwrap();
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_process_that_was_killed() {
+        let mut killed = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", HELPER, "--ignored", "--nocapture"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(killed.stdout.take().unwrap()).lines();
+        let made = lines.map_while(Result::ok).find(|line| line.starts_with("made ")).unwrap();
+        let parts: Vec<&str> = made.split(' ').collect();
+        let (folder, process) = (Path::new(parts[1]), Path::new("/proc").join(parts[2]));
+        assert!(folder.is_dir() && process.exists(), "{made}");
+        killed.kill().unwrap();
+        killed.wait().unwrap();
+        // Whoever adopts the program may take a moment to bury it.
+        let runs = || {
+            let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
+            status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+        };
+        while folder.exists() || runs() {
+            std::thread::yield_now();
+        }
+    }
+}

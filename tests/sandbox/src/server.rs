@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 
 use crate::{
     Host, Laboratory, Programs,
@@ -100,6 +100,8 @@ pub struct Sandbox {
     running: Arc<Mutex<BTreeMap<String, usize>>>,
     /// What runs them, and what runs the databases, where it was asked for over TCP.
     host: Arc<Mutex<Option<Host>>>,
+    /// Whoever waits for a minute waits anew.
+    clock_set: Arc<Notify>,
     laboratory: Arc<Mutex<Option<Arc<Laboratory>>>>,
 }
 
@@ -132,6 +134,7 @@ impl Sandbox {
             runtime: Arc::default(),
             running: Arc::default(),
             host: Arc::default(),
+            clock_set: Arc::default(),
             laboratory: Arc::default(),
         }
     }
@@ -151,6 +154,9 @@ impl Sandbox {
 
     /// Runs functions for as long as the process lives.
     pub(crate) fn keep_running(&self, variables: Vec<(String, String)>) -> Result<(), String> {
+        if locked(&self.host).is_some() {
+            return Err("functions are run already".into());
+        }
         let host = self.run_functions(variables, self.laboratory());
         *locked(&self.host) = Some(host.map_err(|error| error.to_string())?);
         Ok(())
@@ -158,6 +164,9 @@ impl Sandbox {
 
     /// Runs databases for as long as the process lives.
     pub(crate) fn keep_databases(&self) -> Result<(), String> {
+        if self.laboratory().is_some() {
+            return Err("databases are run already".into());
+        }
         let laboratory = self.run_databases(Programs::find()?)?;
         *locked(&self.laboratory) = Some(laboratory);
         Ok(())
@@ -181,6 +190,7 @@ impl Sandbox {
     /// Fires what is scheduled, minute after minute, until it is dropped.
     pub async fn run_schedules(self) {
         loop {
+            let clock_is_set = self.clock_set.notified();
             let (now, scale) = {
                 let inner = self.lock();
                 (inner.clock.now(), inner.clock.scale())
@@ -188,7 +198,11 @@ impl Sandbox {
             let left = 60_000 - now.0 % 60_000;
             #[allow(clippy::cast_precision_loss)]
             let left = Duration::from_millis(left).div_f64(scale);
-            tokio::time::sleep(left).await;
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(left) => {}
+                () = clock_is_set => continue,
+            }
             let due = self.with(events::due);
             let Some(runtime) = self.runtime() else { continue };
             for invocation in due {
@@ -221,6 +235,12 @@ impl Sandbox {
     /// From now on, time passes `scale` times as fast as tokio's.
     pub fn set_scale(&self, scale: f64) {
         self.lock().clock.rescale(scale);
+        self.clock_is_set();
+    }
+
+    /// The clock shows something else, or goes at another pace.
+    pub(crate) fn clock_is_set(&self) {
+        self.clock_set.notify_waiters();
     }
 
     /// Waits for so many milliseconds of the sandbox's time.

@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::environment::{Environment, Event, Outcome};
 use crate::{
@@ -29,17 +29,22 @@ const NOWHERE: &str = "";
 struct Started {
     of: Invocation,
     /// Which clock it was given: one that is set later is another one.
-    clock: u64,
+    clock: usize,
     environment: Environment,
 }
 
 /// What runs the functions of a sandbox. Dropped, none of them runs on, and no file is left.
-pub struct Host(Arc<Runner>);
+pub struct Host {
+    runner: Arc<Runner>,
+    /// What goes on beside the runs: sweeping, and the schedules.
+    tasks: [JoinHandle<()>; 2],
+}
 
 impl Drop for Host {
     fn drop(&mut self) {
-        self.0.is_over.store(true, Ordering::Relaxed);
-        self.0.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.tasks.iter().for_each(JoinHandle::abort);
+        self.runner.is_over.store(true, Ordering::Relaxed);
+        self.runner.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -95,17 +100,15 @@ impl Sandbox {
             })
         }));
         let (sandbox, sweeper) = (self.clone(), Arc::downgrade(&host));
-        tokio::spawn(async move {
-            loop {
+        let sweeping = tokio::spawn(async move {
+            while let Some(host) = sweeper.upgrade() {
+                host.sweep();
+                drop(host);
                 sandbox.pass(60_000).await;
-                match sweeper.upgrade() {
-                    Some(host) => host.sweep(),
-                    None => return,
-                }
             }
         });
-        tokio::spawn(self.clone().run_schedules());
-        Ok(Host(host))
+        let tasks = [sweeping, tokio::spawn(self.clone().run_schedules())];
+        Ok(Host { runner: host, tasks })
     }
 }
 
@@ -129,7 +132,7 @@ impl Runner {
 
     /// Waits until a run cannot go on: nobody runs functions any more, its region is lost, or the clock that it was
     /// given is another one now.
-    async fn cut_off(&self, of: &Invocation, clock: u64) {
+    async fn cut_off(&self, of: &Invocation, clock: usize) {
         loop {
             self.sandbox.pass(1000).await;
             let is_dark = self.sandbox.with(|world| world.is_dark(&of.place.region));
@@ -139,7 +142,7 @@ impl Runner {
         }
     }
 
-    fn clock(&self) -> u64 {
+    fn clock(&self) -> usize {
         self.sandbox.lock().clock.generation()
     }
 

@@ -105,7 +105,7 @@ impl Keeper {
             self.server.stop(mode).await?;
         }
         if !self.server.is_running() && wanted.is_up {
-            self.server.configure(&lines)?;
+            self.server.configure(&lines, &lab.archive(&self.key.resource)?)?;
             self.settings.clone_from(&lines);
             if let Err(why) = self.server.start(&lab.scratch).await {
                 lab.sandbox.with(|world| world.engine_cannot_start(&self.key.region, &self.key.id));
@@ -120,7 +120,7 @@ impl Keeper {
             self.server.promote().await?;
         }
         if self.settings != lines {
-            self.server.configure(&lines)?;
+            self.server.configure(&lines, &lab.archive(&self.key.resource)?)?;
             self.settings.clone_from(&lines);
             if self.server.reload().await? {
                 self.server.stop("fast").await?;
@@ -149,7 +149,7 @@ impl Keeper {
                     database: wanted.database.as_deref().filter(|name| *name != "postgres"),
                 };
                 self.password.clone_from(&wanted.password);
-                self.server.create(&lab.scratch, &first).await
+                self.server.create(&lab.scratch, &lab.archive(&self.key.resource)?, &first).await
             }
             Origin::Replica => {
                 let source = wanted.source.clone().ok_or("a replica of nothing")?;
@@ -159,8 +159,20 @@ impl Keeper {
                     network::link(lab, &here, &source).await.map_err(|error| error.to_string())?;
                 self.server.follow(&contact, link, &self.key.slot()).await
             }
-            Origin::Snapshot(folder) => self.server.restore(folder).await,
-            Origin::Unknown => Err("the sandbox has no data to restore it from".into()),
+            Origin::Snapshot(folder) => {
+                let folder = folder.as_ref().ok_or("the snapshot is not taken yet")?;
+                self.server.restore(folder, None).await
+            }
+            Origin::Moment(base, of, moment) => {
+                let base = base.as_ref().ok_or("there is no backup from before that moment")?;
+                let archive = lab.archive(of)?;
+                let source = lab.sandbox.with(|world| world.instance_with(of));
+                if let Some(source) = source.and_then(|source| lab.contact(&source)) {
+                    source.archive_until_now(&archive).await?;
+                }
+                let at = lab.sandbox.lock().clock.on_the_machine(*moment);
+                self.server.restore(base, Some((&archive, at))).await
+            }
         }
     }
 

@@ -141,18 +141,23 @@ impl Laboratory {
         locked(&self.contacts).get(instance).cloned()
     }
 
+    /// Where an instance's log is archived, by RDS's id of it.
+    fn archive(&self, resource: &str) -> Result<PathBuf, String> {
+        let folder = self.scratch.path().join(format!("archive-{}", resource.to_lowercase()));
+        if folder.exists() { Ok(folder) } else { self.folder(folder) }
+    }
+
     fn new_folder(&self) -> Result<PathBuf, String> {
         let mut folders = locked(&self.folders);
         *folders += 1;
-        let folder = self.scratch.path().join(format!("snapshot-{folders}"));
-        // PostgreSQL refuses data that others may read.
+        self.folder(self.scratch.path().join(format!("snapshot-{folders}")))
+    }
+
+    /// PostgreSQL's own: it refuses data that others may read.
+    fn folder(&self, path: PathBuf) -> Result<PathBuf, String> {
         use std::os::unix::fs::DirBuilderExt as _;
         let mut builder = std::fs::DirBuilder::new();
-        builder
-            .mode(0o700)
-            .create(&folder)
-            .and_then(|()| self.programs.own(&folder))
-            .map_err(|error| error.to_string())?;
-        Ok(folder)
+        let made = builder.mode(0o700).create(&path).and_then(|()| self.programs.own(&path));
+        made.map_err(|error| error.to_string()).map(|()| path)
     }
 }

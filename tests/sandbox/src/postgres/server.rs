@@ -3,8 +3,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
+use time::{format_description::BorrowedFormatItem, macros::format_description};
 use tokio::process::Command;
 
 use super::programs::Programs;
@@ -18,6 +20,10 @@ const REPLICATION: &str = "rdsrepladmin";
 const RDS_SUPERUSER: &str = "rds_superuser";
 /// Where the master user's first database is made from.
 const TEMPLATE: &str = "template1";
+
+/// A moment as PostgreSQL's configuration takes it.
+const MOMENT: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day] [hour]:[minute]:[second].[subsecond digits:6]+00");
 
 /// The first user and the first database.
 #[derive(Clone, Debug)]
@@ -90,6 +96,20 @@ impl Contact {
         self.admin("postgres", &sql).await.map(|_| ())
     }
 
+    /// Has everything that was written until now archived. Without something that was committed later, a moment
+    /// that lies after the last commit is none for PostgreSQL.
+    pub(super) async fn archive_until_now(&self, archive: &Path) -> Result<(), Failed> {
+        self.admin("postgres", "SELECT txid_current()").await?;
+        let last = self.admin("postgres", "SELECT pg_walfile_name(pg_switch_wal())").await?;
+        for _ in 0..100 {
+            if archive.join(&last).exists() {
+                return Ok(());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        Err(format!("{last} is not archived yet"))
+    }
+
     /// A copy of the data, for a snapshot.
     pub(super) async fn back_up(&self, into: &Path) -> Result<(), Failed> {
         let into = into.to_str().unwrap_or_default();
@@ -139,6 +159,7 @@ impl Server {
     pub(super) async fn create(
         &mut self,
         scratch: &Scratch,
+        archive: &Path,
         first: &First<'_>,
     ) -> Result<(), Failed> {
         // An attempt that failed may have left something.
@@ -161,7 +182,7 @@ impl Server {
         self.contact
             .run("initdb", &[&arguments[..], &["--no-sync", "--no-instructions"]].concat())
             .await?;
-        self.configure("")?;
+        self.configure("", archive)?;
         self.start(scratch).await?;
         let master = quoted(first.username);
         let roles = format!(
@@ -209,8 +230,12 @@ impl Server {
         self.write("postgresql.auto.conf", &settings)
     }
 
-    /// The data of a folder that was copied from another one that ran.
-    pub(super) async fn restore(&mut self, from: &Path) -> Result<(), Failed> {
+    /// The data that a folder holds; as they are, or with what an archive holds until a moment of the machine's.
+    pub(super) async fn restore(
+        &mut self,
+        from: &Path,
+        until: Option<(&Path, SystemTime)>,
+    ) -> Result<(), Failed> {
         let _ = std::fs::remove_dir_all(self.data());
         let (from, data) = (from.to_owned(), self.data());
         let done = Command::new("cp")
@@ -222,17 +247,31 @@ impl Server {
         if !done.status.success() {
             return Err(String::from_utf8_lossy(&done.stderr).into_owned());
         }
-        self.write("postgresql.auto.conf", "")
+        // What was saved from a standby followed somebody.
+        let _ = std::fs::remove_file(data.join("standby.signal"));
+        let Some((archive, moment)) = until else { return self.write("postgresql.auto.conf", "") };
+        let moment = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let moment = time::OffsetDateTime::UNIX_EPOCH + moment;
+        let moment = moment.format(MOMENT).unwrap_or_default();
+        self.write("recovery.signal", "")?;
+        let settings = format!(
+            "restore_command = 'cp {}/%f %p'\nrecovery_target_time = '{moment}'\n\
+             recovery_target_action = 'promote'\n",
+            archive.display()
+        );
+        self.write("postgresql.auto.conf", &settings)
     }
 
-    /// Settings for the next start, line by line.
-    pub(super) fn configure(&self, settings: &str) -> Result<(), Failed> {
-        let folder = self.contact.folder.display();
+    /// Settings for the next start, line by line; what a writer wrote is kept in `archive`, for restores to a
+    /// moment.
+    pub(super) fn configure(&self, settings: &str, archive: &Path) -> Result<(), Failed> {
+        let (folder, port) = (self.contact.folder.display(), self.contact.port);
+        let archive = archive.display();
         let own = format!(
-            "{settings}\n# The sandbox's own.\nlisten_addresses = '127.0.0.1'\nport = {}\n\
+            "{settings}\n# The sandbox's own.\nlisten_addresses = '127.0.0.1'\nport = {port}\n\
              unix_socket_directories = '{folder}'\nfsync = off\nssl = off\nhot_standby = on\n\
-             logging_collector = off\nrestart_after_crash = on\n",
-            self.contact.port
+             logging_collector = off\nrestart_after_crash = on\narchive_mode = on\n\
+             archive_command = 'cp %p {archive}/%f.part && mv {archive}/%f.part {archive}/%f'\n",
         );
         self.write("postgresql.conf", &own)?;
         // Over the loopback interface comes who the network let through, and replicas.

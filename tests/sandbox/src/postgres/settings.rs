@@ -59,3 +59,36 @@ pub(super) fn rendered(instance: &Value, region: &str, scale: f64) -> String {
     line("wal_receiver_status_interval", "1");
     lines
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn parameters_become_settings_that_fit_the_machine() {
+        let instance = json!({
+            "DBInstanceClass": "db.t3.medium",
+            "_running": {
+                "shared_buffers": "{DBInstanceClassMemory/32768}", "rds.force_ssl": "1",
+                "rds.logical_replication": "1", "work_mem": "4096", "log_line_prefix": "it's %m",
+                "shared_preload_libraries": "pg_stat_statements,pg_tle", "wal_receiver_timeout": "20000",
+                "max_wal_size": null,
+            },
+            "_limits": {"max_connections": 450},
+        });
+        let lines = rendered(&instance, "us-east-1", 10.0);
+        let has = |line: &str| assert!(lines.lines().any(|one| one == line), "{line}\n{lines}");
+        has("shared_buffers = '4096'");
+        has("wal_level = 'logical'");
+        has("work_mem = '4096'");
+        has("log_line_prefix = 'it''s %m'");
+        has("shared_preload_libraries = 'pg_stat_statements'");
+        has("max_connections = '450'");
+        // Twenty seconds of the account's are two of the machine's; a minute, where nothing is set, is six.
+        has("wal_receiver_timeout = '2000'");
+        has("wal_sender_timeout = '6000'");
+        assert!(!lines.contains("rds.") && !lines.contains("max_wal_size"), "{lines}");
+    }
+}

@@ -129,6 +129,17 @@ impl Stage {
         }
     }
 
+    /// What SQL says, where there is any.
+    async fn ask(&self, endpoint: &str, sql: &str) -> Option<String> {
+        let laboratory = self.laboratory.as_ref()?;
+        let from = self.application();
+        let psql =
+            laboratory.psql(&from, endpoint, "postgres", MASTER, "verify-full").await.unwrap();
+        let done = tokio::process::Command::from(psql).args(["-c", sql]).output().await.unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Some(String::from_utf8_lossy(&done.stdout).trim().to_owned())
+    }
+
     /// Looks until it is so, for ten minutes of the account's time at most; the last look.
     async fn until(&self, endpoint: &str, what: &str, is_so: impl Fn(Seen) -> bool) -> Seen {
         let from = self.application();
@@ -141,7 +152,7 @@ impl Stage {
             self.sandbox.pass(5000).await;
         }
         let trouble = self.sandbox.with(|world| {
-            [(EAST, "db"), (EAST, "near"), (EAST, "back"), (WEST, "copy")]
+            [(EAST, "db"), (EAST, "near"), (EAST, "then"), (EAST, "back"), (WEST, "copy")]
                 .map(|(region, id)| world.engine_trouble(region, id))
         });
         panic!("{what}: {seen:?}; {trouble:?}");
@@ -233,6 +244,27 @@ async fn script(stage: Stage) {
     stage
         .until(&near, "the row arrives", |seen| matches!(seen, Seen::Read(at) if at >= last))
         .await;
+
+    // A moment is restored beside it, without what came later.
+    let moment = stage.sandbox.now().to_string();
+    stage.sandbox.pass(10_000).await;
+    let later = wrote(stage.see(&application, &db, MASTER).await).unwrap();
+    let then = json!({
+        "SourceDBInstanceIdentifier": "db", "TargetDBInstanceIdentifier": "then", "RestoreTime": moment,
+        "DBSubnetGroupName": "subnets", "VpcSecurityGroupIds": [stage.group],
+    });
+    stage.must(EAST, "rds", "RestoreDBInstanceToPointInTime", &then);
+    stage.available(EAST, "then").await;
+    let then = stage.endpoint(EAST, "then");
+    stage.until(&then, "what was restored writes", |seen| wrote(seen).is_some()).await;
+    for (row, kept) in [(last, "1"), (later, "0")] {
+        let sql = format!("SELECT count(*) FROM beat WHERE at = {row}");
+        assert_eq!(
+            stage.ask(&then, &sql).await.as_deref().unwrap_or(kept),
+            kept,
+            "{row} of {moment}"
+        );
+    }
 
     // A replica that is promoted writes, with its users and its rows.
     stage.must(EAST, "rds", "PromoteReadReplica", &json!({"DBInstanceIdentifier": "near"}));

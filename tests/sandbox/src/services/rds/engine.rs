@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::{INSTANCE, SNAPSHOT, catalog, model, split_arn};
-use crate::world::World;
+use crate::{clock::Time, world::World};
 
 /// Where an instance's data come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,10 +14,10 @@ pub(crate) enum Origin {
     New,
     /// From its source.
     Replica,
-    /// From what a snapshot holds.
-    Snapshot(PathBuf),
-    /// From backups that the engine does not have.
-    Unknown,
+    /// From what a snapshot holds; nothing, while the engine has not taken it.
+    Snapshot(Option<PathBuf>),
+    /// From the latest snapshot before a moment, with what another instance, by RDS's id, wrote until then.
+    Moment(Option<PathBuf>, String, Time),
 }
 
 /// What an instance should be.
@@ -72,11 +72,10 @@ impl World {
         }
         let is_lost = self.is_dark(region);
         let source = record["_source"].as_str().and_then(split_arn);
-        let origin = match (&source, record["_data"].as_str()) {
+        let origin = match (&source, &record["_restored"]) {
             (Some(_), _) => Origin::Replica,
-            (None, Some("")) => Origin::Unknown,
-            (None, Some(folder)) => Origin::Snapshot(folder.into()),
-            (None, None) => Origin::New,
+            (None, Value::Null) => Origin::New,
+            (None, from) => self.restored(from),
         };
         Some(Wanted {
             is_up: !is_lost && model::OPEN.contains(&&*text(record, "DBInstanceStatus")),
@@ -87,6 +86,40 @@ impl World {
             password: text(record, "_password"),
             database: record["DBName"].as_str().map(str::to_owned),
             record: record.clone(),
+        })
+    }
+
+    fn restored(&self, from: &Value) -> Origin {
+        let snapshots = || {
+            let tables = self.tables().filter(|(_, kind, _)| *kind == SNAPSHOT);
+            tables.flat_map(|(_, _, table)| table.values())
+        };
+        let folder = |one: &Value| one["_data"].as_str().map(PathBuf::from);
+        let (Some(of), Some(moment)) = (from["of"].as_str(), from["moment"].as_str()) else {
+            let found = snapshots().find(|one| one["DBSnapshotArn"] == from["snapshot"]);
+            // A copy holds what its source does.
+            let source = |one: &Value| {
+                snapshots()
+                    .find(|other| other["DBSnapshotArn"] == one["SourceDBSnapshotIdentifier"])
+            };
+            let first = found.map(|one| source(one).unwrap_or(one));
+            return Origin::Snapshot(first.and_then(folder));
+        };
+        let moment = Time::parse(moment).unwrap_or(self.now);
+        let of_it = |one: &&Value| {
+            one["_origin"]["DbiResourceId"] == of && one["_taken"].as_u64() <= Some(moment.0)
+        };
+        let base = snapshots().filter(of_it).filter(|one| one["_data"].is_string());
+        let base = base.max_by_key(|one| one["_taken"].as_u64()).and_then(folder);
+        Origin::Moment(base, of.to_owned(), moment)
+    }
+
+    /// The instance that has an id of RDS's.
+    pub(crate) fn instance_with(&self, resource: &str) -> Option<(String, String)> {
+        let mut tables = self.tables().filter(|(_, kind, _)| *kind == INSTANCE);
+        tables.find_map(|(region, _, table)| {
+            let (id, _) = table.iter().find(|(_, one)| one["DbiResourceId"] == resource)?;
+            Some((region.to_owned(), id.clone()))
         })
     }
 

@@ -66,7 +66,7 @@ pub(super) fn from_snapshot(world: &mut World, request: &Request) -> Reply {
     }
     let mut origin = snapshot["_origin"].clone();
     origin["KmsKeyId"] = snapshot["KmsKeyId"].clone();
-    origin["_data"] = snapshot["_data"].as_str().unwrap_or_default().into();
+    origin["_restored"] = json!({"snapshot": request.arn("rds", &format!("snapshot:{name}"))});
     let id = request.required("DBInstanceIdentifier")?.to_lowercase();
     make(world, request, &id, &origin)
 }
@@ -104,6 +104,9 @@ pub(super) fn to_moment(world: &mut World, request: &Request) -> Reply {
         return Err(invalid(message));
     }
     let id = request.required("TargetDBInstanceIdentifier")?.to_lowercase();
+    let mut origin = origin;
+    let moment = request.text("RestoreTime").map_or_else(|| world.now.to_string(), str::to_owned);
+    origin["_restored"] = json!({"of": origin["DbiResourceId"], "moment": moment});
     make(world, request, &id, &origin)
 }
 
@@ -149,8 +152,8 @@ fn make(world: &mut World, request: &Request, id: &str, origin: &Value) -> Reply
         record["StorageEncrypted"] = true.into();
         record["KmsKeyId"] = granted_key(world, request, key)?.into();
     }
-    // What an engine that runs real databases restores; nothing, where it has none.
-    record["_data"] = origin["_data"].as_str().unwrap_or_default().into();
+    // What an engine that runs real databases restores.
+    record["_restored"] = origin["_restored"].clone();
     let parameters = request.text("DBParameterGroupName").unwrap_or("default.postgres15");
     record["DBParameterGroups"] = json!({"DBParameterGroup": [
         {"DBParameterGroupName": parameters, "ParameterApplyStatus": "in-sync"},
