@@ -141,7 +141,7 @@ impl Workspace {
             binary.parent().unwrap()
         );
         std::fs::write(folder.path().join("terraform.rc"), settings).unwrap();
-        // The sandbox runs none of it: a few bytes will do.
+        // Nothing is run of it, unless a test asks for that: a few bytes will do.
         let (program, archive) = (folder.path().join("agent"), folder.path().join("agent.zip"));
         std::fs::write(&program, b"\x7fELF\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x3e\0").unwrap();
         trading::provider::archive::pack(&program, &archive).unwrap();

@@ -135,3 +135,33 @@ impl SimClock {
         self.set(self.now().plus_seconds(seconds), self.scale);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn moments_of_the_account_are_found_on_the_machine() {
+        let begun = Time(1_000_000);
+        let mut clock = SimClock::new(begun, 10.0);
+        let first = clock.on_the_machine(begun);
+        assert_eq!(clock.on_the_machine(begun.plus_seconds(60)), first + Duration::from_secs(6));
+        clock.advance(3600);
+        clock.rescale(2.0);
+        let (shown, machine) = clock.settings[2];
+        assert_eq!(clock.on_the_machine(shown), machine);
+        assert_eq!(clock.on_the_machine(shown.plus_seconds(60)), machine + Duration::from_secs(30));
+        // What was skipped lies between what was shown before and after.
+        let skipped = clock.on_the_machine(begun.plus_seconds(1800));
+        assert!(first <= skipped && skipped <= machine, "{skipped:?}");
+        assert_eq!(clock.generation(), 3);
+    }
+
+    #[test]
+    fn moments_are_read_as_they_are_written() {
+        let moment = Time(1_767_571_234_567);
+        assert_eq!(Time::parse(&moment.to_string()), Some(moment));
+        assert_eq!(Time::parse("2026-01-05T00:00:34Z"), Some(Time(1_767_571_234_000)));
+        assert_eq!(Time::parse("yesterday"), None);
+    }
+}

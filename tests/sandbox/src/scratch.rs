@@ -90,10 +90,11 @@ mod tests {
     #[ignore = "is run by another test, and killed by it"]
     fn what_is_killed() {
         let scratch = Scratch::new().unwrap();
-        let child = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+        let mut child = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
         let _note = scratch.note(child.id()).unwrap();
         println!("\nmade {} {}", scratch.path().display(), child.id());
         std::io::stdin().read_line(&mut String::new()).unwrap();
+        child.kill().and_then(|()| child.wait()).unwrap();
     }
 
     #[test]
