@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aws_sandbox::World;
+use aws_sandbox::{Host, World};
 use serde_json::Value as Json;
 
 use crate::support::{
@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 /// How fast time passes while programs run: they wait for AWS in real time.
-const SCALE: f64 = 6.0;
+pub(super) const SCALE: f64 = 6.0;
 
 fn phase(world: &World) -> Json {
     remembered_in(world, WEST, "ledger")["phase"].clone()
@@ -65,15 +65,18 @@ fn the_program_that_a_new_version_brings_fails_a_lost_region_over() {
         served.sandbox.with(|world| world.log_lines(WEST, "/aws/lambda/trading-db-monitor-prod"));
     assert!(said.iter().any(|line| line.contains("Max Memory Used")), "{said:#?}");
 
-    // It comes back, closed; and Terraform leaves it so.
+    must_come_back_closed_and_go(&served, workspace, host);
+}
+
+/// The lost region comes back: its writer is closed, Terraform leaves it so, and everything can be removed.
+pub(super) fn must_come_back_closed_and_go(served: &Served, mut workspace: Workspace, host: Host) {
     served.sandbox.with(|world| world.set_lost(EAST, false));
-    served.until(600, "the old writer is closed", |world| {
+    served.until(900, "the old writer is closed", |world| {
         let doors = world.doors(EAST, "trading-db-sg-prod");
         let probe = world.group_id(EAST, "trading-db-probe-sg-prod");
         doors.iter().all(|source| *source == probe)
     });
     let ran = workspace.plan();
-
     assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
     assert!(ran.out.contains("us-west-2 writes"), "{}", ran.out);
 

@@ -6,14 +6,13 @@ use std::path::Path;
 use aws_sandbox::{Programs, Source, World};
 use serde_json::Value as Json;
 
+use super::failover::{SCALE, must_come_back_closed_and_go};
 use crate::support::{
     agent::{EAST, WEST, remembered_in},
-    terraform::{SCALE as FAST, Served, Workspace, cluster},
+    terraform::{Served, Workspace, cluster},
 };
 
-/// How fast time passes: PostgreSQL and the program live in real time.
-const SCALE: f64 = 6.0;
-/// The same while the cluster is made, when only a probe has to be in time.
+/// How fast time passes while the cluster is made, when only a probe has to be in time.
 const MAKING: f64 = 20.0;
 
 fn ledger(world: &World) -> Json {
@@ -87,20 +86,5 @@ fn real_databases_are_made_watched_and_failed_over() {
         "buy,sell"
     );
 
-    served.sandbox.with(|world| world.set_lost(EAST, false));
-    served.until(900, "the old writer is closed", |world| {
-        let doors = world.doors(EAST, "trading-db-sg-prod");
-        let probe = world.group_id(EAST, "trading-db-probe-sg-prod");
-        doors.iter().all(|source| *source == probe)
-    });
-    let ran = workspace.plan();
-    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
-    assert!(ran.out.contains("us-west-2 writes"), "{}", ran.out);
-
-    // No program runs any more: time may hurry again.
-    drop(host);
-    served.sandbox.set_scale(FAST);
-    workspace.variable("TRADING_CLOCK_SCALE", &FAST.to_string());
-    workspace.destroy().must_succeed();
-    assert_eq!(served.leftovers(), Vec::<String>::new());
+    must_come_back_closed_and_go(&served, workspace, host);
 }

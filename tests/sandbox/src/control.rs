@@ -128,7 +128,8 @@ fn answer(
             json!({"faults": [], "down": []})
         }
         (&Method::POST, "functions") => {
-            let variables: BTreeMap<String, String> = parsed(body)?;
+            let variables: BTreeMap<String, String> =
+                if body.is_empty() { BTreeMap::new() } else { parsed(body)? };
             drop(inner);
             sandbox.keep_running(variables.into_iter().collect())?;
             json!({})

@@ -44,6 +44,8 @@ struct Keeper {
     settings: String,
     password: String,
     looks: u64,
+    /// The file of its source's log that has to be archived before a moment can be restored.
+    awaited: Option<String>,
 }
 
 /// Keeps an instance until it is gone.
@@ -62,14 +64,10 @@ pub(super) async fn keep(laboratory: Weak<Laboratory>, key: Key) {
         };
         if keeper.is_none() {
             let name = format!("db-{}", key.resource.to_lowercase());
-            keeper = Server::new(&lab.programs, &lab.scratch, &name).ok().map(|server| Keeper {
-                key: key.clone(),
-                server,
-                is_made: false,
-                settings: String::new(),
-                password: String::new(),
-                looks: 0,
-            });
+            match Server::new(&lab.programs, &lab.scratch, &name) {
+                Ok(server) => keeper = Some(Keeper::new(&key, server)),
+                Err(why) => lab.sandbox.with(|world| world.engine_says(&key.region, &key.id, &why)),
+            }
         }
         if let Some(keeper) = &mut keeper {
             let lines = settings::rendered(&wanted.record, &key.region, scale);
@@ -84,6 +82,19 @@ pub(super) async fn keep(laboratory: Weak<Laboratory>, key: Key) {
 }
 
 impl Keeper {
+    fn new(key: &Key, server: Server) -> Self {
+        let (settings, password) = (String::new(), String::new());
+        Self {
+            key: key.clone(),
+            server,
+            is_made: false,
+            settings,
+            password,
+            looks: 0,
+            awaited: None,
+        }
+    }
+
     async fn step(
         &mut self,
         lab: &Arc<Laboratory>,
@@ -167,8 +178,14 @@ impl Keeper {
                 let base = base.as_ref().ok_or("there is no backup from before that moment")?;
                 let archive = lab.archive(of)?;
                 let source = lab.sandbox.with(|world| world.instance_with(of));
-                if let Some(source) = source.and_then(|source| lab.contact(&source)) {
-                    source.archive_until_now(&archive).await?;
+                if self.awaited.is_none()
+                    && let Some(source) = source.and_then(|source| lab.contact(&source))
+                {
+                    self.awaited = Some(source.archive_now().await?);
+                }
+                if let Some(file) = self.awaited.as_ref().filter(|one| !archive.join(one).exists())
+                {
+                    return Err(format!("{file} is not archived yet"));
                 }
                 let at = lab.sandbox.lock().clock.on_the_machine(*moment);
                 self.server.restore(base, Some((&archive, at))).await

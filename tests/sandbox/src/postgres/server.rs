@@ -96,18 +96,11 @@ impl Contact {
         self.admin("postgres", &sql).await.map(|_| ())
     }
 
-    /// Has everything that was written until now archived. Without something that was committed later, a moment
-    /// that lies after the last commit is none for PostgreSQL.
-    pub(super) async fn archive_until_now(&self, archive: &Path) -> Result<(), Failed> {
+    /// Has everything that was written until now archived: the file that will then be in the archive. Without
+    /// something that was committed later, a moment that lies after the last commit is none for PostgreSQL.
+    pub(super) async fn archive_now(&self) -> Result<String, Failed> {
         self.admin("postgres", "SELECT txid_current()").await?;
-        let last = self.admin("postgres", "SELECT pg_walfile_name(pg_switch_wal())").await?;
-        for _ in 0..100 {
-            if archive.join(&last).exists() {
-                return Ok(());
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
-        Err(format!("{last} is not archived yet"))
+        self.admin("postgres", "SELECT pg_walfile_name(pg_switch_wal())").await
     }
 
     /// A copy of the data, for a snapshot.

@@ -10,9 +10,13 @@ use crate::services::rds::evaluated;
 const MOST_BUFFERS: u64 = 4096;
 /// Libraries that come with PostgreSQL itself; the others are RDS's own.
 const LIBRARIES: &[&str] = &["auto_explain", "pg_stat_statements"];
-/// How long silence is borne, in milliseconds: by the account's time, while PostgreSQL knows real time only.
-const SILENCES: &[(&str, f64)] =
-    &[("wal_receiver_timeout", 60_000.0), ("wal_sender_timeout", 60_000.0)];
+/// How long silence is borne, and how soon a lost link is tried again, in milliseconds with PostgreSQL's defaults:
+/// by the account's time, while PostgreSQL knows real time only.
+const SILENCES: &[(&str, f64)] = &[
+    ("wal_receiver_timeout", 60_000.0),
+    ("wal_retrieve_retry_interval", 5_000.0),
+    ("wal_sender_timeout", 60_000.0),
+];
 
 /// The lines of a configuration for a record's parameters, where the account's time passes `scale` times as fast
 /// as the machine's.
@@ -89,6 +93,7 @@ mod tests {
         // Twenty seconds of the account's are two of the machine's; a minute, where nothing is set, is six.
         has("wal_receiver_timeout = '2000'");
         has("wal_sender_timeout = '6000'");
+        has("wal_retrieve_retry_interval = '500'");
         assert!(!lines.contains("rds.") && !lines.contains("max_wal_size"), "{lines}");
     }
 }

@@ -3,11 +3,12 @@
 use std::{io::Write as _, sync::Arc, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::Request;
 use serde_json::{Value, json};
 use zip::{ZipWriter, write::SimpleFileOptions};
 
-use super::{Caller, EAST, refused};
-use crate::{Host, Sandbox, dispatch::Invoke, request::arn};
+use super::{Caller, EAST, WEST, refused};
+use crate::{ACCESS_KEY, Answer, Host, Sandbox, dispatch::Invoke, request::arn};
 
 /// An archive with one file.
 fn archive(name: &str, text: &str) -> String {
@@ -131,4 +132,25 @@ fn what_lambda_sets_itself_cannot_be_set() {
         "InvalidParameterValueException",
         "reserved keys",
     );
+}
+
+/// What functions send from a region that is lost, or to one that theirs is cut off from, arrives nowhere.
+#[tokio::test(start_paused = true)]
+async fn regions_that_are_cut_off_hear_nothing_of_each_other() {
+    let sandbox = Sandbox::with_world(Caller::new().world, 1.0);
+    let ask = async |to: &str| {
+        let header =
+            format!("AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260105/{to}/sts/aws4_request");
+        let request = Request::post("/").header("authorization", header);
+        let body = "Action=GetCallerIdentity&Version=2011-06-15";
+        let answer = sandbox.answer_from(EAST, request.body(body.into()).unwrap()).await;
+        matches!(answer, Answer::Response(response) if response.status() == 200)
+    };
+    assert!(ask(EAST).await && ask(WEST).await);
+    sandbox.with(|world| world.set_cut(WEST, EAST, true));
+    assert!(ask(EAST).await && !ask(WEST).await);
+    sandbox.with(|world| world.set_cut(EAST, WEST, false));
+    assert!(ask(WEST).await);
+    sandbox.with(|world| world.set_lost(EAST, true));
+    assert!(!ask(WEST).await);
 }
