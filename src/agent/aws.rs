@@ -452,6 +452,15 @@ impl Surface for AwsSurface {
         }
     }
 
+    async fn reboot_there(&self) -> Result<(), Fault> {
+        let regional = self.regional(Side::There);
+        let api = regional.api("rds", "RebootDBInstance");
+        let call = regional.rds.reboot_db_instance();
+        let call = call.db_instance_identifier(&self.assignment.there.instance).send();
+        let answer = self.session.attempt(api, ACTION, call).await;
+        answer.map(|_| ()).map_err(|error| fault(&error))
+    }
+
     async fn promote(&self) -> Result<(), Fault> {
         let regional = self.regional(Side::Here);
         let api = regional.api("rds", "PromoteReadReplica");

@@ -4,6 +4,7 @@ use super::{
     Fault, Instance, InstanceRole, Intent, Lease, Ledger, Monitor, Probed, Session, Side, Surface,
     Written,
     evidence::{Look, gather},
+    ledger::REBOOTS,
     monitor::{Seen, Stop},
 };
 use crate::cluster::failover::{Control, Decision, Evidence, Phase, Reason, Sign, decide};
@@ -24,6 +25,8 @@ pub(super) const DECIDED: &str = "decided";
 pub(super) const LEASE_TAKEN: &str = "lease_taken";
 pub(super) const FENCED: &str = "fenced";
 pub(super) const ACCEPTED: &str = "accepted";
+/// The old writer reboots: no session with it is older.
+pub(super) const SESSIONS_ENDED: &str = "sessions_ended";
 pub(super) const FIRST_WRITE: &str = "first_write";
 
 impl<S: Surface> Monitor<S> {
@@ -64,6 +67,7 @@ impl<S: Surface> Monitor<S> {
             let _ = self.reopen_there().await;
         }
         self.act(decision, &seen, lease, probed).await?;
+        self.end_sessions_there(&instance).await;
         // What was overtaken must not be published.
         self.save().await?;
         self.report(decision, &seen).await;
@@ -122,6 +126,7 @@ impl<S: Surface> Monitor<S> {
         self.ledger.phase = Phase::Promoting;
         self.ledger.asked = None;
         self.ledger.certain = false;
+        self.ledger.reboots_left = REBOOTS;
         self.ledger.timeline.clear();
         if let Some(at) = self.ledger.series.first_failure {
             self.ledger.note(at, FIRST_FAILURE);
@@ -195,8 +200,14 @@ impl<S: Surface> Monitor<S> {
                     self.surface.write_lease(seen.as_ref(), &new).await? == Written::Done;
                 if is_written {
                     self.ledger.epoch = epoch;
+                    true
+                } else {
+                    // A run of this region that overlaps may have been faster: it is held all the same.
+                    let now = self.surface.lease().await?;
+                    let ours = now.filter(|one| one.holder == *here && one.epoch >= epoch);
+                    self.ledger.epoch = ours.as_ref().map_or(self.ledger.epoch, |one| one.epoch);
+                    ours.is_some()
                 }
-                is_written
             }
         };
         if taken && !self.ledger.held {
@@ -233,6 +244,38 @@ impl<S: Surface> Monitor<S> {
         self.ledger.closed_there.sort();
         self.ledger.closed_there.dedup();
         self.save().await.is_ok() && self.surface.revoke(Side::There, &rules).await.is_ok()
+    }
+
+    /// Ends what is still connected to the old writer, once there is no way back and nobody new gets in: rules
+    /// that are gone do not cut sessions (aws-facts 12b), and its own guard may be dead. From here only a
+    /// reboot does that, and RDS allows it to an instance that is available.
+    async fn end_sessions_there(&mut self, instance: &Result<Option<Instance>, Fault>) {
+        let is_final = self.ledger.phase == Phase::Promoted
+            || (self.ledger.phase == Phase::Accepted && self.ledger.certain);
+        let may_reboot = matches!(
+            instance,
+            Ok(Some(Instance { role: InstanceRole::Writer, status })) if status == "available"
+        );
+        if !(is_final && may_reboot) || self.ledger.reboots_left == 0 {
+            return;
+        }
+        // What the ledger names was to be closed; whether it is, the region says.
+        if !matches!(self.surface.rules(Side::There).await, Ok(open) if open.is_empty()) {
+            return;
+        }
+        match self.surface.reboot_there().await {
+            Ok(()) => {
+                self.ledger.reboots_left = 0;
+                self.ledger.note(self.surface.now(), SESSIONS_ENDED);
+            }
+            Err(why) => {
+                self.ledger.reboots_left -= 1;
+                if self.ledger.reboots_left == 0 {
+                    let text = format!("sessions that it had may go on writing: {why}");
+                    self.tell("The old writer was not rebooted", &text).await;
+                }
+            }
+        }
     }
 
     async fn accepted(&mut self) -> Result<(), Stop> {

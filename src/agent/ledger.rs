@@ -14,6 +14,9 @@ pub struct Ack {
     pub seen_at: u64,
 }
 
+/// How often the old writer is asked to reboot, in a failover: RDS may not let it for a while.
+pub(super) const REBOOTS: u8 = 10;
+
 /// Something that happened in a failover.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
@@ -61,6 +64,8 @@ pub struct Ledger {
     pub closed_there: Vec<String>,
     /// Whether the other region is known to keep everybody out.
     pub fenced_there: bool,
+    /// How often the old writer may still be asked to reboot, in this failover.
+    pub reboots_left: u8,
     /// The alarm that was last told, so that it is told once.
     pub told: String,
     /// What a failover would have lost, in seconds, when it was decided.
@@ -88,6 +93,7 @@ impl Default for Ledger {
             closed_here: Vec::new(),
             closed_there: Vec::new(),
             fenced_there: false,
+            reboots_left: REBOOTS,
             told: String::new(),
             data_loss: None,
             timeline: Vec::new(),

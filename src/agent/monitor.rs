@@ -11,6 +11,9 @@ pub const LIFE: u64 = 75_000;
 /// The same for one that a human has asked for a failover: most clients wait for a minute, and would ask again.
 pub(super) const ASKED: u64 = 30_000;
 
+/// When the next look begins after one that found a failover decided and not accepted, in milliseconds.
+const PROMPT: u64 = 1_000;
+
 /// How often a failover that a human asks for is begun against runs that write in between.
 const ASKING: usize = 5;
 
@@ -81,15 +84,23 @@ impl<S: Surface> Monitor<S> {
     }
 
     /// When the next look should begin, given when the last one did: every [`TICK`], and in time for what is
-    /// waited for. Looks at something that does not answer take [`CONNECT`].
+    /// waited for. Looks at something that does not answer take [`CONNECT`]. A failover that is decided and
+    /// not accepted waits for nothing.
     pub fn next_look(&self, begun: u64) -> u64 {
+        if self.ledger.phase == Phase::Promoting {
+            return begun + PROMPT;
+        }
         let regular = begun + u64::from(TICK) * 1000;
         let lead = u64::from(CONNECT) * 1000;
         let policy = &self.config.policy;
-        let due = [policy.region_detection, policy.instance_detection].into_iter();
-        let due = due.filter_map(|patience| self.ledger.series.due(patience));
-        let due = due.map(|at| at.saturating_sub(lead)).filter(|at| *at > begun);
-        due.fold(regular, u64::min)
+        let series = &self.ledger.series;
+        let due = [
+            series.silence_due(policy.region_detection),
+            series.loss_due(policy.instance_detection),
+        ];
+        // A look that would end shortly before what it waits for is put off until it ends after it.
+        let due = due.into_iter().flatten().map(|at| at.saturating_sub(lead));
+        due.filter(|at| (begun + 1..=regular + lead).contains(at)).min().unwrap_or(regular)
     }
 
     /// What it remembers.

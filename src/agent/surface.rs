@@ -131,6 +131,9 @@ pub trait Surface {
     /// Ends the sessions of applications with the own region's database.
     fn end_sessions(&self) -> impl Future<Output = Result<(), Fault>>;
 
+    /// Asks RDS to reboot the other region's instance, which ends every session with it.
+    fn reboot_there(&self) -> impl Future<Output = Result<(), Fault>>;
+
     /// Asks RDS to promote the own region's instance.
     fn promote(&self) -> impl Future<Output = Result<(), Fault>>;
 

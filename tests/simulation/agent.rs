@@ -67,12 +67,23 @@ fn a_lost_region_is_failed_over_within_the_budget_and_stays_so_when_it_comes_bac
         assert!(needed.is_empty(), "{needed:#?}");
 
         set_lost(&user.sandbox, EAST, false);
+        user.sandbox.forget_calls();
         pass(150).await;
         assert_eq!(doors(&user.sandbox, EAST), Vec::<String>::new(), "the old writer is closed");
         assert!(!doors(&user.sandbox, WEST).is_empty());
         pass(3600).await;
         assert_eq!(answers(&user.sandbox), [endpoint(&user, "replica_endpoint")]);
         assert_eq!(ledger(&user.sandbox, WEST)["fenced_there"], true);
+        // Sessions outlive their rule: one reboot ends them, once nobody new gets in.
+        let calls = user.sandbox.calls();
+        let done = |operation: &str| -> Vec<usize> {
+            let here = calls.iter().enumerate().filter(|(_, call)| call.region == EAST);
+            let here = here.filter(|(_, call)| call.operation == operation && call.error.is_none());
+            here.map(|(index, _)| index).collect()
+        };
+        let (closed, ended) = (done("RevokeSecurityGroupIngress"), done("RebootDBInstance"));
+        assert_eq!(ended.len(), 1, "{ended:?}");
+        assert!(closed.iter().all(|at| *at < ended[0]), "{closed:?}");
         let told = user.sandbox.with(|world| world.messages(WEST, "trading-db-alerts-prod"));
         let told: Vec<String> = told.iter().map(|one| one["subject"].to_string()).collect();
         assert!(told.iter().any(|one| one.contains("has failed over")), "{told:?}");
@@ -128,6 +139,7 @@ fn a_writer_that_is_lost_while_its_region_answers_is_closed_first() {
         let calls = user.sandbox.calls();
         let at = |operation: &str| calls.iter().position(|call| call.operation == operation);
         assert!(at("RevokeSecurityGroupIngress") < at("PromoteReadReplica"), "closed first");
+        assert!(at("PromoteReadReplica") < at("RebootDBInstance"), "its sessions are ended");
         assert_eq!(doors(&user.sandbox, EAST), Vec::<String>::new(), "closed before the promotion");
     });
 }

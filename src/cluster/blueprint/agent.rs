@@ -202,8 +202,8 @@ impl Plan<'_> {
         self.function_role(PROBE, Name::ProbeRole, "Looks at the databases of", probe);
     }
 
-    /// What a monitor may do: on what is the cluster's, and in its regions. Nothing of it changes an instance
-    /// but by promoting it.
+    /// What a monitor may do: on what is the cluster's, and in its regions. Of an instance it changes nothing:
+    /// it promotes one, and reboots the other to end its sessions.
     fn monitor_permissions(&self) -> Text {
         let (spec, suffix) = (self.spec, &self.spec.suffix);
         let mut slots = Slots::default();
@@ -255,7 +255,8 @@ impl Plan<'_> {
                 variables,
                 allow("Probe", json!("lambda:InvokeFunction"),
                     json!(self.everywhere("lambda", &format!("function:{}", Name::Probe.of(suffix)))), None),
-                allow("Promote", json!(["rds:DescribeDBInstances", "rds:PromoteReadReplica"]),
+                allow("Promote",
+                    json!(["rds:DescribeDBInstances", "rds:PromoteReadReplica", "rds:RebootDBInstance"]),
                     json!(instances), None),
                 // Neither takes a resource.
                 allow("Look", json!(["rds:DescribeEvents", "ec2:DescribeSecurityGroups"]), json!("*"),

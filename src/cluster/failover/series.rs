@@ -62,7 +62,7 @@ impl Series {
     }
 
     /// When it will have shown no life for so long, if it goes on like this; `None` while it writes.
-    pub fn due(&self, patience: Duration) -> Option<u64> {
+    pub fn loss_due(&self, patience: Duration) -> Option<u64> {
         self.first_failure.map(|_| self.last_life + millis(patience))
     }
 
@@ -72,6 +72,11 @@ impl Series {
         since.map_or(Duration::ZERO, |since| {
             Duration::from_millis(self.latest.saturating_sub(since))
         })
+    }
+
+    /// When it will have been silent for so long, if it goes on like this; `None` while it answers.
+    pub fn silence_due(&self, patience: Duration) -> Option<u64> {
+        self.silent_since.map(|since| since.max(self.last_life) + millis(patience))
     }
 
     /// How many complete looks found it silent.

@@ -13,6 +13,7 @@ use world::{Place, Shared, World};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trouble {
     RegionLost,
+    ReturnedUnguarded,
     ControlLost,
     WriterLost,
     PeeringCut,
@@ -32,8 +33,9 @@ enum Trouble {
     PromotedByHand,
 }
 
-const TROUBLES: [Trouble; 18] = [
+const TROUBLES: [Trouble; 19] = [
     Trouble::RegionLost,
+    Trouble::ReturnedUnguarded,
     Trouble::ControlLost,
     Trouble::WriterLost,
     Trouble::PeeringCut,
@@ -89,6 +91,14 @@ fn scenario(seed: u64) -> Scenario {
                 back_at = Some(back);
             }
         }
+        Trouble::ReturnedUnguarded => {
+            // Its clients are back before anybody looks, and none of its monitors ever runs.
+            let back = at + lasts.max(300);
+            script.push((at, Event::Runs(Place::P, false)));
+            script.push((at, Event::Region(false)));
+            script.push((back, Event::Region(true)));
+            back_at = Some(back);
+        }
         Trouble::ControlLost => {
             script.push((at, Event::Control(false)));
             script.push((at + lasts, Event::Control(true)));
@@ -128,6 +138,10 @@ fn scenario(seed: u64) -> Scenario {
                 script.push((time, Event::Region(false)));
                 script.push((time + down, Event::Region(true)));
                 time += down + up;
+                // A failover that begins now is over at the end.
+                if time > END - 500 {
+                    break;
+                }
             }
         }
         Trouble::StandbyBusy => {
@@ -276,7 +290,7 @@ pub fn judge(seed: u64) -> Result<(), String> {
         Trouble::CalledOff,
         Trouble::Flapping,
     ];
-    if healed.contains(&trouble) || (trouble == Trouble::RegionLost && back_at.is_some()) {
+    if healed.contains(&trouble) || back_at.is_some() {
         let side = if promoted.is_some() { "D" } else { "P" };
         let serves = (world.writer_serves(), world.standby_writes());
         let name = if world.serving < 1.0 { "D" } else { "P" };

@@ -47,6 +47,10 @@ pub struct World {
     /// By how much the regions' clocks go ahead, in milliseconds.
     skew: [u64; 3],
     closed: bool,
+    /// Whether clients are connected to the old writer: they go on writing when nobody new gets in.
+    connected: bool,
+    /// Until when the old writer reboots.
+    reboots_until: u64,
     /// When the standby stops following; `None` while it is one.
     pub promoted_at: Option<u64>,
     /// How long a promotion takes.
@@ -107,6 +111,8 @@ impl World {
             intent: Intent::default(),
             skew,
             closed: false,
+            connected: true,
+            reboots_until: 0,
             promoted_at: None,
             promotion,
             ledgers: [Ledger::default(), Ledger::default()],
@@ -139,12 +145,13 @@ impl World {
 
     /// Whether the old writer runs.
     pub fn writer_runs(&self) -> bool {
-        self.region && self.writer && self.now >= self.zone_until
+        let is_down = self.now < self.zone_until.max(self.reboots_until);
+        self.region && self.writer && !is_down
     }
 
     /// Whether the old writer takes writes of clients: there are some in its own region.
     pub fn writer_serves(&self) -> bool {
-        self.writer_runs() && !self.closed
+        self.writer_runs() && (!self.closed || self.connected)
     }
 
     pub fn standby_writes(&self) -> bool {
@@ -170,6 +177,7 @@ impl World {
         self.serves_since = serves.then(|| self.serves_since.unwrap_or(self.now));
         let linked = self.link();
         self.now = self.now.max(until);
+        self.connected = self.writer_runs() && (self.connected || !self.closed);
         if linked && self.link() {
             let lag = self.random.u64(100..2000);
             self.replayed_to = self.replayed_to.max(self.now.saturating_sub(lag));
@@ -271,6 +279,8 @@ pub struct View {
     pub place: Place,
 }
 
+/// How long a reboot takes, in milliseconds.
+const REBOOT: u64 = 40_000;
 /// How long something that does not answer is waited for, in milliseconds.
 const SILENCE: u64 = 3_000;
 /// The same for a connection to a database.
@@ -384,6 +394,7 @@ impl Surface for View {
             let status = match (busy, place == Place::D && world.now < world.busy_until) {
                 (true, _) => "modifying",
                 (_, true) => "backing-up",
+                _ if place == Place::P && world.now < world.reboots_until => "rebooting",
                 _ => "available",
             };
             Ok(Some(Instance { role, status: status.into() }))
@@ -464,7 +475,27 @@ impl Surface for View {
     }
 
     async fn end_sessions(&self) -> Result<(), Fault> {
-        Ok(())
+        let place = self.place;
+        self.call(place, false, |world| {
+            world.connected &= place != Place::P;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn reboot_there(&self) -> Result<(), Fault> {
+        let place = self.side(Side::There);
+        self.call(place, true, |world| {
+            if place != Place::P || world.now < world.reboots_until {
+                return Err(Fault::Refused("InvalidDBInstanceState".into()));
+            }
+            if !world.closed || world.promoted_at.is_none() {
+                world.wrong.push(format!("the writer was rebooted at {}", world.now));
+            }
+            world.reboots_until = world.now + REBOOT;
+            Ok(())
+        })
+        .await
     }
 
     async fn promote(&self) -> Result<(), Fault> {
