@@ -3,7 +3,7 @@
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: help provider demo test crash simulate contract bench
+.PHONY: help provider demo test crash simulate experiments contract bench
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -13,17 +13,21 @@ provider: ## A release of the provider in target/release, with the functions' pr
 	$(or $(CARGO_TARGET_DIR),target)/release/terraform-provider-trading pack \
 		$(or $(CARGO_TARGET_DIR),target)/release/trading-dr-agent $(or $(CARGO_TARGET_DIR),target)/release/trading-dr-agent.zip
 
-demo: ## The provider at work against a simulated AWS: plan, apply, change, destroy
+demo: ## The provider at work against a simulated AWS: plan, apply, change, destroy; a failover on PostgreSQL
 	@tools/demo
 
 test: ## Every test
 	$(CARGO) test --workspace --locked
 
-crash: ## Every call of a create denied, hanging, or without its answer (make test tries a sample)
-	CRASH_POINTS=all $(CARGO) test --locked --test main -- --nocapture simulation::crash simulation::faults
+crash: ## Every call refused, failing, hanging, or without its answer; killed at twenty points (make test tries a sample)
+	CRASH_POINTS=all $(CARGO) test --locked --test main -- --include-ignored --nocapture simulation::crash \
+		simulation::faults killed_at_twenty_points
 
 simulate: ## Failovers in a typed world, SEEDS of them (default 100000; make test tries 2052)
 	SEEDS=$(or $(SEEDS),100000) $(CARGO) test --locked --test main -- --nocapture simulation::failover::what_must_hold
+
+experiments: ## Trouble on real databases, RUNS times each (default 3, 30 minutes), with what was measured
+	@RUNS=$(or $(RUNS),3) $(CARGO) test --locked --test main -- --ignored --nocapture laboratory::experiments | grep '^|'
 
 contract: ## The sandbox against AWS's own service models (needs boto3)
 	$(CARGO) build --locked --package aws-sandbox

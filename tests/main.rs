@@ -5,5 +5,6 @@
 mod acceptance;
 mod bench;
 mod conformance;
+mod laboratory;
 mod simulation;
 mod support;

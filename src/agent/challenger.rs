@@ -350,8 +350,18 @@ impl<S: Surface> Monitor<S> {
             );
             let from = self.ledger.moment(FIRST_FAILURE).or(self.ledger.moment(DECIDED));
             let took = now.saturating_sub(from.unwrap_or(now)) / 1000;
+            // A region that says nothing could not be closed: it may live, and closes itself (guard.rs).
+            let more = if self.ledger.closed_there.is_empty() {
+                format!(
+                    " If {} was only cut off, its own applications wrote for up to a minute more, until its monitor \
+                     closed it: those writes are on the old writer only.",
+                    self.config.there
+                )
+            } else {
+                String::new()
+            };
             let text = format!(
-                "{} takes writes, {took} s after the first failure; {loss} of writes are lost. Protection is \
+                "{} takes writes, {took} s after the first failure; {loss} of writes are lost.{more} Protection is \
                  one-way now.",
                 self.config.here
             );

@@ -5,13 +5,13 @@ use std::path::Path;
 use aws_sandbox::{Host, World};
 use serde_json::Value as Json;
 
-use crate::support::{
-    agent::{EAST, WEST, remembered_in},
-    terraform::{SCALE as FAST, Served, Workspace, cluster},
+use crate::{
+    laboratory::{SCALE, alone},
+    support::{
+        agent::{EAST, WEST, remembered_in},
+        terraform::{SCALE as FAST, Served, Workspace, cluster},
+    },
 };
-
-/// How fast time passes while programs run: they wait for AWS in real time.
-pub(super) const SCALE: f64 = 6.0;
 
 fn phase(world: &World) -> Json {
     remembered_in(world, WEST, "ledger")["phase"].clone()
@@ -26,6 +26,7 @@ fn answers(world: &World) -> Vec<String> {
 
 #[test]
 fn the_program_that_a_new_version_brings_fails_a_lost_region_over() {
+    let _machine = alone();
     let served = Served::new();
     let mut workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
     workspace.apply().must_succeed();
@@ -69,7 +70,7 @@ fn the_program_that_a_new_version_brings_fails_a_lost_region_over() {
 }
 
 /// The lost region comes back: its writer is closed, Terraform leaves it so, and everything can be removed.
-pub(super) fn must_come_back_closed_and_go(served: &Served, mut workspace: Workspace, host: Host) {
+fn must_come_back_closed_and_go(served: &Served, mut workspace: Workspace, host: Host) {
     served.sandbox.with(|world| world.set_lost(EAST, false));
     served.until(900, "the old writer is closed", |world| {
         let doors = world.doors(EAST, "trading-db-sg-prod");

@@ -2,7 +2,6 @@
 
 mod agent;
 mod failover;
-mod laboratory;
 mod lifecycle;
 mod provider;
 mod trouble;

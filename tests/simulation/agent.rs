@@ -66,6 +66,12 @@ fn a_lost_region_is_failed_over_within_the_budget_and_stays_so_when_it_comes_bac
             .collect();
         assert!(needed.is_empty(), "{needed:#?}");
 
+        // At 3 a.m., a plan says who writes.
+        user.restart().await;
+        let found = lines(&user.plan(&config).await.diagnostics);
+        let said = "By the monitors in us-west-2, the cluster has failed over";
+        assert!(found.iter().any(|one| one.contains(said)), "{found:#?}");
+
         set_lost(&user.sandbox, EAST, false);
         user.sandbox.forget_calls();
         pass(150).await;
@@ -95,6 +101,34 @@ fn a_lost_region_is_failed_over_within_the_budget_and_stays_so_when_it_comes_bac
         assert!(warnings.iter().any(|one| one.contains("us-west-2 writes")), "{warnings:#?}");
         user.must_apply(&config).await;
         assert_eq!(doors(&user.sandbox, EAST), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_region_that_is_cut_off_closes_itself_and_the_message_says_so() {
+    simulate(async || {
+        let (user, _) = User::with_cluster().await;
+        begin(&user.sandbox);
+        pass(200).await;
+        let cut = |on: bool| {
+            user.sandbox.with(|world| {
+                world.set_cut(EAST, WEST, on);
+                world.set_cut(EAST, WITNESS, on);
+            });
+        };
+        cut(true);
+        pass(58).await;
+        assert_eq!(doors(&user.sandbox, EAST), Vec::<String>::new(), "it closed itself");
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "normal", "before anybody is promoted");
+        pass(210).await;
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "promoted");
+        let told = user.sandbox.with(|world| world.messages(WEST, "trading-db-alerts-prod"));
+        let told: Vec<String> = told.iter().map(|one| one["message"].to_string()).collect();
+        assert!(told.iter().any(|one| one.contains("was only cut off")), "{told:#?}");
+        cut(false);
+        pass(600).await;
+        assert_eq!(doors(&user.sandbox, EAST), Vec::<String>::new(), "it stays closed");
+        assert_eq!(answers(&user.sandbox), [endpoint(&user, "replica_endpoint")]);
     });
 }
 

@@ -1,17 +1,22 @@
-//! Any one call that changes something is denied, hangs, or loses its answer: the run copes or fails with a
-//! message, and the next one brings the same cluster about.
+//! Any one call of a create, an update or a destroy that changes something is refused, fails, hangs, or loses its
+//! answer: the run copes or fails with a message that names it, and the next one brings the same cluster about, or
+//! leaves nothing.
 //!
 //! `make test` tries a sample, `make crash` all.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
-use aws_sandbox::{Effect, Fault, Rule, Sandbox};
-use serde_json::Value as Json;
+use aws_sandbox::{Effect, Fault, Rule, Sandbox, World};
+use serde_json::{Value as Json, json};
+use trading::plugin::Diagnostics;
 
 use super::crash::{census, changes_something};
 use crate::support::{
     aws::{Way, simulate},
-    user::{User, configuration, errors},
+    user::{State, User, configuration, errors, lines},
 };
 
 /// The n-th call of an operation in a region.
@@ -34,89 +39,171 @@ impl Call {
             percent: None,
         }
     }
-}
 
-/// The calls of a create that change something, in their order, and what it makes.
-fn recorded() -> (Vec<Call>, std::collections::BTreeMap<String, usize>, Json) {
-    let (mut calls, mut made, mut config) = (Vec::new(), None, Json::Null);
-    simulate(async || {
-        let sandbox = Sandbox::new(1.0);
-        let seen: Arc<Mutex<Vec<Call>>> = Arc::default();
-        let into = Arc::clone(&seen);
-        let witness = move |sandbox: &Sandbox| {
-            sandbox.with(|world| {
-                let Some(call) = world.last_call().filter(|call| changes_something(call)) else {
-                    return;
-                };
-                let mut all = into.lock().unwrap();
-                let mut one = Call {
-                    service: call.service.clone(),
-                    operation: call.operation.clone(),
-                    region: call.region.clone(),
-                    earlier: 0,
-                };
-                let same = |other: &&Call| {
-                    (&other.service, &other.operation, &other.region)
-                        == (&one.service, &one.operation, &one.region)
-                };
-                one.earlier = all.iter().filter(same).count() as u64;
-                all.push(one);
-            });
-        };
-        let way = Way::watched(Arc::new(witness));
-        let mut user = User::by(sandbox, way).await;
-        config = configuration(&user.sandbox);
-        user.must_apply(&config).await;
-        made = Some(census(&user.sandbox));
-        calls = seen.lock().unwrap().clone();
-    });
-    (calls, made.unwrap(), config)
-}
-
-#[test]
-fn any_call_may_be_denied_hang_or_lose_its_answer() {
-    let (calls, made, config) = recorded();
-    assert!(calls.len() > 50, "{}", calls.len());
-    let denied = Effect::Fail {
-        code: "AccessDenied".into(),
-        message: "not authorized to perform: this".into(),
-        status: 403,
-    };
-    let every = std::env::var_os("CRASH_POINTS").is_some_and(|all| all == "all");
-    let mut points: Vec<(Call, Effect)> = Vec::new();
-    for effect in [denied, Effect::Hang, Effect::DropAfter] {
-        // A heartbeat or a release that fails is nobody's loss.
-        let calls = calls.iter().filter(|call| !call.operation.contains("Parameter"));
-        points.extend(calls.map(|call| (call.clone(), effect.clone())));
+    /// A heartbeat or a release that fails is nobody's loss.
+    fn is_of_the_lease(&self) -> bool {
+        self.operation.contains("Parameter") && self.service == "ssm"
     }
-    let step = if every { 1 } else { 6 };
-    let points: Vec<_> = points.into_iter().step_by(step).collect();
-    println!("{} points", points.len());
+}
+
+/// What is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    Create,
+    Update,
+    Destroy,
+}
+
+/// A run, recorded: where it begins, what it calls, and what there is in the end.
+struct Recorded {
+    deed: Deed,
+    world: World,
+    state: State,
+    config: Json,
+    calls: Vec<Call>,
+    census: BTreeMap<String, usize>,
+}
+
+impl Recorded {
+    fn of(deed: Deed) -> Self {
+        let mut recorded = None;
+        simulate(async || {
+            let seen: Arc<Mutex<Vec<Call>>> = Arc::default();
+            let into = Arc::clone(&seen);
+            let witness = move |sandbox: &Sandbox| {
+                let last = sandbox.with(|world| world.last_call().cloned());
+                if let Some(call) = last.filter(changes_something) {
+                    let mut all = into.lock().unwrap();
+                    let mut one = Call {
+                        service: call.service,
+                        operation: call.operation,
+                        region: call.region,
+                        earlier: 0,
+                    };
+                    let same = |other: &&Call| Call { earlier: 0, ..(*other).clone() } == one;
+                    one.earlier = all.iter().filter(same).count() as u64;
+                    all.push(one);
+                }
+            };
+            let mut user = User::by(Sandbox::new(1.0), Way::watched(Arc::new(witness))).await;
+            let mut config = configuration(&user.sandbox);
+            if deed != Deed::Create {
+                user.must_apply(&config).await;
+            }
+            if deed == Deed::Update {
+                change(&mut config);
+            }
+            seen.lock().unwrap().clear();
+            let (world, state) = (user.sandbox.world(), user.state.clone());
+            match deed {
+                Deed::Create | Deed::Update => user.must_apply(&config).await,
+                Deed::Destroy => user.must_destroy().await,
+            }
+            let calls = seen.lock().unwrap().clone();
+            let census = census(&user.sandbox);
+            recorded = Some(Self { deed, world, state, config, calls, census });
+        });
+        recorded.unwrap()
+    }
+
+    /// Lives through the run with one call that fares so, and through another one after it.
+    async fn live(&self, call: &Call, effect: &Effect) {
+        let told = format!("{:?}: {call:?} {effect:?}", self.deed);
+        let mut user = User::of(Sandbox::with_world(self.world.clone(), 1.0)).await;
+        user.state = self.state.clone();
+        user.sandbox.add_fault(Fault::new(call.rule(), effect.clone()));
+        let found = lines(&self.run(&mut user).await);
+        if matches!(effect, Effect::Fail { status: 403, .. }) {
+            // An error; a warning where the cluster is all the same as it should be.
+            let name = format!("{}:{}", call.service, call.operation);
+            assert!(found.iter().any(|one| one.contains(&name)), "{told}: {found:#?}");
+        }
+        user.sandbox.clear_faults();
+        user.restart().await;
+        user.state.tainted = false;
+        let found = errors(&self.run(&mut user).await);
+        assert_eq!(found, Vec::<String>::new(), "{told}");
+        if self.deed == Deed::Destroy {
+            assert_eq!(user.leftovers(), Vec::<String>::new(), "{told}");
+        } else {
+            user.must_be_unchanged(&self.config).await;
+            assert_eq!(census(&user.sandbox), self.census, "{told}");
+        }
+    }
+
+    async fn run(&self, user: &mut User) -> Diagnostics {
+        match self.deed {
+            Deed::Create | Deed::Update => user.apply(&self.config).await,
+            // Terraform does not destroy what is in no state.
+            Deed::Destroy if user.state.value.is_none() => Diagnostics::new(),
+            Deed::Destroy => user.destroy().await,
+        }
+    }
+}
+
+/// A change of each kind of component that can change in place.
+fn change(config: &mut Json) {
+    config["database"] = json!({
+        "instance_class": "db.r6g.large", "port": 6000, "parameters": {"max_connections": "500"},
+    });
+    config["backup"] = json!({"retention_days": 10});
+    config["tags"] = json!({"team": "risk"});
+    config["dr"]["allowed_cidr_blocks"] = json!(["192.168.0.0/24"]);
+    config["dns"] = json!({"name": "db.orders.example", "ttl": 20});
+    config["monitoring"] = json!({"cpu_percent": 70});
+    config["notifications"] = json!({"emails": ["oncall@example.com"]});
+    config["drill"] = json!({"schedule": "cron(0 9 * * ? *)"});
+}
+
+/// What may become of a call.
+fn effects() -> [Effect; 5] {
+    let fail = |code: &str, status| Effect::Fail {
+        code: code.into(),
+        message: "not authorized to perform: this".into(),
+        status,
+    };
+    [
+        fail("AccessDenied", 403),
+        fail("InternalFailure", 500),
+        Effect::Throttle,
+        Effect::Hang,
+        Effect::DropAfter,
+    ]
+}
+
+fn try_points(deed: Deed, sample: usize) {
+    let recorded = Recorded::of(deed);
+    assert!(recorded.calls.len() > 25, "{deed:?}: {}", recorded.calls.len());
+    let every = std::env::var_os("CRASH_POINTS").is_some_and(|all| all == "all");
+    let effects = effects();
+    let calls = recorded.calls.iter().filter(|call| !call.is_of_the_lease());
+    let points = calls.flat_map(|call| effects.iter().map(move |effect| (call, effect)));
+    // The sample is no multiple of the effects, so that each of them has its turn.
+    let points: Vec<_> = points.step_by(if every { 1 } else { sample }).collect();
+    println!("{deed:?}: {} points", points.len());
     std::thread::scope(|scope| {
         for half in 0..2 {
-            let (points, made, config) = (&points, &made, &config);
+            let (points, recorded) = (&points, &recorded);
             scope.spawn(move || {
                 for (call, effect) in points.iter().skip(half).step_by(2) {
-                    simulate(async || {
-                        let mut user = User::new().await;
-                        user.sandbox.add_fault(Fault::new(call.rule(), effect.clone()));
-                        let found = errors(&user.apply(config).await);
-                        if matches!(effect, Effect::Fail { .. }) {
-                            assert!(!found.is_empty(), "{call:?} was denied and nobody noticed");
-                            let named = found.iter().any(|one| {
-                                one.contains(&format!("{}:{}", call.service, call.operation))
-                            });
-                            assert!(named, "{call:?}: {found:#?}");
-                        }
-                        user.sandbox.clear_faults();
-                        user.restart().await;
-                        user.state.tainted = false;
-                        user.must_apply(config).await;
-                        user.must_be_unchanged(config).await;
-                        assert_eq!(&census(&user.sandbox), made, "{call:?} {effect:?}");
-                    });
+                    simulate(async || recorded.live(call, effect).await);
                 }
             });
         }
     });
+}
+
+#[test]
+fn any_call_of_a_create_may_fail_hang_or_lose_its_answer() {
+    try_points(Deed::Create, 19);
+}
+
+#[test]
+fn any_call_of_an_update_may_fail_hang_or_lose_its_answer() {
+    try_points(Deed::Update, 16);
+}
+
+#[test]
+fn any_call_of_a_destroy_may_fail_hang_or_lose_its_answer() {
+    try_points(Deed::Destroy, 16);
 }

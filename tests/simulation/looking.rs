@@ -2,7 +2,7 @@
 
 use aws_sandbox::{Effect, Fault, Rule};
 use serde_json::Value as Json;
-use trading::plugin::{Attribute, Kind, Nesting, Value};
+use trading::plugin::{Attribute, Kind, Nesting, Type, Value};
 
 use crate::support::{
     aws::simulate,
@@ -37,22 +37,23 @@ fn a_refresh_makes_these_calls_in_four_rounds_and_changes_nothing() {
     });
 }
 
-/// Every argument by its path, nested ones as well.
-fn arguments(attributes: &[Attribute], prefix: &str, found: &mut Vec<String>) {
+/// Every argument by its path, with its type; nested ones as well.
+pub fn arguments(attributes: &[Attribute], prefix: &str, found: &mut Vec<(String, Type)>) {
     for one in attributes {
         if one.presence == trading::plugin::Presence::Computed {
             continue;
         }
         let path =
             if prefix.is_empty() { one.name.to_owned() } else { format!("{prefix}.{}", one.name) };
-        found.push(path.clone());
+        found.push((path.clone(), one.value_type()));
         if let Kind::Nested(Nesting::Single, inner) = &one.kind {
             arguments(inner, &path, found);
         }
     }
 }
 
-fn with(value: Value, path: &str, new: Value) -> Value {
+/// The value with another one at a dotted path.
+pub fn with(value: Value, path: &str, new: Value) -> Value {
     match path.split_once('.') {
         None => value.with(path, new),
         Some((first, rest)) => {
@@ -77,7 +78,7 @@ fn any_argument_may_be_unknown_at_plan() {
             if with_prior {
                 user.must_apply(&config).await;
             }
-            for path in &paths {
+            for (path, _) in &paths {
                 let value = with(user.value(&config), path, Value::Unknown);
                 let planned = user.plan_value(value).await;
                 assert!(

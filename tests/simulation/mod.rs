@@ -1,8 +1,9 @@
 //! The provider against the sandbox in one process and in virtual time.
 
+mod abuse;
 mod agent;
 mod copies;
-mod crash;
+pub mod crash;
 mod drift;
 mod drift_agent;
 mod drill;

@@ -26,6 +26,9 @@ use trading::aws::{Aws, Clock, Connection, Credentials};
 /// Called after each answer of a sandbox, before the SDK gets it.
 pub type Witness = Arc<dyn Fn(&Sandbox) + Send + Sync>;
 
+/// Changes an answer of a sandbox, before the SDK gets it.
+pub type Mangler = Arc<dyn Fn(Bytes) -> Bytes + Send + Sync>;
+
 /// Hands requests to a sandbox instead of the network.
 #[derive(Clone)]
 struct InProcess(Sandbox, Way);
@@ -63,6 +66,10 @@ impl HttpConnector for InProcess {
             }
             match answer {
                 Answer::Response(response) => {
+                    let response = response.map(|body| match &way.mangler {
+                        Some(mangle) => mangle(body),
+                        None => body,
+                    });
                     HttpResponse::try_from(response.map(|body| SdkBody::from(body.to_vec())))
                         .map_err(|error| ConnectorError::other(error.into(), None))
                 }
@@ -76,18 +83,19 @@ impl HttpConnector for InProcess {
     }
 }
 
-/// A way to reach AWS: with whose key, who sees every answer, and from which region.
+/// A way to reach AWS: with whose key, who sees and who changes every answer, and from which region.
 #[derive(Clone)]
 pub struct Way {
     pub access_key: String,
     pub witness: Option<Witness>,
+    pub mangler: Option<Mangler>,
     pub from: Option<&'static str>,
 }
 
 /// As the account's administrator, unseen.
 impl Default for Way {
     fn default() -> Self {
-        Self { access_key: ACCESS_KEY.to_owned(), witness: None, from: None }
+        Self { access_key: ACCESS_KEY.to_owned(), witness: None, mangler: None, from: None }
     }
 }
 

@@ -4,6 +4,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use aws_sandbox::{ACCESS_KEY, Host, Laboratory, Programs, SECRET_KEY, Sandbox, Source, World};
@@ -61,9 +62,7 @@ impl Served {
         login: (&str, &str),
         sql: &str,
     ) -> Result<String, String> {
-        // As the README advises: the certificate names the endpoint, not the cluster's own name.
-        let psql = databases.psql(from, host, "trading", login, "verify-ca");
-        let mut psql = self.runtime.block_on(psql).unwrap();
+        let mut psql = self.psql_command(databases, from, host, login);
         psql.args(["-c", sql]);
         let done = psql.output().unwrap();
         if done.status.success() {
@@ -72,9 +71,32 @@ impl Served {
         Err(String::from_utf8_lossy(&done.stderr).into_owned())
     }
 
+    /// `psql` from a place in the network, yet to be run.
+    pub fn psql_command(
+        &self,
+        databases: &Arc<Laboratory>,
+        from: &Source,
+        host: &str,
+        login: (&str, &str),
+    ) -> Command {
+        // As the README advises: the certificate names the endpoint, not the cluster's own name.
+        let psql = databases.psql(from, host, "trading", login, "verify-ca");
+        self.block_on(psql).unwrap()
+    }
+
+    /// Runs something to its end, beside the account.
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// How long so many milliseconds of the account's time are on the machine.
+    pub fn machine_time(&self, milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds).div_f64(self.sandbox.scale())
+    }
+
     /// Lets so many seconds of the account's time pass.
     pub fn pass(&self, seconds: u64) {
-        self.runtime.block_on(self.sandbox.until(seconds, |_| false));
+        self.block_on(self.sandbox.pass(seconds * 1000));
     }
 
     /// Waits until something is so in the account, for so many seconds of its time at most.

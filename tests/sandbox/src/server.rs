@@ -232,6 +232,12 @@ impl Sandbox {
         self.with(is_so)
     }
 
+    /// How many times as fast as tokio's time passes.
+    #[must_use]
+    pub fn scale(&self) -> f64 {
+        self.lock().clock.scale()
+    }
+
     /// From now on, time passes `scale` times as fast as tokio's.
     pub fn set_scale(&self, scale: f64) {
         self.lock().clock.rescale(scale);
@@ -244,7 +250,7 @@ impl Sandbox {
     }
 
     /// Waits for so many milliseconds of the sandbox's time.
-    pub(crate) async fn pass(&self, milliseconds: u64) {
+    pub async fn pass(&self, milliseconds: u64) {
         let scale = self.lock().clock.scale();
         tokio::time::sleep(Duration::from_millis(milliseconds).div_f64(scale)).await;
     }

@@ -123,18 +123,43 @@ impl Laboratory {
         login: (&str, &str),
         mode: &str,
     ) -> std::io::Result<Command> {
-        let address = self.place(from).await?;
-        let to = format!(
-            "host={host} hostaddr={} port={} user={} dbname={database} sslmode={mode} sslrootcert={}",
-            address.ip(),
-            address.port(),
-            login.0,
-            self.bundle.display()
-        );
-        let mut psql = self.programs.command("psql", self.scratch.path());
-        psql.args(["-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-d", &to]);
-        psql.env("PGPASSWORD", login.1).env("PGCONNECT_TIMEOUT", "2");
+        let mut psql = self.client("psql", from, host, login, mode).await?;
+        psql.args(["-X", "-q", "-At", "-v", "ON_ERROR_STOP=1", "-d", database]);
         Ok(psql)
+    }
+
+    /// `pgbench` at a place, as somebody, by an endpoint's name or the cluster's.
+    ///
+    /// # Errors
+    /// No port can be had.
+    pub async fn pgbench(
+        self: &Arc<Self>,
+        from: &Source,
+        host: &str,
+        database: &str,
+        login: (&str, &str),
+    ) -> std::io::Result<Command> {
+        let mut bench = self.client("pgbench", from, host, login, "verify-ca").await?;
+        bench.env("PGDATABASE", database);
+        Ok(bench)
+    }
+
+    /// One of PostgreSQL's clients, which is told by its environment where to connect.
+    async fn client(
+        self: &Arc<Self>,
+        program: &str,
+        from: &Source,
+        host: &str,
+        login: (&str, &str),
+        mode: &str,
+    ) -> std::io::Result<Command> {
+        let address = self.place(from).await?;
+        let mut client = self.programs.command(program, self.scratch.path());
+        client.env("PGHOST", host).env("PGHOSTADDR", address.ip().to_string());
+        client.env("PGPORT", address.port().to_string()).env("PGUSER", login.0);
+        client.env("PGPASSWORD", login.1).env("PGSSLMODE", mode).env("PGSSLROOTCERT", &self.bundle);
+        client.env("PGCONNECT_TIMEOUT", "2");
+        Ok(client)
     }
 
     fn contact(&self, instance: &(String, String)) -> Option<Contact> {

@@ -300,3 +300,103 @@ async fn postgresql_lives_through_the_script() {
         Err(why) => eprintln!("SKIPPED: {why}"),
     }
 }
+
+/// A writer and a replica beside it, each with a parameter group of its own name.
+async fn pair(stage: &Stage) -> (String, String) {
+    for name in ["db", "near"] {
+        stage.must(EAST, "rds", "CreateDBParameterGroup", &json!({
+            "DBParameterGroupName": name, "DBParameterGroupFamily": "postgres15", "Description": name,
+        }));
+    }
+    let key = stage.must(EAST, "kms", "CreateKey", &json!({}))["KeyMetadata"]["Arn"].clone();
+    stage.must(EAST, "rds", "CreateDBInstance", &json!({
+        "DBInstanceIdentifier": "db", "Engine": "postgres", "DBInstanceClass": "db.t3.medium",
+        "AllocatedStorage": "20", "StorageType": "gp3", "MasterUsername": MASTER.0,
+        "MasterUserPassword": MASTER.1, "StorageEncrypted": "true", "KmsKeyId": key,
+        "DBSubnetGroupName": "subnets", "BackupRetentionPeriod": "7", "DBParameterGroupName": "db",
+        "VpcSecurityGroupIds": [stage.group],
+    }));
+    stage.available(EAST, "db").await;
+    stage.must(
+        EAST,
+        "rds",
+        "CreateDBInstanceReadReplica",
+        &json!({
+            "DBInstanceIdentifier": "near", "SourceDBInstanceIdentifier": "db",
+            "DBInstanceClass": "db.t3.medium", "VpcSecurityGroupIds": [stage.group],
+        }),
+    );
+    stage.available(EAST, "near").await;
+    stage.must(EAST, "rds", "ModifyDBInstance", &json!({
+        "DBInstanceIdentifier": "near", "DBParameterGroupName": "near", "ApplyImmediately": "true",
+    }));
+    stage.sandbox.pass(60_000).await;
+    stage.available(EAST, "near").await;
+    (stage.endpoint(EAST, "db"), stage.endpoint(EAST, "near"))
+}
+
+impl Stage {
+    /// Sets a parameter of an instance and restarts it, if it can be.
+    async fn restart_with(&self, id: &str, name: &str, value: &str) {
+        self.must(EAST, "rds", "ModifyDBParameterGroup", &json!({
+            "DBParameterGroupName": id,
+            "Parameters": [{"ParameterName": name, "ParameterValue": value, "ApplyMethod": "pending-reboot"}],
+        }));
+        self.sandbox.pass(10_000).await;
+        self.must(EAST, "rds", "RebootDBInstance", &json!({"DBInstanceIdentifier": id}));
+    }
+
+    async fn status(&self, id: &str, status: &str) {
+        let came = self.sandbox.until(600, |world| {
+            world.get(EAST, "db-instance", id).is_some_and(|one| one["DBInstanceStatus"] == status)
+        });
+        assert!(
+            came.await,
+            "{id} is not {status}: {:?}",
+            self.sandbox.with(|world| world.engine_trouble(EAST, id))
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_postgresql_refuses_is_incompatible_and_limits_have_an_order() {
+    let programs = match Programs::find() {
+        Ok(programs) => programs,
+        Err(why) => return eprintln!("SKIPPED: {why}"),
+    };
+    let stage = Stage::new(SCALE, Some(programs));
+    let (db, near) = pair(&stage).await;
+    let application = stage.application();
+
+    // RDS knows the parameter, and PostgreSQL does not know the value.
+    stage.restart_with("db", "timezone", "Atlantis/Harbour").await;
+    stage.status("db", "incompatible-parameters").await;
+    assert_eq!(stage.see(&application, &db, MASTER).await, Seen::Closed);
+    stage.restart_with("db", "timezone", "UTC").await;
+    stage.until(&db, "it opens again", |seen| wrote(seen).is_some()).await;
+    stage.status("db", "available").await;
+
+    // The writer's limit first: the standby stops following, and goes on once it has the limit as well.
+    stage.restart_with("db", "max_connections", "600").await;
+    stage.until(&db, "it opens again", |seen| wrote(seen).is_some()).await;
+    stage.status("db", "available").await;
+    let missed = wrote(stage.see(&application, &db, MASTER).await).unwrap();
+    stage.sandbox.pass(30_000).await;
+    let seen = stage.see(&application, &near, MASTER).await;
+    assert!(
+        !matches!(seen, Seen::Read(at) if at >= missed),
+        "{seen:?} although its limit is lower"
+    );
+    stage.restart_with("near", "max_connections", "600").await;
+    stage
+        .until(&near, "it catches up", |seen| matches!(seen, Seen::Read(at) if at >= missed))
+        .await;
+
+    // The standby's first: it follows all the time.
+    stage.restart_with("near", "max_connections", "700").await;
+    stage.until(&near, "it opens again", |seen| matches!(seen, Seen::Read(_))).await;
+    stage.restart_with("db", "max_connections", "700").await;
+    stage.until(&db, "it opens again", |seen| wrote(seen).is_some()).await;
+    let last = wrote(stage.see(&application, &db, MASTER).await).unwrap();
+    stage.until(&near, "it follows", |seen| matches!(seen, Seen::Read(at) if at >= last)).await;
+}

@@ -1,0 +1,253 @@
+//! Whatever somebody writes, in whatever place: no panic, no hang, no wrong success, and errors that name the argument.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::Bytes;
+use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
+use serde_json::{Value as Json, json};
+use trading::plugin::{Severity, Type, Value, from_json};
+
+use super::looking::{arguments, with};
+use crate::support::{
+    aws::{Way, simulate},
+    user::{User, configuration, errors},
+};
+
+/// What people, and scripts, put where text is wanted.
+fn texts() -> Vec<String> {
+    let mut all: Vec<String> = [
+        "",
+        " ",
+        "-",
+        "0",
+        "null",
+        "prod ",
+        "PROD",
+        "a\nb",
+        "a\0b",
+        "../..",
+        "${var.x}",
+        "%s%n",
+        "'; DROP TABLE x; --",
+        "ünïcødé",
+        "🦀",
+        "\u{202e}abc",
+        "1e309",
+        "vpc-",
+        "arn:aws:iam::1:x",
+        "10.0.0.0/33",
+        "::/0",
+        "cron()",
+        "rate(0 days)",
+        "sun:25:00-sun:26:00",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    all.push("x".repeat(10_000));
+    all
+}
+
+fn numbers() -> Vec<Json> {
+    let huge: Json = serde_json::from_str("100000000000000000000000000000").unwrap();
+    vec![json!(0), json!(-1), json!(0.5), json!(i64::MAX), json!(1e300), json!(-1e300), huge]
+}
+
+/// Bad values of a type; what Terraform itself refuses is not among them.
+fn bad(of: &Type) -> Vec<Json> {
+    match of {
+        Type::Bool => vec![json!(true), json!(false)],
+        Type::Number => numbers(),
+        Type::String => texts().into_iter().map(Json::String).collect(),
+        Type::List(element) | Type::Set(element) => {
+            let mut all = vec![json!([])];
+            all.extend(bad(element).into_iter().map(|one| json!([one])));
+            all
+        }
+        Type::Map(element) => {
+            let mut all = vec![json!({})];
+            all.extend(bad(element).into_iter().map(|one| json!({"key": one})));
+            all.extend(texts().into_iter().map(|one| json!({one: "value"})));
+            all
+        }
+        Type::Object(_) => vec![json!({})],
+    }
+}
+
+/// Anything of a type.
+fn anything(of: &Type) -> BoxedStrategy<Json> {
+    match of {
+        Type::Bool => any::<bool>().prop_map(Json::from).boxed(),
+        Type::Number => prop_oneof![
+            any::<i64>().prop_map(Json::from),
+            any::<f64>()
+                .prop_filter("no number of JSON", |one| one.is_finite())
+                .prop_map(Json::from),
+        ]
+        .boxed(),
+        Type::String => prop_oneof![".*", "[a-z0-9:./-]{0,40}"].prop_map(Json::String).boxed(),
+        Type::List(element) | Type::Set(element) => {
+            prop::collection::vec(anything(element), 0..4).prop_map(Json::from).boxed()
+        }
+        Type::Map(element) => prop::collection::btree_map(".{0,20}", anything(element), 0..4)
+            .prop_map(|all| Json::Object(all.into_iter().collect()))
+            .boxed(),
+        Type::Object(attributes) => {
+            let each: Vec<_> = attributes
+                .iter()
+                .map(|(name, of)| {
+                    let name = name.clone();
+                    prop::option::of(anything(of)).prop_map(move |one| (name.clone(), one))
+                })
+                .collect();
+            each.prop_map(|all| {
+                Json::Object(all.into_iter().filter_map(|(name, one)| Some((name, one?))).collect())
+            })
+            .boxed()
+        }
+    }
+}
+
+/// Plans with a value in a place: a success is one by Terraform's rules, and an error names an argument.
+async fn plan_with(user: &mut User, base: &Value, path: &str, bad: Value) -> bool {
+    let told = format!("{path} = {bad:?}");
+    let planned = user.plan_value(with(base.clone(), path, bad)).await;
+    let found = planned.diagnostics.iter().filter(|one| one.severity == Severity::Error);
+    for one in found {
+        assert!(one.path.is_some(), "{told}: {} — {}", one.summary, one.detail);
+        assert!(!one.summary.is_empty() && one.detail.len() > 10, "{told}: {}", one.summary);
+    }
+    let found = errors(&planned.diagnostics);
+    assert!(found.len() < 20, "{told}: {found:#?}");
+    found.is_empty()
+}
+
+#[test]
+fn what_is_written_wrong_is_said_of_the_argument_and_nothing_breaks() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let base = user.value(&configuration(&user.sandbox));
+        let mut paths = Vec::new();
+        arguments(&user.resource.schema().attributes, "", &mut paths);
+        let (mut refused, mut taken) = (0, 0);
+        for (path, of) in &paths {
+            for one in bad(of) {
+                let value = from_json(&one, of).unwrap();
+                let is_fine = plan_with(&mut user, &base, path, value).await;
+                *(if is_fine { &mut taken } else { &mut refused }) += 1;
+            }
+            plan_with(&mut user, &base, path, Value::Null).await;
+        }
+        assert!(refused > 300 && taken > 50, "{refused} refused, {taken} taken");
+    });
+}
+
+#[test]
+fn whatever_is_written_is_planned_or_refused() {
+    let mut runner = TestRunner::deterministic();
+    simulate(async || {
+        let mut user = User::new().await;
+        let base = user.value(&configuration(&user.sandbox));
+        let mut paths = Vec::new();
+        arguments(&user.resource.schema().attributes, "", &mut paths);
+        for (path, of) in &paths {
+            for _ in 0..6 {
+                let one = anything(of).new_tree(&mut runner).unwrap().current();
+                // What JSON cannot carry exactly, Terraform does not send either.
+                let Ok(value) = from_json(&one, of) else { continue };
+                plan_with(&mut user, &base, path, value).await;
+            }
+        }
+    });
+}
+
+/// What may come instead of an answer, although the status says that all is well.
+#[derive(Clone, Copy, Debug)]
+enum Garbage {
+    /// Nothing at all.
+    Empty,
+    /// A page of a proxy.
+    Page,
+    /// The first half.
+    Half,
+    /// Every text in it is empty.
+    Hollow,
+    /// Every status is one that nobody knows yet.
+    Unknown,
+    /// Every number is absurd.
+    Absurd,
+}
+
+impl Garbage {
+    const ALL: [Self; 6] =
+        [Self::Empty, Self::Page, Self::Half, Self::Hollow, Self::Unknown, Self::Absurd];
+
+    fn of(self, body: &Bytes) -> Bytes {
+        let text = String::from_utf8_lossy(body);
+        let between = |inner: &dyn Fn(&str) -> String| {
+            // The texts of XML are between tags, those of JSON behind colons.
+            let xml = regex_lite::Regex::new(">([^<>]+)<").unwrap();
+            let json = regex_lite::Regex::new("(:\\s*\")([^\"\\\\]*)\"").unwrap();
+            let text = xml.replace_all(&text, |found: &regex_lite::Captures<'_>| {
+                format!(">{}<", inner(&found[1]))
+            });
+            let text = json.replace_all(&text, |found: &regex_lite::Captures<'_>| {
+                format!("{}{}\"", &found[1], inner(&found[2]))
+            });
+            Bytes::from(text.into_owned())
+        };
+        match self {
+            Self::Empty => Bytes::new(),
+            Self::Page => Bytes::from_static(b"<html><body>502 Bad Gateway</body></html>"),
+            Self::Half => body.slice(..body.len() / 2),
+            Self::Hollow => between(&|_| String::new()),
+            Self::Unknown => between(&|text| {
+                let states =
+                    ["available", "active", "in-sync", "Enabled", "ACTIVE", "OK", "replicating"];
+                if states.contains(&text) { "frobnicating".into() } else { text.into() }
+            }),
+            Self::Absurd => between(&|text| {
+                let is_number = !text.is_empty() && text.bytes().all(|one| one.is_ascii_digit());
+                if is_number { "99999999999999999999".into() } else { text.into() }
+            }),
+        }
+    }
+}
+
+#[test]
+fn whatever_aws_answers_a_refresh_nothing_breaks_and_nothing_is_forgotten() {
+    simulate(async || {
+        let (made, config) = User::with_cluster().await;
+        let (world, state) = (made.sandbox.world(), made.state.clone());
+        let mut calls = usize::MAX;
+        for garbage in Garbage::ALL {
+            let mut at = 0;
+            while at < calls {
+                let count = Arc::new(AtomicUsize::new(0));
+                let counted = Arc::clone(&count);
+                let mangler = move |body: Bytes| {
+                    let now = counted.fetch_add(1, Ordering::Relaxed);
+                    if now == at { garbage.of(&body) } else { body }
+                };
+                let way = Way { mangler: Some(Arc::new(mangler)), ..Way::default() };
+                let sandbox = aws_sandbox::Sandbox::with_world(world.clone(), 1.0);
+                let mut user = User::by(sandbox, way).await;
+                user.state = state.clone();
+                user.refresh().await;
+                assert!(user.state.value.is_some(), "{garbage:?} {at}: the cluster is forgotten");
+                let planned = user.plan(&config).await;
+                let anew = &planned.requires_replace;
+                assert!(anew.is_empty(), "{garbage:?} {at}: made anew because of {anew:?}");
+                calls = calls.min(count.load(Ordering::Relaxed));
+                at += if is_unreadable(garbage) { 7 } else { 3 };
+            }
+        }
+    });
+}
+
+/// What cannot be read at all is treated the same everywhere: a sample will do.
+fn is_unreadable(garbage: Garbage) -> bool {
+    matches!(garbage, Garbage::Empty | Garbage::Page | Garbage::Half)
+}
