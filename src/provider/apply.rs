@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     connect::Configured,
+    elsewhere,
     explain::{self, Doing},
     flow::{Look, Opened, Trouble, environment, session},
     intent::{Hold, farewell},
@@ -142,7 +143,8 @@ impl Run<'_> {
             let opened = match look.await {
                 Ok(opened) => opened,
                 Err(trouble) => {
-                    found.extend(explain::trouble(&trouble, "looking at what is there"));
+                    let what = "looking at what is there";
+                    found.extend(elsewhere::trouble(&self.env, &self.spec, &trouble, what).await);
                     return if pass == 0 {
                         self.untouched(found)
                     } else {
@@ -320,7 +322,8 @@ impl Run<'_> {
             let opened = match look.await {
                 Ok(opened) => opened,
                 Err(trouble) => {
-                    found.extend(explain::trouble(&trouble, "looking at what is there"));
+                    let what = "looking at what is there";
+                    found.extend(elsewhere::trouble(&self.env, &self.spec, &trouble, what).await);
                     return self.untouched(found);
                 }
             };

@@ -6,6 +6,7 @@ mod checks;
 mod cluster_schema;
 mod connect;
 mod draft;
+mod elsewhere;
 mod explain;
 mod flow;
 mod intent;

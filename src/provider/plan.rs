@@ -3,7 +3,7 @@
 use super::{
     connect::Configured,
     draft::{Draft, diagnose},
-    explain,
+    elsewhere, explain,
     flow::{Look, Opened, Trouble, environment},
     read::{remember, spec_of, warnings},
     state::{Kept, planned, undecided},
@@ -88,7 +88,13 @@ pub(super) async fn plan(
     let mut opened = match look(configured, context, &spec, &input, asks_first).await {
         Ok(opened) => opened,
         Err(trouble) => {
-            found.extend(explain::trouble(&trouble, "planning"));
+            let limit = spec.timeouts.read;
+            found.extend(match environment(configured, context, &spec, limit).await {
+                Ok(env) if !is_create => {
+                    elsewhere::trouble(&env, &spec, &trouble, "planning").await
+                }
+                _ => explain::trouble(&trouble, "planning"),
+            });
             return failed(found);
         }
     };

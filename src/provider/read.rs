@@ -3,7 +3,7 @@
 use super::{
     connect::Configured,
     draft::{Draft, diagnose},
-    explain,
+    elsewhere, explain,
     flow::{Look, Opened, Trouble, environment, session},
     recovery,
     state::{Kept, observed},
@@ -63,7 +63,10 @@ pub(super) async fn read(
         Ok(opened) => opened,
         // The one that the state speaks of is gone, whoever has its suffix now.
         Err(Trouble::Another { .. }) => return gone(configured, &spec),
-        Err(trouble) => return failed(state, explain::trouble(&trouble, "reading the cluster")),
+        Err(trouble) => {
+            let found = elsewhere::trouble(&env, &spec, &trouble, "reading the cluster").await;
+            return failed(state, found);
+        }
     };
     if opened.claim.is_none() && opened.inventory.all().all(|one| one.owner != Owner::Ours) {
         return gone(configured, &spec);

@@ -244,6 +244,7 @@ fn a_region_that_is_down_is_named_and_nothing_is_lost() {
             found.iter().any(|one| one.contains("in us-east-1 did not answer while")),
             "{found:#?}"
         );
+        assert!(found[0].contains("us-west-2 has no record of its monitors"), "{found:#?}");
         assert_eq!(user.state.value, before.value);
         let found = errors(&user.destroy().await);
         assert!(
