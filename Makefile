@@ -1,5 +1,9 @@
 # `make help` lists the targets.
 
+# A failure counts wherever it is in a pipe.
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+
 CARGO ?= cargo
 PYTHON ?= python3
 
@@ -26,7 +30,7 @@ crash: ## Every call refused, failing, hanging, or without its answer; killed at
 simulate: ## Failovers in a typed world, SEEDS of them (default 100000; make test tries 2052)
 	SEEDS=$(or $(SEEDS),100000) $(CARGO) test --locked --test main -- --nocapture simulation::failover::what_must_hold
 
-experiments: ## Trouble on real databases, RUNS times each (default 3, 30 minutes), with what was measured
+experiments: ## Trouble on real databases, RUNS times each (default 3, an hour), with what was measured
 	@RUNS=$(or $(RUNS),3) $(CARGO) test --locked --test main -- --ignored --nocapture laboratory::experiments | grep '^|'
 
 contract: ## The sandbox against AWS's own service models (needs boto3)

@@ -66,8 +66,11 @@ impl<S: Surface> Monitor<S> {
             // What a failover that was called off could not undo at once; the next look tries again.
             let _ = self.reopen_there().await;
         }
+        let holds = matches!(&lease, Ok(Some(one)) if one.holder == self.config.here);
         self.act(decision, &seen, lease, probed).await?;
-        self.end_sessions_there(&instance).await;
+        if holds && !seen.is_held {
+            self.end_sessions_there(&instance).await?;
+        }
         // What was overtaken must not be published.
         self.save().await?;
         self.report(decision, &seen).await;
@@ -148,6 +151,7 @@ impl<S: Surface> Monitor<S> {
         let series = &self.ledger.series;
         let is_gone = seen.control == Control::Silent
             && series.silent_for() >= self.config.policy.region_detection;
+        self.ledger.unclosed_there = is_gone;
         if !is_gone && !self.close_there().await {
             let text = "the writer may live, and its region does not let it be closed: nothing is promoted";
             self.tell("A failover waits", text).await;
@@ -249,7 +253,10 @@ impl<S: Surface> Monitor<S> {
     /// Ends what is still connected to the old writer, once there is no way back and nobody new gets in: rules
     /// that are gone do not cut sessions (aws-facts 12b), and its own guard may be dead. From here only a
     /// reboot does that, and RDS allows it to an instance that is available.
-    async fn end_sessions_there(&mut self, instance: &Result<Option<Instance>, Fault>) {
+    async fn end_sessions_there(
+        &mut self,
+        instance: &Result<Option<Instance>, Fault>,
+    ) -> Result<(), Stop> {
         let is_final = self.ledger.phase == Phase::Promoted
             || (self.ledger.phase == Phase::Accepted && self.ledger.certain);
         let may_reboot = matches!(
@@ -257,25 +264,30 @@ impl<S: Surface> Monitor<S> {
             Ok(Some(Instance { role: InstanceRole::Writer, status })) if status == "available"
         );
         if !(is_final && may_reboot) || self.ledger.reboots_left == 0 {
-            return;
+            return Ok(());
         }
         // What the ledger names was to be closed; whether it is, the region says.
         if !matches!(self.surface.rules(Side::There).await, Ok(open) if open.is_empty()) {
-            return;
+            return Ok(());
         }
+        // On record first: a run that was overtaken reboots nothing, and its successor not once more.
+        self.ledger.reboots_left -= 1;
+        self.save().await?;
         match self.surface.reboot_there().await {
             Ok(()) => {
                 self.ledger.reboots_left = 0;
                 self.ledger.note(self.surface.now(), SESSIONS_ENDED);
             }
-            Err(why) => {
-                self.ledger.reboots_left -= 1;
+            // Not taken, and no word on whether it may be.
+            Err(Fault::NotNow(_) | Fault::Failing(_)) => self.ledger.reboots_left += 1,
+            Err(why @ (Fault::Refused(_) | Fault::Silent)) => {
                 if self.ledger.reboots_left == 0 {
                     let text = format!("sessions that it had may go on writing: {why}");
                     self.tell("The old writer was not rebooted", &text).await;
                 }
             }
         }
+        Ok(())
     }
 
     async fn accepted(&mut self) -> Result<(), Stop> {
@@ -351,10 +363,10 @@ impl<S: Surface> Monitor<S> {
             let from = self.ledger.moment(FIRST_FAILURE).or(self.ledger.moment(DECIDED));
             let took = now.saturating_sub(from.unwrap_or(now)) / 1000;
             // A region that says nothing could not be closed: it may live, and closes itself (guard.rs).
-            let more = if self.ledger.closed_there.is_empty() {
+            let more = if self.ledger.unclosed_there {
                 format!(
                     " If {} was only cut off, its own applications wrote for up to a minute more, until its monitor \
-                     closed it: those writes are on the old writer only.",
+                     closed it, or for as long as that does not run: those writes are on the old writer only.",
                     self.config.there
                 )
             } else {

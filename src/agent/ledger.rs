@@ -64,6 +64,8 @@ pub struct Ledger {
     pub closed_there: Vec<String>,
     /// Whether the other region is known to keep everybody out.
     pub fenced_there: bool,
+    /// Whether the other region said nothing when RDS was asked to promote, so that it could not be closed.
+    pub unclosed_there: bool,
     /// How often the old writer may still be asked to reboot, in this failover.
     pub reboots_left: u8,
     /// The alarm that was last told, so that it is told once.
@@ -93,6 +95,7 @@ impl Default for Ledger {
             closed_here: Vec::new(),
             closed_there: Vec::new(),
             fenced_there: false,
+            unclosed_there: false,
             reboots_left: REBOOTS,
             told: String::new(),
             data_loss: None,

@@ -1,6 +1,9 @@
 //! One run of the monitor: tick after tick, for as long as it leads.
 
-use super::{Fault, Instance, Intent, Lease, Ledger, Probed, Session, Side, Surface, Written};
+use super::{
+    Fault, Instance, Intent, Lease, Ledger, Probed, Session, Side, Surface, Written,
+    challenger::DECIDED,
+};
 use crate::cluster::{
     failover::{Decision, Phase, Policy},
     objectives::{CONNECT, TICK},
@@ -13,6 +16,8 @@ pub(super) const ASKED: u64 = 30_000;
 
 /// When the next look begins after one that found a failover decided and not accepted, in milliseconds.
 const PROMPT: u64 = 1_000;
+/// For how long it is looked so soon: what keeps RDS from promoting may last, and its limits are the account's.
+const PROMPTLY: u64 = 60_000;
 
 /// How often a failover that a human asks for is begun against runs that write in between.
 const ASKING: usize = 5;
@@ -85,9 +90,10 @@ impl<S: Surface> Monitor<S> {
 
     /// When the next look should begin, given when the last one did: every [`TICK`], and in time for what is
     /// waited for. Looks at something that does not answer take [`CONNECT`]. A failover that is decided and
-    /// not accepted waits for nothing.
+    /// not accepted is looked at at once, for a while.
     pub fn next_look(&self, begun: u64) -> u64 {
-        if self.ledger.phase == Phase::Promoting {
+        let decided = self.ledger.moment(DECIDED).unwrap_or(0);
+        if self.ledger.phase == Phase::Promoting && begun < decided + PROMPTLY {
             return begun + PROMPT;
         }
         let regular = begun + u64::from(TICK) * 1000;

@@ -1,6 +1,8 @@
 //! What the other region says of a cluster when one of its regions does not answer: at 3 a.m., that is what somebody
 //! wants to know who runs a plan.
 
+use std::time::Duration;
+
 use super::{explain, flow::Trouble};
 use crate::{
     aws::ErrorClass,
@@ -9,11 +11,16 @@ use crate::{
     plugin::Diagnostics,
 };
 
+/// How long the other region is waited for.
+const LONGEST: Duration = Duration::from_secs(20);
+
 /// What kept a look from succeeding, with what the other region's monitors have written down.
 pub(super) async fn trouble(env: &Env, spec: &Spec, trouble: &Trouble, doing: &str) -> Diagnostics {
     let found = explain::trouble(trouble, doing);
     let Trouble::Api(error) = trouble else { return found };
-    if error.class != ErrorClass::Transient {
+    // What is changed in one region for all of them says nothing of that region.
+    let is_global = ["iam", "route53", "sts"].contains(&error.api.service);
+    if error.class != ErrorClass::Transient || is_global {
         return found;
     }
     let (primary, dr) = (&spec.primary.region, &spec.dr.region);
@@ -25,10 +32,21 @@ pub(super) async fn trouble(env: &Env, spec: &Spec, trouble: &Trouble, doing: &s
     } else {
         return found;
     };
-    let said = ledger::read(env, other, &Name::Ledger.of(&spec.suffix)).await;
+    let table = Name::Ledger.of(&spec.suffix);
+    let said = tokio::time::timeout(LONGEST, ledger::read(env, other, &table)).await;
     let known = match said {
-        Err(_) => format!("{other} did not say either what it knows of the cluster."),
-        Ok(said) => match Phase::parse(&said.phase) {
+        Err(_) => format!("{other} did not say in time what it knows of the cluster."),
+        Ok(Err(error)) => {
+            format!("{other} could not be asked what it knows of the cluster: {error}.")
+        }
+        // Its monitors guard the writer that was made there, and note a failover to the other region only so.
+        Ok(Ok(said)) if other == primary && said.is_closed => format!(
+            "By the monitors in {other}, applications are kept out of its writer: {lost} has probably been promoted."
+        ),
+        Ok(Ok(said)) if other == primary && Phase::parse(&said.phase) == Some(Phase::Normal) => {
+            format!("By the monitors in {other}, applications may write there.")
+        }
+        Ok(Ok(said)) => match Phase::parse(&said.phase) {
             Some(Phase::Promoted) => format!(
                 "By the monitors in {other}, the cluster has failed over: the instance there takes writes, and the name \
                  leads to it."
@@ -49,7 +67,7 @@ pub(super) async fn trouble(env: &Env, spec: &Spec, trouble: &Trouble, doing: &s
         },
     };
     let text = format!(
-        "{known} Nothing was changed. Wait until {lost} answers: a plan that knows half of the cluster would be wrong \
+        "{known} Wait until {lost} answers: a plan that knows half of the cluster would be wrong \
          about the other half."
     );
     let mut all = Diagnostics::new();

@@ -89,11 +89,15 @@ pub(super) async fn plan(
         Ok(opened) => opened,
         Err(trouble) => {
             let limit = spec.timeouts.read;
-            found.extend(match environment(configured, context, &spec, limit).await {
-                Ok(env) if !is_create => {
-                    elsewhere::trouble(&env, &spec, &trouble, "planning").await
-                }
-                _ => explain::trouble(&trouble, "planning"),
+            // Who runs this was found out before: nobody is asked again.
+            let is_known = !matches!(&trouble, Trouble::Api(error) if error.api.service == "sts");
+            let env = match is_known && !is_create {
+                true => environment(configured, context, &spec, limit).await.ok(),
+                false => None,
+            };
+            found.extend(match env {
+                Some(env) => elsewhere::trouble(&env, &spec, &trouble, "planning").await,
+                None => explain::trouble(&trouble, "planning"),
             });
             return failed(found);
         }

@@ -23,7 +23,7 @@ fn die(told: &str, until: impl Fn(&Served)) {
     let running = workspace.start(&["apply", "-auto-approve", "-no-color"]);
     until(&served);
     running.signal("KILL");
-    running.wait();
+    assert_eq!(running.wait().code, -1, "{told}: it was over before");
     // Terraform had no chance to save anything, nor to unlock its state.
     let _ = std::fs::remove_file(workspace.path(".terraform.tfstate.lock.info"));
     let ran = workspace.apply();

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How often throughput is measured with the functions and without.
-const PAIRS: usize = 6;
+const PAIRS: usize = 3;
 /// For how many seconds, each time.
 const SECONDS: u32 = 20;
 

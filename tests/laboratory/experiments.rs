@@ -313,6 +313,13 @@ fn isolated(stage: &Stage) -> Measured {
         world.set_cut(EAST, WITNESS, true);
     });
     let story = Story::follow(stage, began, &far, |_| {});
+    stage.with(|world| {
+        assert!(Stage::is_closed(world, EAST), "its monitor has not closed it");
+        let told = world.messages(WEST, "trading-db-alerts-prod");
+        let says =
+            |one: &serde_json::Value| one["message"].to_string().contains("was only cut off");
+        assert!(told.iter().any(says), "{told:#?}");
+    });
     let accepted = story.moment("accepted");
     let last = near.rows().into_iter().map(|row| row.at).max().unwrap();
     assert!(last < accepted, "it wrote {} ms after the promotion", last - accepted);

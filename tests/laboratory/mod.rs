@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 /// How fast time passes while programs run: they wait for AWS, and for PostgreSQL, in real time.
 pub const SCALE: f64 = 6.0;
 
-/// What runs in real time has the machine to itself.
+/// What runs on real databases or runs the functions' program does so one at a time.
 pub fn alone() -> MutexGuard<'static, ()> {
     static MACHINE: Mutex<()> = Mutex::new(());
     MACHINE.lock().unwrap_or_else(PoisonError::into_inner)

@@ -118,6 +118,7 @@ impl Recorded {
             let name = format!("{}:{}", call.service, call.operation);
             assert!(found.iter().any(|one| one.contains(&name)), "{told}: {found:#?}");
         }
+        assert_eq!(user.sandbox.hits(), 1, "{told}");
         user.sandbox.clear_faults();
         user.restart().await;
         user.state.tainted = false;

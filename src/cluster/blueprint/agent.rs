@@ -255,9 +255,9 @@ impl Plan<'_> {
                 variables,
                 allow("Probe", json!("lambda:InvokeFunction"),
                     json!(self.everywhere("lambda", &format!("function:{}", Name::Probe.of(suffix)))), None),
-                allow("Promote",
-                    json!(["rds:DescribeDBInstances", "rds:PromoteReadReplica", "rds:RebootDBInstance"]),
+                allow("Promote", json!(["rds:DescribeDBInstances", "rds:PromoteReadReplica"]),
                     json!(instances), None),
+                allow("EndSessions", json!("rds:RebootDBInstance"), json!(instances), None),
                 // Neither takes a resource.
                 allow("Look", json!(["rds:DescribeEvents", "ec2:DescribeSecurityGroups"]), json!("*"),
                     Some(here)),

@@ -307,6 +307,11 @@ impl Sandbox {
         self.lock().world.calls.clear();
     }
 
+    /// How many calls trouble has hit.
+    pub fn hits(&self) -> u64 {
+        self.lock().world.faults.iter().map(|fault| fault.hit).sum()
+    }
+
     /// Adds trouble.
     pub fn add_fault(&self, fault: Fault) {
         self.lock().world.faults.push(fault);
