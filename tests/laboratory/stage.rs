@@ -18,8 +18,8 @@ use crate::support::{
 /// How fast time passes while the cluster is made, when only a probe has to be in time.
 const MAKING: f64 = 20.0;
 /// The same while it goes, and no program runs any more: databases that are stopped keep the machine busy, and a
-/// lease that is not renewed for 90 seconds, 1.8 here, is somebody else's.
-const LEAVING: f64 = 50.0;
+/// lease that is not renewed for 90 seconds, 9 here, is somebody else's.
+const LEAVING: f64 = 10.0;
 /// The cluster's name in the network.
 pub const NAME: &str = "db.trading-db-prod.internal";
 /// The one who writes at first.
