@@ -1,6 +1,7 @@
 //! Accepts connections, makes TLS of them, and counts those that are open.
 
 use std::{
+    collections::VecDeque,
     io,
     pin::Pin,
     sync::Arc,
@@ -12,8 +13,9 @@ use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, mpsc, watch},
-    time::timeout,
+    sync::{mpsc, watch},
+    task::AbortHandle,
+    time::{Instant, sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,8 +23,13 @@ use tonic::transport::server::Connected;
 
 /// How long a caller may take for its TLS handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
-/// How many handshakes may be under way: room for slow callers, and an end to what a flood can hold.
+/// How many handshakes may be under way: room for slow callers, and an end to what a flood can hold. Below the
+/// 1024 descriptors that a process usually may have.
 const HANDSHAKES: usize = 512;
+/// How long a handshake has for sure when others wait for its place: Terraform's takes milliseconds.
+const HANDSHAKE_ROOM: Duration = Duration::from_millis(500);
+/// How long to wait when there is no descriptor, or no place yet.
+const NO_ROOM: Duration = Duration::from_millis(10);
 
 /// Connections that have proven who they are, and how many of them are open.
 pub(super) struct Incoming {
@@ -38,32 +45,55 @@ pub(super) struct OpenConnections {
 }
 
 /// Starts accepting on `listener`. Every handshake runs in a task of its own, so that a caller that says
-/// nothing keeps nobody else waiting.
+/// nothing keeps nobody else waiting, and neither do any number of them.
 pub(super) fn accept(listener: TcpListener, config: Arc<ServerConfig>) -> Incoming {
     let (sender, receiver) = mpsc::channel(16);
     let (counter, open) = watch::channel(OpenConnections::default());
     let acceptor = TlsAcceptor::from(config);
-    let places = Arc::new(Semaphore::new(HANDSHAKES));
     tokio::spawn(async move {
         let counter = Arc::new(counter);
+        let mut under_way = VecDeque::new();
         while !sender.is_closed() {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-            let Ok((socket, from)) = listener.accept().await else { continue };
+            let Ok((socket, from)) = listener.accept().await else {
+                sleep(NO_ROOM).await;
+                continue;
+            };
+            make_room(&mut under_way).await;
             let (acceptor, sender) = (acceptor.clone(), sender.clone());
             let counter = Arc::clone(&counter);
-            tokio::spawn(async move {
-                let _place = place;
-                match timeout(HANDSHAKE_LIMIT, secure(&acceptor, socket)).await {
-                    Ok(Ok(stream)) => {
-                        let _ = sender.send(Ok(Connection::new(stream, counter))).await;
+            let handshake = tokio::spawn(async move {
+                let connection = match timeout(HANDSHAKE_LIMIT, secure(&acceptor, socket)).await {
+                    Ok(Ok(stream)) => Connection::new(stream, counter),
+                    Ok(Err(error)) => {
+                        return tracing::warn!(%from, %error, "a caller was turned away");
                     }
-                    Ok(Err(error)) => tracing::warn!(%from, %error, "a caller was turned away"),
-                    Err(_) => tracing::warn!(%from, "a caller did not finish its TLS handshake"),
-                }
+                    Err(_) => {
+                        return tracing::warn!(%from, "a caller did not finish its TLS handshake");
+                    }
+                };
+                // Who has come this far is Terraform, and is not ended for those behind it.
+                tokio::spawn(async move { sender.send(Ok(connection)).await });
             });
+            under_way.push_back((Instant::now(), handshake.abort_handle()));
         }
     });
     Incoming { connections: ReceiverStream::new(receiver), open }
+}
+
+/// Waits until there is room for one more handshake, and ends the oldest for it.
+async fn make_room(under_way: &mut VecDeque<(Instant, AbortHandle)>) {
+    loop {
+        under_way.retain(|(_, one)| !one.is_finished());
+        if under_way.len() < HANDSHAKES {
+            return;
+        }
+        if under_way.front().is_some_and(|(since, _)| since.elapsed() >= HANDSHAKE_ROOM)
+            && let Some((_, oldest)) = under_way.pop_front()
+        {
+            return oldest.abort();
+        }
+        sleep(NO_ROOM).await;
+    }
 }
 
 async fn secure(acceptor: &TlsAcceptor, socket: TcpStream) -> io::Result<TlsStream<TcpStream>> {

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use crate::{
     simulation::crash::changes_something,
-    support::terraform::{Served, Workspace, cluster},
+    support::{
+        flood::{Flood, plugins_in},
+        terraform::{Served, Workspace, cluster},
+    },
 };
 
 /// Waits, for a while, until the sandbox has seen a call.
@@ -113,6 +116,23 @@ fn a_second_apply_is_told_who_is_at_work() {
     assert!(ran.message().contains("Somebody else is changing the cluster prod"), "{}", ran.err);
     running.wait().must_succeed();
     first.must_be_unchanged();
+}
+
+#[test]
+fn a_process_that_floods_the_plugins_port_does_not_stop_an_apply() {
+    let served = Served::new();
+    let mut workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
+    // The flood takes a processor, and the lease has to be renewed beside it.
+    served.sandbox.set_scale(30.0);
+    workspace.variable("TRADING_CLOCK_SCALE", "30");
+    let folder = workspace.path("").canonicalize().unwrap();
+    let flood = Flood::start(move || plugins_in(&folder));
+    let running = workspace.start(&["apply", "-auto-approve", "-no-color"]);
+    until_called(&served, "CreateDBInstance");
+    assert!(flood.opened() > 1000, "only {} connections", flood.opened());
+    drop(flood);
+    running.wait().must_succeed();
+    workspace.must_be_unchanged();
 }
 
 #[test]

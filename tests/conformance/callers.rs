@@ -7,7 +7,10 @@ use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 use trading::plugin::wire::{self, provider_client::ProviderClient};
 
 use super::toy::Toy;
-use crate::support::core::{Caller, Core, client};
+use crate::support::{
+    core::{Caller, Core, client},
+    flood::Flood,
+};
 
 async fn gets_in(core: &Core, config: ClientConfig) -> bool {
     let Ok(channel) = core.announced.connect(config).await else { return false };
@@ -73,5 +76,20 @@ async fn callers_that_say_nothing_keep_nobody_waiting() {
     }
     let second = core.caller.tls(&core.announced.certificate, &[]);
     assert!(gets_in(&core, second).await);
+    core.provider.get_metadata(wire::Empty {}).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_keeps_terraform_neither_out_nor_from_working() {
+    let mut core = Core::start(Arc::new(Toy::new())).await;
+    let port = core.announced.address.parse().unwrap();
+    let flood = Flood::start(move || vec![port]);
+    while flood.opened() < 3000 {
+        core.provider.get_metadata(wire::Empty {}).await.unwrap();
+    }
+    for _ in 0..5 {
+        let another = core.caller.tls(&core.announced.certificate, &[]);
+        assert!(gets_in(&core, another).await, "after {} connections", flood.opened());
+    }
     core.provider.get_metadata(wire::Empty {}).await.unwrap();
 }

@@ -1,0 +1,218 @@
+//! Whatever comes in a call: there is an answer, and where it cannot be taken, an error in it.
+
+use std::{sync::Arc, time::Duration};
+
+use proptest::{collection::vec, prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
+use tokio::time::timeout;
+use tonic::{Response, Status};
+use trading::{
+    plugin::{Provider as _, Value, from_json, to_msgpack, wire},
+    provider::TradingProvider,
+};
+
+use crate::support::core::{Core, texts};
+
+/// How many messages of each call are drawn.
+const CASES: usize = 150;
+
+fn null() -> wire::DynamicValue {
+    wire::DynamicValue { msgpack: vec![0xc0], json: vec![] }
+}
+
+/// A whole cluster's arguments, encoded as Terraform does.
+fn whole() -> Vec<u8> {
+    let provider = TradingProvider::new();
+    let resource = provider.resources().remove(0);
+    let schema = resource.schema();
+    let site =
+        |vpc: &str| serde_json::json!({"vpc_id": vpc, "allowed_cidr_blocks": ["10.0.0.0/16"]});
+    let config = serde_json::json!({
+        "environment_suffix": "prod", "primary": site("vpc-1"), "dr": site("vpc-2"),
+        "tags": {"team": "trading"}, "backup": {"retention_days": 7},
+    });
+    let of = schema.object_type();
+    let config: Value = from_json(&config, &of).unwrap();
+    to_msgpack(&schema.with_defaults(&config), &of)
+}
+
+/// Bytes of any kind, and whole values with a part of them cut off or overwritten.
+fn bytes() -> BoxedStrategy<Vec<u8>> {
+    let whole = whole();
+    let length = whole.len();
+    let broken = (0..length, vec(any::<u8>(), 0..8), any::<bool>());
+    let broken = broken.prop_map(move |(at, bytes, cut)| {
+        let mut all = whole.clone();
+        all.truncate(if cut { at } else { length });
+        for (offset, byte) in bytes.into_iter().enumerate() {
+            match all.get_mut(at + offset) {
+                Some(place) => *place = byte,
+                None => all.push(byte),
+            }
+        }
+        all
+    });
+    prop_oneof![vec(any::<u8>(), 0..64), broken].boxed()
+}
+
+fn value() -> BoxedStrategy<Option<wire::DynamicValue>> {
+    let json = prop_oneof![
+        Just(Vec::new()),
+        vec(any::<u8>(), 0..64),
+        ".{0,40}".prop_map(String::into_bytes)
+    ];
+    let value = (bytes(), json).prop_map(|(msgpack, json)| wire::DynamicValue { msgpack, json });
+    prop_oneof![1 => Just(None), 1 => Just(Some(null())), 4 => value.prop_map(Some)].boxed()
+}
+
+fn type_name() -> BoxedStrategy<String> {
+    prop_oneof![4 => Just("trading_dr_cluster".to_owned()), 1 => ".{0,20}"].boxed()
+}
+
+fn private() -> BoxedStrategy<Vec<u8>> {
+    vec(any::<u8>(), 0..32).boxed()
+}
+
+/// Draws messages, and has each answered.
+struct Draw {
+    core: Core,
+    runner: TestRunner,
+}
+
+impl Draw {
+    fn one<T: std::fmt::Debug>(&mut self, of: &impl Strategy<Value = T>) -> T {
+        of.new_tree(&mut self.runner).unwrap().current()
+    }
+}
+
+/// The answer to a message: in time, and never an error of gRPC, which Terraform could only call a bug.
+async fn answered<T>(message: &str, call: impl Future<Output = Result<Response<T>, Status>>) -> T {
+    let answer = timeout(Duration::from_secs(20), call).await;
+    let answer = answer.unwrap_or_else(|_| panic!("no answer to {message}"));
+    answer.unwrap_or_else(|status| panic!("{status} for {message}")).into_inner()
+}
+
+#[tokio::test]
+async fn whatever_a_message_holds_it_is_answered_and_an_apply_never_loses_the_state() {
+    let core = Core::start(Arc::new(TradingProvider::new())).await;
+    let mut draw = Draw { core, runner: TestRunner::deterministic() };
+    let (value, type_name, private) = (value(), type_name(), private());
+    let (mut refused, mut taken) = (0, 0);
+    let mut count = |found: &[wire::Diagnostic]| {
+        for text in texts(found) {
+            assert!(text.len() > 30 && !text.contains("has a bug"), "{text}");
+        }
+        *(if found.is_empty() { &mut taken } else { &mut refused }) += 1;
+    };
+    for _ in 0..CASES {
+        let config = wire::ConfigRequest { config: draw.one(&value) };
+        let told = format!("{config:?}");
+        let found = answered(&told, draw.core.provider.validate_provider_config(config)).await;
+        count(&found.diagnostics);
+
+        let config = wire::TypedConfigRequest {
+            type_name: draw.one(&type_name),
+            config: draw.one(&value),
+            ..Default::default()
+        };
+        let told = format!("{config:?}");
+        let same = config.clone();
+        let found = answered(&told, draw.core.provider.validate_resource_config(config)).await;
+        count(&found.diagnostics);
+        let found = answered(&told, draw.core.provider.validate_data_resource_config(same)).await;
+        count(&found.diagnostics);
+
+        let request = wire::UpgradeRequest {
+            type_name: draw.one(&type_name),
+            version: draw.one(&prop_oneof![Just(0i64), any::<i64>()]),
+            raw_state: draw.one(&prop::option::of(
+                bytes().prop_map(|json| wire::RawState { json, flatmap: Default::default() }),
+            )),
+        };
+        let told = format!("{request:?}");
+        let answer = answered(&told, draw.core.provider.upgrade_resource_state(request)).await;
+        count(&answer.diagnostics);
+        assert!(answer.upgraded_state.is_some() || !answer.diagnostics.is_empty(), "{told}");
+
+        let state = draw.one(&value);
+        let request = wire::ReadRequest {
+            type_name: draw.one(&type_name),
+            current_state: state.clone(),
+            private: draw.one(&private),
+            ..Default::default()
+        };
+        let told = format!("{request:?}");
+        let answer = answered(&told, draw.core.provider.read_resource(request)).await;
+        assert!(answer.new_state.is_some() || state.is_none(), "the state is lost: {told}");
+        count(&answer.diagnostics);
+
+        let request = wire::PlanRequest {
+            type_name: draw.one(&type_name),
+            prior_state: draw.one(&value),
+            proposed_new_state: draw.one(&value),
+            config: draw.one(&value),
+            prior_private: draw.one(&private),
+            ..Default::default()
+        };
+        let told = format!("{request:?}");
+        let answer = answered(&told, draw.core.provider.plan_resource_change(request)).await;
+        assert!(answer.planned_state.is_some() || !answer.diagnostics.is_empty(), "{told}");
+        count(&answer.diagnostics);
+
+        let prior = draw.one(&value);
+        let request = wire::ApplyRequest {
+            type_name: draw.one(&type_name),
+            prior_state: prior.clone(),
+            planned_state: draw.one(&value),
+            config: draw.one(&value),
+            planned_private: draw.one(&private),
+            provider_meta: draw.one(&value),
+        };
+        let told = format!("{request:?}");
+        let answer = answered(&told, draw.core.provider.apply_resource_change(request)).await;
+        assert!(!answer.diagnostics.is_empty(), "nothing is configured to apply it: {told}");
+        assert!(answer.new_state.is_some() || prior.is_none(), "the state is lost: {told}");
+        count(&answer.diagnostics);
+
+        let request = wire::ImportRequest {
+            type_name: draw.one(&type_name),
+            id: draw.one(&".{0,40}"),
+            ..Default::default()
+        };
+        let told = format!("{request:?}");
+        let answer = answered(&told, draw.core.provider.import_resource_state(request)).await;
+        assert!(answer.imported_resources.is_empty() && !answer.diagnostics.is_empty(), "{told}");
+        count(&answer.diagnostics);
+
+        let request = wire::ConfigureRequest {
+            terraform_version: draw.one(&".{0,10}"),
+            config: draw.one(&vec(any::<u8>(), 1..20).prop_map(|msgpack| {
+                // Never a configuration that could be taken: what follows is asked of one that is not configured.
+                Some(wire::DynamicValue { msgpack: [vec![0xc1], msgpack].concat(), json: vec![] })
+            })),
+            ..Default::default()
+        };
+        let told = format!("{request:?}");
+        let answer = answered(&told, draw.core.provider.configure_provider(request)).await;
+        assert!(!answer.diagnostics.is_empty(), "{told}");
+
+        let request = wire::ReadDataRequest {
+            type_name: draw.one(&type_name),
+            config: draw.one(&value),
+            ..Default::default()
+        };
+        let told = format!("{request:?}");
+        let answer = answered(&told, draw.core.provider.read_data_source(request)).await;
+        count(&answer.diagnostics);
+
+        let request = wire::MoveRequest {
+            source_type_name: draw.one(&type_name),
+            target_type_name: draw.one(&type_name),
+            source_provider_address: draw.one(&".{0,40}"),
+            ..Default::default()
+        };
+        let told = format!("{request:?}");
+        let answer = answered(&told, draw.core.provider.move_resource_state(request)).await;
+        assert!(answer.target_state.is_none() && !answer.diagnostics.is_empty(), "{told}");
+    }
+    assert!(refused > CASES * 4 && taken > CASES / 4, "{refused} refused, {taken} taken");
+}
