@@ -11,5 +11,5 @@ mod wait;
 pub use client::{Aws, ConfigError, Connection, Credentials, Regional, RoleToAssume};
 pub use clock::{Clock, ScaleError};
 pub use error::{ApiError, ErrorClass};
-pub use session::{Api, Session};
+pub use session::{Api, CONSISTENCY_LIMIT, Session};
 pub use wait::{Progress, WaitError};

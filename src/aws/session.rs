@@ -48,7 +48,7 @@ const TRANSIENT_ATTEMPTS: u32 = 8;
 /// How often when it is throttled: it will get its turn.
 const THROTTLED_ATTEMPTS: u32 = 30;
 /// How long something that exists may stay invisible: as long as AWS's own tools allow (aws-facts 1.5).
-const CONSISTENCY_LIMIT: Duration = Duration::from_secs(300);
+pub const CONSISTENCY_LIMIT: Duration = Duration::from_secs(300);
 /// How long a thing may be busy with something else: the longest modification, and the time that network
 /// interfaces linger (aws-facts 1.4, 8).
 const BUSY_LIMIT: Duration = Duration::from_secs(2400);

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{ApiError, session::Session};
+use super::{
+    ApiError,
+    session::{CONSISTENCY_LIMIT, Session},
+};
 
 /// What a look at the thing showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,6 +14,9 @@ pub enum Progress<T> {
     Done(T),
     /// It is on its way; the text says where, for the log and for a timeout's message.
     Pending(String),
+    /// It does not show although it was there: a read may be behind what was done. Once that has lasted for
+    /// [`CONSISTENCY_LIMIT`], it is gone, and the text says what is.
+    Unseen(String),
     /// It will never be done; the text says why.
     Failed(String),
 }
@@ -52,10 +58,19 @@ impl Session {
         F: Future<Output = Result<Progress<T>, ApiError>>,
     {
         let begun = self.clock.now();
+        let mut seen = begun;
         loop {
-            let state = match look().await? {
+            let look = look().await?;
+            if !matches!(look, Progress::Unseen(_)) {
+                seen = self.clock.now();
+            }
+            let state = match look {
                 Progress::Done(value) => return Ok(value),
                 Progress::Failed(why) => return Err(WaitError::Failed(why)),
+                Progress::Unseen(what) if self.clock.since(seen) >= CONSISTENCY_LIMIT => {
+                    return Err(WaitError::Failed(what));
+                }
+                Progress::Unseen(_) => "not to be seen".to_owned(),
                 Progress::Pending(state) => state,
             };
             let pause = self.clock.since(begun).mul_f64(SHARE).clamp(SHORTEST, LONGEST);

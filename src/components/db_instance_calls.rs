@@ -44,11 +44,12 @@ async fn until(
 ) -> Result<Described, Failure> {
     let wait = env.session.wait(|| async {
         let Some(one) = describe(env, region, id).await? else {
-            return Ok(Progress::Failed(format!("the instance {id} disappeared meanwhile")));
+            return Ok(Progress::Unseen(format!("the instance {id} disappeared meanwhile")));
         };
         Ok(match done(&one) {
             Progress::Done(()) => Progress::Done(one),
             Progress::Pending(state) => Progress::Pending(state),
+            Progress::Unseen(what) => Progress::Unseen(what),
             Progress::Failed(why) => Progress::Failed(why),
         })
     });
@@ -356,7 +357,7 @@ async fn reached(
     let begun = env.session.clock.now();
     let wait = env.session.wait(|| async {
         let Some(instance) = describe(env, &wanted.region, &wanted.name).await? else {
-            return Ok(Progress::Failed("the instance disappeared meanwhile".into()));
+            return Ok(Progress::Unseen("the instance disappeared meanwhile".into()));
         };
         env.look_again();
         let found = look(env, wanted, &instance, restarts).await?;

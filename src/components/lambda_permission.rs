@@ -6,7 +6,7 @@ use super::{
     Address, Env, Failure, Field, Observation, Outputs, Owner, Primitive, Text, Wanted, each,
     lambda_function::owner,
 };
-use crate::aws::ApiError;
+use crate::aws::{ApiError, ErrorClass};
 
 /// A permission of EventBridge's to run a function for one rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,18 +102,31 @@ impl Primitive for LambdaPermission {
             let call = call.statement_id(&wanted.name).action(ACTION).principal(SERVICE);
             call.source_arn(&source).send()
         };
-        env.session.call_once(api, call).await?;
+        match env.session.call_once(api.clone(), call).await {
+            // It is there, and a look at the policy, which may be behind, has not shown it: whatever it says, it
+            // is of the cluster's own function and of this name.
+            Err(error) if error.class == ErrorClass::AlreadyExists => {
+                remove(env, &wanted.region, &wanted.settings.function, &wanted.name).await?;
+                env.session.call_once(api, call).await?;
+            }
+            other => drop(other?),
+        }
         Ok(Outputs::new())
     }
 
     async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
         let (function, statement) = found.id.split_once(' ').unwrap_or_default();
-        let regional = env.region(&found.region);
-        let api = regional.api("lambda", "RemovePermission");
-        let call = || {
-            let call = regional.lambda.remove_permission().function_name(function);
-            call.statement_id(statement).send()
-        };
-        Ok(env.session.remove(api, call).await?)
+        Ok(remove(env, &found.region, function, statement).await?)
     }
+}
+
+/// Removes a statement of a function's policy; one that is gone is fine.
+async fn remove(env: &Env, region: &str, function: &str, statement: &str) -> Result<(), ApiError> {
+    let regional = env.region(region);
+    let api = regional.api("lambda", "RemovePermission");
+    let call = || {
+        let call = regional.lambda.remove_permission().function_name(function);
+        call.statement_id(statement).send()
+    };
+    env.session.remove(api, call).await
 }

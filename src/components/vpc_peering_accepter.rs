@@ -111,10 +111,8 @@ pub(super) async fn active(env: &Env, region: &str, id: &str) -> Result<Outputs,
             Some(Code::Provisioning | Code::PendingAcceptance) => {
                 Progress::Pending("provisioning".into())
             }
-            state => {
-                let state = state.map_or_else(|| "gone".to_owned(), |one| one.as_str().to_owned());
-                Progress::Failed(format!("the accepted peering is {state}"))
-            }
+            Some(state) => Progress::Failed(format!("the accepted peering is {}", state.as_str())),
+            None => Progress::Unseen("the accepted peering is gone".into()),
         })
     });
     active.await?;

@@ -1,6 +1,6 @@
 //! Applying: under the lease, observe again, do, observe, until nothing is left to do.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     connect::Configured,
@@ -12,17 +12,22 @@ use super::{
     state::{Kept, observed},
 };
 use crate::{
+    aws::CONSISTENCY_LIMIT,
     cluster::{
         Changes, Spec, Verb,
         names::{final_snapshot, parameter_path},
     },
-    components::{Env, Observation, Owner, SUFFIX_TAG, db_instance::DbInstance, kms_key::KmsKey},
+    components::{
+        Address, Env, Observation, Owner, SUFFIX_TAG, db_instance::DbInstance, kms_key::KmsKey,
+    },
     executor::{self, Claim, Lease},
     plugin::{ApplyInput, CancellationToken, Context, Diagnostics, Outcome, Schema, Value},
 };
 
 /// How often what was done is looked at and done again where it did not take.
 const PASSES: usize = 3;
+/// How often to look for what was done and does not show yet.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How long the look after a failure may take in real time, so that an interrupt ends soon.
 const LAST_LOOK: Duration = Duration::from_secs(8);
 
@@ -137,10 +142,9 @@ impl Run<'_> {
             self.env.be_thorough();
         }
         let mut found = Diagnostics::new();
-        let mut again = Vec::new();
+        let (mut done, mut again) = (BTreeSet::new(), Vec::new());
         for pass in 0..PASSES {
-            let look = Opened::look(&self.env, &self.spec, kept.cluster_id.clone(), Look::Strict);
-            let opened = match look.await {
+            let opened = match self.look(&kept, Look::Strict, &done, Opened::changes).await {
                 Ok(opened) => opened,
                 Err(trouble) => {
                     let what = "looking at what is there";
@@ -189,6 +193,7 @@ impl Run<'_> {
             if let Some(hold) = hold {
                 found.extend(self.lift(hold).await);
             }
+            done.extend(changes.iter().map(|one| one.address.clone()));
             again = changes.describe();
         }
         found.error(
@@ -199,6 +204,33 @@ impl Run<'_> {
             ),
         );
         self.partial(found).await
+    }
+
+    /// Looks at what is there. What was done a moment ago and does not show yet may be on its way: AWS documents
+    /// for most of its services that a read may be behind. Doing it again at once would make some things twice.
+    /// `left` tells what is still to be done; it is looked again for as long as all of that was done already.
+    async fn look(
+        &self,
+        kept: &Kept,
+        look: Look,
+        done: &BTreeSet<Address>,
+        left: impl Fn(&Opened) -> Changes,
+    ) -> Result<Opened, Trouble> {
+        let clock = &self.env.session.clock;
+        let began = clock.now();
+        loop {
+            let id = kept.cluster_id.clone();
+            let opened = Opened::look(&self.env, &self.spec, id, look).await?;
+            let left = left(&opened);
+            let may_be_behind = left
+                .iter()
+                .all(|one| done.contains(&one.address) && !matches!(one.verb, Verb::Refuse(_)));
+            let is_over = left.iter().next().is_none() || clock.since(began) >= CONSISTENCY_LIMIT;
+            if !may_be_behind || is_over || self.env.session.pause(LOOK_AGAIN).await.is_err() {
+                return Ok(opened);
+            }
+            tracing::info!("done, and not to be seen yet: {}", left.describe().join("; "));
+        }
     }
 
     /// Lets the monitors act again. The run's own session may have ended.
@@ -317,9 +349,10 @@ impl Run<'_> {
         }
         let kept = Kept::parse(&self.input.private);
         self.env.be_thorough();
+        let mut done = BTreeSet::new();
         for pass in 0..PASSES {
-            let look = Opened::look(&self.env, &self.spec, kept.cluster_id.clone(), Look::Lenient);
-            let opened = match look.await {
+            let left = |opened: &Opened| Changes::removal(&opened.inventory);
+            let opened = match self.look(&kept, Look::Lenient, &done, left).await {
                 Ok(opened) => opened,
                 Err(trouble) => {
                     let what = "looking at what is there";
@@ -355,6 +388,7 @@ impl Run<'_> {
                 found.extend(explain::report(&report, self.doing, opened.env.session.stopped()));
                 return self.remaining(found).await;
             }
+            done.extend(removal.iter().map(|one| one.address.clone()));
             tracing::info!("pass {pass} of the destroy removed {} components", report.done.len());
         }
         found.error(

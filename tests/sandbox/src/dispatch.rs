@@ -5,7 +5,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
-    faults::Effect,
+    faults::{Effect, only_reads},
     iam::{self, Need, Principal},
     request::{Failure, Reply, Request},
     services::{self, Operation, Service},
@@ -220,10 +220,14 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
             Err(Failure { status: *status, code: code.clone(), message: message.clone() })
         }
         Some(Effect::Hang | Effect::DropBefore) => Ok(Value::Null),
-        Some(Effect::Delay { .. } | Effect::DropAfter) | None => {
+        Some(Effect::Stale { seconds }) if only_reads(&name) => {
+            run(&mut world.ago(seconds * 1000), service, &scope, &name, &params)
+        }
+        Some(Effect::Delay { .. } | Effect::DropAfter | Effect::Stale { .. }) | None => {
             run(world, service, &scope, &name, &params)
         }
     };
+    world.remember();
     out.automation = services::ssm::started(&reply).map(|id| (scope.region.clone(), id));
     let error = match (&effect, &reply) {
         (Some(Effect::Hang), _) => Some("(never answered)".to_owned()),

@@ -28,6 +28,17 @@ pub enum Effect {
     DropBefore,
     /// AWS acts, and the connection breaks before the answer.
     DropAfter,
+    /// A read answers as if it had been made so many seconds of the account's time ago, as those of eventually
+    /// consistent services may; whatever changes something is done as usual.
+    Stale {
+        /// How long ago.
+        seconds: u64,
+    },
+}
+
+/// Whether an operation of this name only looks.
+pub(crate) fn only_reads(operation: &str) -> bool {
+    ["Describe", "Get", "List"].iter().any(|verb| operation.starts_with(verb))
 }
 
 /// Which calls a fault is for. What is not said fits all.
@@ -68,6 +79,14 @@ impl Fault {
     /// A fault that has not met a call yet.
     pub fn new(rule: Rule, effect: Effect) -> Self {
         Self { rule, effect, seen: 0, hit: 0 }
+    }
+
+    /// How far back it looks, in milliseconds.
+    pub(crate) fn lag(&self) -> Option<u64> {
+        match self.effect {
+            Effect::Stale { seconds } => Some(seconds * 1000),
+            _ => None,
+        }
     }
 
     fn strikes(&mut self, service: &str, operation: &str, region: &str) -> bool {

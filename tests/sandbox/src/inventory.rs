@@ -122,6 +122,11 @@ fn merge(into: &mut Value, change: &Value) {
 
 /// What tests look at that no call tells.
 impl World {
+    /// A record with the sandbox's own members; null if there is none.
+    pub fn record(&mut self, region: &str, kind: &str, id: &str) -> Value {
+        self.table_named(region, kind).and_then(|table| table.get(id)).cloned().unwrap_or_default()
+    }
+
     /// An item of a table; null if there is none.
     pub fn item(&self, region: &str, table: &str, hash: &str, range: &str) -> Value {
         let record = self.get(region, "dynamodb-table", table);

@@ -385,7 +385,7 @@ impl Sandbox {
             Some(Effect::Delay { milliseconds }) => {
                 tokio::time::sleep(Duration::from_millis(milliseconds)).await;
             }
-            Some(Effect::Throttle | Effect::Fail { .. }) | None => {}
+            Some(Effect::Throttle | Effect::Fail { .. } | Effect::Stale { .. }) | None => {}
         }
         if let Some((region, id)) = out.automation.take() {
             tokio::spawn(automation::execute(self.clone(), region, id));

@@ -4,7 +4,7 @@
 //! sandbox's own and are never shown. The whole world is a value: a test can clone it at any call.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -47,9 +47,39 @@ pub struct World {
     pub(crate) dark: BTreeSet<String>,
     /// Pairs of regions that do not reach each other, both ways round.
     pub(crate) cut: BTreeSet<(String, String)>,
+    /// The world as it was after earlier calls, for as long as reads may be stale.
+    past: VecDeque<Arc<World>>,
 }
 
 impl World {
+    /// Keeps the present for reads that will be stale.
+    pub(crate) fn remember(&mut self) {
+        let Some(lag) = self.faults.iter().filter_map(Fault::lag).max() else {
+            return self.past.clear();
+        };
+        let past = std::mem::take(&mut self.past);
+        let mut present = self.clone();
+        present.calls.clear();
+        self.past = past;
+        self.past.push_back(Arc::new(present));
+        // The youngest that is old enough stays.
+        let old = Time(self.now.0.saturating_sub(lag));
+        while self.past.get(1).is_some_and(|one| one.now <= old) {
+            self.past.pop_front();
+        }
+    }
+
+    /// The world as it was so many milliseconds ago; before anything is remembered, as it is.
+    pub(crate) fn ago(&self, milliseconds: u64) -> Self {
+        let then = Time(self.now.0.saturating_sub(milliseconds));
+        let known = self.past.iter().rev().find(|one| one.now <= then).or(self.past.front());
+        let mut world = known.map_or_else(|| self.clone(), |one| Self::clone(one));
+        if world.now < then {
+            world.advance_to(then);
+        }
+        world
+    }
+
     pub(crate) fn table(&self, region: &str, kind: &'static str) -> &Table {
         static EMPTY: Table = Table::new();
         self.tables.get(&(region.to_owned(), kind)).unwrap_or(&EMPTY)

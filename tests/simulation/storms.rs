@@ -1,0 +1,193 @@
+//! AWS at its worst, for a cluster's whole life: it is made, looked at, changed and destroyed.
+
+use aws_sandbox::{Effect, Fault, Rule, Sandbox};
+use serde_json::{Value as Json, json};
+
+use super::crash::census;
+use crate::support::{
+    aws::simulate,
+    user::{User, configuration, errors, lines},
+};
+
+/// What a change of every kind of component is made of.
+fn changed(config: &Json) -> Json {
+    let mut config = config.clone();
+    config["tags"] = json!({"team": "risk"});
+    config["database"] = json!({"instance_class": "db.r6g.large"});
+    config["monitoring"] = json!({"cpu_percent": 70});
+    config
+}
+
+/// Whether all is tried, and not a sample: `make crash`.
+fn is_whole() -> bool {
+    std::env::var("CRASH_POINTS").is_ok_and(|points| points == "all")
+}
+
+/// A life in trouble, that ends as one without: the same things, each made once, and nothing left.
+async fn live(trouble: impl Fn(&Sandbox)) {
+    let calm = {
+        let (user, _) = User::with_cluster().await;
+        census(&user.sandbox)
+    };
+    let mut user = User::new().await;
+    let config = configuration(&user.sandbox);
+    trouble(&user.sandbox);
+    user.must_apply(&config).await;
+    assert_eq!(census(&user.sandbox), calm);
+    // A plan right afterwards may see less than the apply saw at its end.
+    tokio::time::sleep(BEHIND).await;
+    user.must_be_unchanged(&config).await;
+    user.must_apply(&changed(&config)).await;
+    tokio::time::sleep(BEHIND).await;
+    user.must_be_unchanged(&changed(&config)).await;
+    assert_eq!(census(&user.sandbox), calm);
+    user.must_destroy().await;
+    assert_eq!(user.leftovers(), Vec::<String>::new());
+}
+
+/// Longer than any read is behind.
+const BEHIND: std::time::Duration = std::time::Duration::from_secs(120);
+
+/// Of which services AWS documents that a read may not show yet what was done.
+const EVENTUALLY_CONSISTENT: [(&str, Option<&str>); 5] = [
+    ("ec2", None),
+    ("iam", None),
+    ("kms", None),
+    ("lambda", None),
+    ("dynamodb", Some("DescribeTable")),
+];
+
+#[test]
+fn reads_that_are_behind_make_nothing_twice_and_leave_nothing() {
+    let all = [(60, 100), (60, 50), (20, 100), (20, 50), (100, 75)];
+    for (seconds, percent) in &all[..if is_whole() { all.len() } else { 2 }] {
+        let (seconds, percent) = (*seconds, *percent);
+        simulate(async || {
+            live(|sandbox| {
+                for (service, operation) in EVENTUALLY_CONSISTENT {
+                    let rule = Rule {
+                        service: Some(service.into()),
+                        operation: operation.map(str::to_owned),
+                        percent: Some(percent),
+                        ..Rule::default()
+                    };
+                    sandbox.add_fault(Fault::new(rule, Effect::Stale { seconds }));
+                }
+            })
+            .await;
+        });
+    }
+}
+
+/// What is down, and how an error names it.
+const PLACES: [(&str, &str); 3] =
+    [("us-east-1", "us-east-1"), ("us-west-2", "us-west-2"), ("global", "in us-east-1")];
+
+/// After how many seconds of a run the outage begins: a sample, or all with `make crash`.
+fn moments() -> Vec<u64> {
+    if is_whole() {
+        return vec![0, 5, 20, 50, 90, 200, 400, 700, 1000, 1300, 1600, 1900, 2200];
+    }
+    vec![5, 90, 1000]
+}
+
+/// Takes a place down in so many seconds.
+fn down_in(user: &User, place: &'static str, seconds: u64) {
+    let sandbox = user.sandbox.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+        sandbox.set_down(place, true);
+    });
+}
+
+/// Ends the outage; the next run is another process.
+async fn up(user: &mut User, place: &str) {
+    // Whatever was still to go down has.
+    tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+    user.sandbox.set_down(place, false);
+    user.restart().await;
+}
+
+/// An error of a run that an outage ended names the place, and says what comes next.
+fn must_tell(found: &[String], named: &str, told: &str) {
+    assert!(found.iter().any(|one| one.contains(named)), "{told}: {found:#?}");
+    let ways = ["try again", "`terraform untaint", "goes on from there"];
+    assert!(ways.iter().any(|way| found.iter().any(|one| one.contains(way))), "{told}: {found:#?}");
+}
+
+#[test]
+fn an_outage_at_any_time_is_named_and_the_next_run_goes_on() {
+    simulate(async || {
+        let (calm, _) = User::with_cluster().await;
+        let calm = census(&calm.sandbox);
+        let mut ended = [0; 3];
+        for (place, named) in PLACES {
+            for seconds in moments() {
+                let told = format!("{place} after {seconds} s");
+                let mut user = User::new().await;
+                let config = configuration(&user.sandbox);
+                down_in(&user, place, seconds);
+                let found = errors(&user.apply(&config).await);
+                if !found.is_empty() {
+                    must_tell(&found, named, &format!("create, {told}"));
+                    ended[0] += 1;
+                }
+                up(&mut user, place).await;
+                user.state.tainted = false;
+                user.must_apply(&config).await;
+                user.must_be_unchanged(&config).await;
+                assert_eq!(census(&user.sandbox), calm, "{told}");
+
+                let config = changed(&config);
+                let planned = user.plan(&config).await;
+                assert!(!planned.diagnostics.has_errors());
+                down_in(&user, place, seconds);
+                let found = errors(&user.apply_planned(&config, planned).await);
+                if !found.is_empty() {
+                    must_tell(&found, named, &format!("update, {told}"));
+                    ended[1] += 1;
+                }
+                assert!(user.state.value.is_some() && !user.state.tainted, "{told}");
+                up(&mut user, place).await;
+                user.must_apply(&config).await;
+                user.must_be_unchanged(&config).await;
+                assert_eq!(census(&user.sandbox), calm, "{told}");
+
+                down_in(&user, place, seconds);
+                let found = errors(&user.destroy().await);
+                if !found.is_empty() {
+                    must_tell(&found, named, &format!("destroy, {told}"));
+                    assert!(user.state.value.is_some(), "{told}: nothing is known any more");
+                    ended[2] += 1;
+                }
+                up(&mut user, place).await;
+                if user.state.value.is_some() {
+                    user.must_destroy().await;
+                }
+                assert_eq!(user.leftovers(), Vec::<String>::new(), "{told}");
+            }
+        }
+        assert!(ended.iter().all(|count| *count >= 6), "{ended:?} runs were ended");
+    });
+}
+
+#[test]
+fn an_outage_at_plan_is_named_and_changes_nothing() {
+    simulate(async || {
+        for (place, named) in PLACES {
+            let (mut user, config) = User::with_cluster().await;
+            let before = user.state.clone();
+            user.restart().await;
+            user.sandbox.set_down(place, true);
+            user.sandbox.forget_calls();
+            let found = lines(&user.plan(&changed(&config)).await.diagnostics);
+            assert!(found.iter().any(|one| one.contains(named)), "{place}: {found:#?}");
+            assert!(found.iter().any(|one| one.contains("did not answer")), "{place}: {found:#?}");
+            assert_eq!(user.state.value, before.value);
+            let calls = user.sandbox.calls();
+            let changing: Vec<_> =
+                calls.iter().filter(|call| super::crash::changes_something(call)).collect();
+            assert!(changing.is_empty(), "{place}: {changing:#?}");
+        }
+    });
+}
