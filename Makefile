@@ -25,7 +25,7 @@ test: ## Every test
 
 crash: ## Every call refused, failing, hanging, or without its answer; killed at twenty points (make test tries a sample)
 	CRASH_POINTS=all $(CARGO) test --locked --test main -- --include-ignored --nocapture simulation::crash \
-		simulation::faults killed_at_twenty_points
+		simulation::faults simulation::storms killed_at_twenty_points
 
 simulate: ## Failovers in a typed world, SEEDS of them (default 100000; make test tries 2052)
 	SEEDS=$(or $(SEEDS),100000) $(CARGO) test --locked --test main -- --nocapture simulation::failover::what_must_hold

@@ -256,3 +256,44 @@ fn whatever_aws_answers_a_refresh_nothing_breaks_and_nothing_is_forgotten() {
 fn is_unreadable(garbage: Garbage) -> bool {
     matches!(garbage, Garbage::Empty | Garbage::Page | Garbage::Half)
 }
+
+#[test]
+fn whatever_terraform_keeps_beside_a_state_nothing_breaks() {
+    let mut runner = TestRunner::deterministic();
+    simulate(async || {
+        let (made, mut config) = User::with_cluster().await;
+        let kept = made.state.private.clone();
+        config["tags"] = json!({"team": "risk"});
+        let drawn = prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..64),
+            ".{0,64}".prop_map(String::into_bytes),
+            // What was kept, with something of it lost or another.
+            (0..kept.len(), any::<u8>(), any::<bool>()).prop_map(move |(at, byte, cut)| {
+                let mut all = kept.clone();
+                all[at] = byte;
+                all.truncate(if cut { at } else { all.len() });
+                all
+            }),
+        ];
+        let mut refused = 0;
+        for _ in 0..25 {
+            let private = drawn.new_tree(&mut runner).unwrap().current();
+            let sandbox = aws_sandbox::Sandbox::with_world(made.sandbox.world(), 1.0);
+            let mut user = User::of(sandbox).await;
+            user.state = made.state.clone();
+            user.state.private.clone_from(&private);
+            let found = errors(&user.apply(&config).await);
+            if !found.is_empty() {
+                // It may have become another cluster's id: then this one is not the one that the state means.
+                assert!(found[0].contains("There is a cluster prod already"), "{found:#?}");
+                refused += 1;
+                continue;
+            }
+            user.must_be_unchanged(&config).await;
+            user.state.private = private;
+            user.must_destroy().await;
+            assert_eq!(user.leftovers(), Vec::<String>::new());
+        }
+        assert!(refused < 10, "{refused} of 25 were refused");
+    });
+}

@@ -1,16 +1,20 @@
 //! What somebody changes behind Terraform's back shows as its line, and an apply puts it back.
 
-use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
 
+use serde_json::{Value as Json, json};
+use trading::plugin::Value;
+
+use super::drift_settings::{ELSEWHERE, FIXED};
 use crate::support::{
     aws::simulate,
-    user::{User, differences},
+    user::{User, differences, errors},
 };
 
 /// Region, kind and id of a record, what becomes of it, and the line that shows it.
 pub type Case = (&'static str, &'static str, String, Option<Json>, &'static str);
 
-fn id_of(user: &User, region: &str, kind: &str) -> String {
+pub fn id_of(user: &User, region: &str, kind: &str) -> String {
     let all = user.sandbox.with(|world| world.inventory());
     all[region][kind].as_object().and_then(|all| all.keys().next().cloned()).unwrap()
 }
@@ -262,40 +266,98 @@ fn more_cases(user: &User) -> Vec<Case> {
     ]
 }
 
+/// Lives one drift; the settings that showed it, or what went wrong.
+async fn live(
+    user: &mut User,
+    config: &Json,
+    (region, kind, id, change, expected): &Case,
+) -> Result<Vec<(String, String)>, String> {
+    let told = format!("{region} {kind} {id} {change:?}");
+    let wrong = |what: String| Err(format!("{told}: {what}"));
+    let before = user.state.value.clone().unwrap();
+    user.sandbox.with(|world| world.drift(region, kind, id, change.as_ref()))?;
+    // The tagging API knows of a change after a while only, once somebody has called since.
+    user.sandbox.with(|_| ());
+    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    let planned = user.plan(config).await;
+    let found = errors(&planned.diagnostics);
+    if !found.is_empty() {
+        return wrong(format!("{found:#?}"));
+    }
+    let now = user.state.value.clone().unwrap();
+    let drifted = differences(&before, &now);
+    let lines: Vec<_> = drifted.iter().filter(|one| one.starts_with("components")).collect();
+    let odd = lines.iter().find(|one| !one.starts_with(&format!("components {expected}")));
+    // Rules are gone with what held them, and what refers to something that is gone shows as well.
+    let is_gone = change.is_none() || *kind == "security-group";
+    if lines.is_empty() || (odd.is_some() && !is_gone) {
+        return wrong(format!("shows as {lines:#?}"));
+    }
+    let left = differences(before.get("components"), planned.state.unwrap().get("components"));
+    if !left.is_empty() {
+        return wrong(format!("is planned as {left:#?}"));
+    }
+    let found = errors(&user.apply(config).await);
+    if !found.is_empty() {
+        return wrong(format!("{found:#?}"));
+    }
+    user.must_be_unchanged(config).await;
+    let (all, now) = (settings(&before), settings(&now));
+    let shown =
+        all.into_iter().filter(|(name, value)| now.get(name).is_some_and(|one| one != value));
+    Ok(shown.map(|((_, kind, setting), _)| (kind, setting)).collect())
+}
+
 #[test]
 fn drift_shows_as_its_line_and_is_put_back() {
     simulate(async || {
-        let (mut user, config) = User::with_cluster().await;
-        for (region, kind, id, change, expected) in cases(&user)
-            .into_iter()
-            .chain(more_cases(&user))
-            .chain(super::drift_agent::cases(&user))
-        {
-            let before = user.state.value.clone().unwrap();
-            user.sandbox.with(|world| world.drift(region, kind, &id, change.as_ref())).unwrap();
-            // The tagging API knows of a change after a while only, once somebody has called since.
-            user.sandbox.with(|_| ());
-            tokio::time::sleep(std::time::Duration::from_secs(60)).await;
-            let planned = user.must_plan(&config).await;
-            let drifted = differences(&before, user.state.value.as_ref().unwrap());
-            let lines: Vec<_> =
-                drifted.iter().filter(|one| one.starts_with("components")).collect();
-            assert!(!lines.is_empty(), "{kind} {id} {change:?} does not show");
-            let odd = lines.iter().find(|one| !one.starts_with(&format!("components {expected}")));
-            // Rules are gone with what held them, and what refers to something that is gone shows as well.
-            let is_gone = change.is_none() || kind == "security-group";
-            assert!(odd.is_none() || is_gone, "{kind} {id}: {lines:#?}");
-            assert_eq!(
-                differences(before.get("components"), planned.get("components")),
-                Vec::<String>::new(),
-                "{kind} {id}"
-            );
-            user.must_apply(&config).await;
-            user.must_be_unchanged(&config).await;
+        let (made, config) = User::with_cluster().await;
+        let all = cases(&made).into_iter().chain(more_cases(&made));
+        let all = all.chain(super::drift_agent::cases(&made));
+        let (mut shown, mut wrong) = (BTreeSet::new(), Vec::new());
+        for case in all.chain(super::drift_settings::cases(&made)) {
+            let sandbox = aws_sandbox::Sandbox::with_world(made.sandbox.world(), 1.0);
+            let mut user = User::of(sandbox).await;
+            user.state = made.state.clone();
+            match live(&mut user, &config, &case).await {
+                Ok(more) => shown.extend(more),
+                Err(why) => wrong.push(why),
+            }
         }
-        user.must_destroy().await;
-        assert_eq!(user.leftovers(), Vec::<String>::new());
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        let every = settings(made.state.value.as_ref().unwrap());
+        let untried: BTreeSet<_> = every
+            .into_keys()
+            .map(|(_, kind, setting)| (kind, setting))
+            .filter(|one| !shown.contains(one))
+            .filter(|(kind, setting)| {
+                let one = (kind.as_str(), setting.as_str());
+                !FIXED.contains(&one) && !ELSEWHERE.contains(&one)
+            })
+            .collect();
+        assert!(untried.is_empty(), "no drift of these is tried: {untried:#?}");
     });
+}
+
+/// Every setting of every component of a state with its value: address, kind, name.
+fn settings(state: &Value) -> BTreeMap<(String, String, String), String> {
+    let name = regex_lite::Regex::new(r"(?:^| )([a-z_0-9]+)=").unwrap();
+    let mut all = BTreeMap::new();
+    for (address, line) in state.get("components").entries() {
+        let kind = address.split('/').nth(1).unwrap_or_default();
+        let line = line.as_str().unwrap_or_default();
+        let Some((_, line)) = line.split_once(" · ") else { continue };
+        let starts: Vec<_> = name.captures_iter(line).collect();
+        for (index, start) in starts.iter().enumerate() {
+            let end = starts.get(index + 1).map_or(line.len(), |next| next.get(0).unwrap().start());
+            let value = &line[start.get(0).unwrap().end()..end];
+            all.insert(
+                (address.to_owned(), kind.to_owned(), start[1].to_owned()),
+                value.to_owned(),
+            );
+        }
+    }
+    all
 }
 
 #[test]
@@ -418,5 +480,76 @@ fn a_secret_whose_replication_failed_is_replicated_again() {
         user.must_be_unchanged(&config).await;
         let secret = user.sandbox.with(|world| world.inventory())["us-east-1"]["secret"]["trading-db-master-prod"].clone();
         assert_eq!(secret["ReplicationStatus"][0]["Status"], "InSync");
+    });
+}
+
+/// States in which RDS leaves an instance until somebody helps it.
+const ODD_STATES: [&str; 8] = [
+    "failed",
+    "incompatible-network",
+    "incompatible-parameters",
+    "inaccessible-encryption-credentials",
+    "inaccessible-encryption-credentials-recoverable",
+    "restore-error",
+    "stopped",
+    "storage-full",
+];
+
+#[test]
+fn an_instance_in_an_odd_state_is_reported_by_name_and_its_data_are_never_touched() {
+    simulate(async || {
+        let (made, config) = User::with_cluster().await;
+        for (region, id) in
+            [("us-east-1", "trading-db-primary-prod"), ("us-west-2", "trading-db-replica-prod")]
+        {
+            for status in ODD_STATES {
+                let told = format!("{id} is {status}");
+                let sandbox = aws_sandbox::Sandbox::with_world(made.sandbox.world(), 1.0);
+                let mut user = User::of(sandbox).await;
+                user.state = made.state.clone();
+                let resource = |user: &User| {
+                    user.sandbox.with(|world| world.inventory())[region]["db-instance"][id]["DbiResourceId"]
+                        .clone()
+                };
+                let before = resource(&user);
+                assert!(before.is_string());
+                let odd = json!({"DBInstanceStatus": status});
+                user.sandbox
+                    .with(|world| world.drift(region, "db-instance", id, Some(&odd)))
+                    .unwrap();
+                let planned = user.plan(&config).await;
+                let warnings = crate::support::user::lines(&planned.diagnostics);
+                assert!(
+                    warnings.iter().any(|one| {
+                        one.contains(&format!("{region}/db-instance")) && one.contains(status)
+                    }),
+                    "{told}: {warnings:#?}"
+                );
+                assert!(!planned.diagnostics.has_errors(), "{told}: {warnings:#?}");
+                assert!(planned.requires_replace.is_empty(), "{told}");
+                let line = |value: &Value| {
+                    value.get("components").get(&format!("{region}/db-instance")).clone()
+                };
+                assert_eq!(line(&planned.state.unwrap()), line(made.state.value.as_ref().unwrap()));
+                // Something else is changed meanwhile: it works, or says whose state hinders it.
+                let mut other = config.clone();
+                other["tags"] = json!({"team": "risk"});
+                user.sandbox.forget_calls();
+                let found = errors(&user.apply(&other).await);
+                assert!(found.iter().all(|one| one.contains(status)), "{told}: {found:#?}");
+                let calls = user.sandbox.calls();
+                let touched = calls.iter().find(|call| {
+                    [
+                        "DeleteDBInstance",
+                        "CreateDBInstance",
+                        "CreateDBInstanceReadReplica",
+                        "PromoteReadReplica",
+                    ]
+                    .contains(&call.operation.as_str())
+                });
+                assert!(touched.is_none(), "{told}: {touched:#?}");
+                assert_eq!(resource(&user), before, "{told}");
+            }
+        }
     });
 }

@@ -7,33 +7,25 @@ use crate::support::{
     user::{State, User, configuration, errors, lines},
 };
 
-/// Kinds that carry tags, but for those that are ours by their name alone: RDS makes log groups anew, and
-/// replicated backups follow our instance.
-const TAGGED: [&str; 9] = [
-    "kms-key",
-    "vpc-peering-connection",
-    "security-group",
-    "db-subnet-group",
-    "db-parameter-group",
-    "role",
-    "secret",
-    "db-instance",
-    "ssm-document",
-];
+/// Kinds whose tags do not decide whose they are: RDS makes log groups anew, replicated backups follow our instance,
+/// what Route 53 has was made with a reference that nobody can change, which names the cluster, and so does the path
+/// of the bookkeeping's parameters.
+const OURS_WHATEVER_TAGS_SAY: [&str; 5] =
+    ["log-group", "db-automated-backup", "health-check", "hosted-zone", "ssm-parameter"];
 
 #[test]
 fn whatever_carries_somebody_elses_tags_is_refused_by_name() {
     simulate(async || {
         let (user, config) = User::with_cluster().await;
         let inventory = user.sandbox.with(|world| world.inventory());
+        let mut tried = std::collections::BTreeSet::new();
         for (region, kinds) in inventory.as_object().unwrap() {
-            for (kind, records) in kinds
-                .as_object()
-                .unwrap()
-                .iter()
-                .filter(|(kind, _)| TAGGED.contains(&kind.as_str()))
-            {
-                for id in records.as_object().unwrap().keys() {
+            for (kind, records) in kinds.as_object().unwrap() {
+                let tagged = records.as_object().unwrap().iter().filter(|(_, record)| {
+                    !record["Tags"]["trading-dr:environment-suffix"].is_null()
+                        && !OURS_WHATEVER_TAGS_SAY.contains(&kind.as_str())
+                });
+                for (id, _) in tagged {
                     // The other side of the peering, and the secret's replica, are ours through the first.
                     if region == "us-west-2"
                         && ["vpc-peering-connection", "secret"].contains(&kind.as_str())
@@ -55,9 +47,11 @@ fn whatever_carries_somebody_elses_tags_is_refused_by_name() {
                         one.contains("its tag trading-dr:environment-suffix says other")
                     });
                     assert!(named, "{region} {kind} {id}: {found:#?}");
+                    tried.insert(kind.clone());
                 }
             }
         }
+        assert!(tried.len() >= 14, "only these kinds carry tags: {tried:?}");
     });
 }
 
