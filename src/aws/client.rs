@@ -10,7 +10,8 @@ use aws_config::{
     BehaviorVersion, ConfigLoader, Region, SdkConfig, profile::ProfileFileCredentialsProvider,
     retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig,
 };
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::{Credentials as Keys, provider::SharedCredentialsProvider};
+use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use super::{Clock, session::Api};
@@ -30,15 +31,49 @@ pub struct RoleToAssume {
     pub external_id: Option<String>,
     /// A policy in JSON that narrows the session.
     pub policy: Option<String>,
+    /// How long the session lasts before it is renewed; AWS's hour if `None`.
+    pub duration: Option<Duration>,
+}
+
+/// Shared files other than the usual ones, each kind for itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SharedFiles {
+    /// Instead of `~/.aws/config`.
+    pub config: Vec<String>,
+    /// Instead of `~/.aws/credentials`.
+    pub credentials: Vec<String>,
+}
+
+impl SharedFiles {
+    /// As the SDK takes them; `None` where the usual ones are meant.
+    fn chosen(&self) -> Option<EnvConfigFiles> {
+        if self.config.is_empty() && self.credentials.is_empty() {
+            return None;
+        }
+        let mut files = EnvConfigFiles::builder()
+            .include_default_config_file(self.config.is_empty())
+            .include_default_credentials_file(self.credentials.is_empty());
+        for path in &self.config {
+            files = files.with_file(EnvConfigFileKind::Config, path);
+        }
+        for path in &self.credentials {
+            files = files.with_file(EnvConfigFileKind::Credentials, path);
+        }
+        Some(files.build())
+    }
 }
 
 /// Where credentials come from.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Credentials {
     /// A profile of the shared configuration; the environment's choice if `None`.
     pub profile: Option<String>,
     /// Roles to assume, one after the other.
     pub roles: Vec<RoleToAssume>,
+    /// Keys that are given, and nothing is looked for.
+    pub keys: Option<Keys>,
+    /// Where profiles are.
+    pub files: SharedFiles,
 }
 
 /// How AWS is reached.
@@ -140,6 +175,9 @@ impl Aws {
             if let Some(policy) = &role.policy {
                 builder = builder.policy(policy);
             }
+            if let Some(duration) = role.duration {
+                builder = builder.session_length(duration);
+            }
             let inner = config.credentials_provider();
             let provider = match inner {
                 Some(inner) => builder.build_from_provider(inner).await,
@@ -217,10 +255,20 @@ fn loader(connection: &Connection, from: &Credentials) -> ConfigLoader {
         .timeout_config(timeouts)
         .time_source(connection.clock.clone())
         .sleep_impl(connection.clock.clone());
+    let files = from.files.chosen();
+    if let Some(files) = &files {
+        loader = loader.profile_files(files.clone());
+    }
     if let Some(profile) = &from.profile {
         // A profile that is named is meant, whatever keys the environment holds.
-        let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
-        loader = loader.profile_name(profile).credentials_provider(provider);
+        let mut provider = ProfileFileCredentialsProvider::builder().profile_name(profile);
+        if let Some(files) = files {
+            provider = provider.profile_files(files);
+        }
+        loader = loader.profile_name(profile).credentials_provider(provider.build());
+    }
+    if let Some(keys) = &from.keys {
+        loader = loader.credentials_provider(keys.clone());
     }
     if let Some(endpoint) = connection.endpoints.get(EVERY_SERVICE) {
         loader = loader.endpoint_url(endpoint);

@@ -23,6 +23,8 @@ pub enum ErrorClass {
     Denied,
     /// No credentials, or none that AWS takes.
     Credentials,
+    /// Credentials of an account that the provider's configuration rules out.
+    WrongAccount,
     /// The user interrupted, or the time was up.
     Stopped,
     /// Anything else: repeating would not help.
@@ -66,6 +68,13 @@ impl ApiError {
     pub fn unusable(api: Api, message: impl Into<String>) -> Self {
         let class = ErrorClass::Refused;
         Self { api, class, code: None, message: message.into(), request_id: None }
+    }
+}
+
+impl ApiError {
+    /// An error of ours about the account that the credentials belong to.
+    pub fn wrong_account(api: Api, message: impl Into<String>) -> Self {
+        Self { class: ErrorClass::WrongAccount, ..Self::unusable(api, message) }
     }
 }
 

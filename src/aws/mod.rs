@@ -8,7 +8,7 @@ mod error;
 mod session;
 mod wait;
 
-pub use client::{Aws, ConfigError, Connection, Credentials, Regional, RoleToAssume};
+pub use client::{Aws, ConfigError, Connection, Credentials, Regional, RoleToAssume, SharedFiles};
 pub use clock::{Clock, ScaleError};
 pub use error::{ApiError, ErrorClass};
 pub use session::{Api, CONSISTENCY_LIMIT, Session};

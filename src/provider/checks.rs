@@ -363,6 +363,23 @@ pub(super) fn duration(value: &Value, path: &Path, found: &mut Diagnostics) {
     }
 }
 
+pub(super) fn session_duration(value: &Value, path: &Path, found: &mut Diagnostics) {
+    let (least, most) = (Duration::from_secs(15 * 60), Duration::from_secs(12 * 3600));
+    let length = parse_duration(value.as_str().unwrap_or_default());
+    if !length.is_some_and(|one| (least..=most).contains(&one)) {
+        wrong(value, path, found, "a session lasts from 15m to 12h, written as 90m or 1h30m");
+    }
+}
+
+pub(super) fn account_ids(value: &Value, path: &Path, found: &mut Diagnostics) {
+    for one in value.items().iter().filter(|one| !one.is_unknown()) {
+        let id = one.as_str().unwrap_or_default();
+        if id.len() != 12 || !id.bytes().all(|digit| digit.is_ascii_digit()) {
+            wrong(one, path, found, "an account's id has twelve digits");
+        }
+    }
+}
+
 /// `1h30m`, `90m`, `45s`.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     let (mut seconds, mut digits) = (0u64, String::new());

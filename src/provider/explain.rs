@@ -29,6 +29,7 @@ pub(super) fn api(error: &ApiError) -> String {
              it is reachable; otherwise see AWS's health dashboard for the region, and try again."
         }
         ErrorClass::Stopped => "Running the same command again continues.",
+        ErrorClass::WrongAccount => return error.message.clone(),
         _ => return error.to_string(),
     };
     format!("{error}\n\n{advice}")
@@ -57,6 +58,7 @@ fn summary(error: &ApiError, doing: &str) -> String {
         ErrorClass::Transient | ErrorClass::Throttled => {
             format!("{} in {} did not answer while {doing}", error.api.service, error.api.region)
         }
+        ErrorClass::WrongAccount => "The credentials are of another account".to_owned(),
         ErrorClass::Stopped => format!("Stopped while {doing}"),
         _ => format!("AWS refused a call while {doing}"),
     }

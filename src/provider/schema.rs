@@ -1,5 +1,6 @@
 //! What may be written in HCL: the provider's configuration.
 
+use super::checks;
 use crate::plugin::{Attribute, Nesting, Presence, Schema, Type};
 
 /// The provider's own configuration. Credentials are found as every AWS tool finds them; regions belong
@@ -16,6 +17,43 @@ pub(super) fn provider() -> Schema {
                 Type::String,
                 "The profile of the shared AWS configuration to use. Default: `AWS_PROFILE`, then `default`.",
             ),
+            Attribute::optional(
+                "access_key",
+                Type::String,
+                "The id of an access key, with `secret_key`. Nothing is looked for then. Better kept out of \
+                 configurations: AWS's own variables and files do the same.",
+            )
+            .sensitive(),
+            Attribute::optional("secret_key", Type::String, "The secret of `access_key`.").sensitive(),
+            Attribute::optional(
+                "token",
+                Type::String,
+                "The session's token, where `access_key` is of a session.",
+            )
+            .sensitive(),
+            Attribute::optional(
+                "shared_config_files",
+                Type::strings(),
+                "Files with profiles instead of `~/.aws/config`; the last one that says something counts.",
+            ),
+            Attribute::optional(
+                "shared_credentials_files",
+                Type::strings(),
+                "Files with keys instead of `~/.aws/credentials`.",
+            ),
+            Attribute::optional(
+                "allowed_account_ids",
+                Type::string_set(),
+                "The only accounts that are worked in. Credentials of another one are refused before anything else \
+                 is called. Not together with `forbidden_account_ids`.",
+            )
+            .validate(checks::account_ids),
+            Attribute::optional(
+                "forbidden_account_ids",
+                Type::string_set(),
+                "Accounts that are never worked in.",
+            )
+            .validate(checks::account_ids),
             Attribute::nested(
                 "assume_role",
                 Nesting::List,
@@ -37,6 +75,13 @@ pub(super) fn provider() -> Schema {
                         Type::String,
                         "A policy in JSON that narrows the session further.",
                     ),
+                    Attribute::optional(
+                        "duration",
+                        Type::String,
+                        "How long a session lasts before it is renewed, `15m` to `12h`; AWS allows one hour in chains. \
+                         Default: `1h`.",
+                    )
+                    .validate(checks::session_duration),
                 ],
                 "Roles to assume before anything is called, one after the other.",
             ),

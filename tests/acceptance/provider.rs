@@ -1,8 +1,9 @@
 //! The provider's own configuration, each argument by its effect.
 
+use aws_sandbox::{ACCESS_KEY, SECRET_KEY};
 use serde_json::json;
 
-use crate::support::terraform::{Served, Workspace, cluster};
+use crate::support::terraform::{Ran, Served, Workspace, cluster};
 
 #[test]
 fn default_tags_are_on_everything_and_the_resource_wins() {
@@ -52,7 +53,7 @@ fn roles_are_assumed_before_anything_is_called() {
         "_trust": trust, "_policies": {"all": policy}, "_account": true,
     });
     served.sandbox.with(|world| world.place("global", "role", "deployer", role));
-    let provider = "provider \"trading\" {\n  assume_role = [{ role_arn = \"arn:aws:iam::123456789012:role/deployer\", session_name = \"ci\" }]\n}\n";
+    let provider = "provider \"trading\" {\n  assume_role = [{ role_arn = \"arn:aws:iam::123456789012:role/deployer\", session_name = \"ci\", duration = \"30m\" }]\n}\n";
     let workspace = Workspace::new(&served, &format!("{provider}{}", cluster(&served, "prod", "")));
     let ran = workspace.plan();
     assert_eq!(ran.code, 2, "{}", ran.err);
@@ -60,6 +61,10 @@ fn roles_are_assumed_before_anything_is_called() {
     let assumed =
         calls.iter().find(|call| call.operation == "AssumeRole").expect("a role was assumed");
     assert_eq!(assumed.parameters["RoleSessionName"], "ci");
+    assert_eq!(assumed.parameters["DurationSeconds"], "1800");
+    let ran =
+        planned(&served, &workspace, "  assume_role = [{ role_arn = \"x\", duration = \"5m\" }]");
+    assert!(ran.message().contains("A session lasts from 15m to 12h"), "{}", ran.err);
 }
 
 #[test]
@@ -116,4 +121,82 @@ fn what_is_configured_wins_over_the_environment() {
     let ran = workspace.plan();
     assert_eq!(ran.code, 1);
     assert!(ran.message().contains("There are no credentials that AWS takes"), "{}", ran.err);
+}
+
+/// A plan with a provider configured like that; what is exported in the environment is not there.
+fn planned(served: &Served, workspace: &Workspace, configuration: &str) -> Ran {
+    let body = cluster(served, "prod", "");
+    workspace.write(&format!("provider \"trading\" {{\n{configuration}\n}}\n{body}"));
+    workspace.plan()
+}
+
+#[test]
+fn keys_and_shared_files_are_taken_where_they_are_given() {
+    let served = Served::new();
+    let mut workspace = Workspace::new(&served, "");
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+        workspace.variable(name, "");
+    }
+    let keys = format!("  access_key = \"{ACCESS_KEY}\"\n  secret_key = \"{SECRET_KEY}\"");
+    let ran = planned(&served, &workspace, &keys);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    let file = workspace.path("keys");
+    let text =
+        format!("[desk]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n");
+    std::fs::write(&file, text).unwrap();
+    let files = format!("  profile = \"desk\"\n  shared_credentials_files = [{file:?}]");
+    let ran = planned(&served, &workspace, &files);
+    assert_eq!(ran.code, 2, "{}", ran.err);
+    let file = workspace.path("config");
+    std::fs::write(&file, "[profile desk]\ncredential_process = /nowhere/keys\n").unwrap();
+    let both = format!("{files}\n  shared_config_files = [{file:?}]");
+    let ran = planned(&served, &workspace, &both);
+    assert_eq!(ran.code, 1, "{}", ran.out);
+    assert!(ran.message().contains("/nowhere/keys: not found"), "{}", ran.err);
+    for (configuration, argument, told) in [
+        (format!("{keys}\n  profile = \"desk\""), "profile", "Keys and a profile are both given"),
+        ("  access_key = \"AKIA\"".into(), "secret_key", "The secret of access_key is missing"),
+        ("  token = \"x\"".into(), "access_key", "The id of the key is missing"),
+        (
+            "  shared_config_files = [\"/nowhere/config\"]".into(),
+            "shared_config_files",
+            "There is no file /nowhere/config",
+        ),
+    ] {
+        let ran = planned(&served, &workspace, &configuration);
+        assert_eq!(ran.code, 1, "{argument}: {}", ran.out);
+        assert!(ran.message().contains(told), "{argument}: {}", ran.err);
+        assert!(!ran.err.contains(SECRET_KEY), "{}", ran.err);
+    }
+}
+
+#[test]
+fn accounts_that_are_ruled_out_are_not_worked_in() {
+    let served = Served::new();
+    let workspace = Workspace::new(&served, "");
+    for configuration in [
+        "  allowed_account_ids = [\"210987654321\"]",
+        "  forbidden_account_ids = [\"123456789012\"]",
+    ] {
+        served.sandbox.forget_calls();
+        let ran = planned(&served, &workspace, configuration);
+        assert_eq!(ran.code, 1, "{}", ran.out);
+        assert!(ran.message().contains("The credentials are of another account"), "{}", ran.err);
+        assert!(ran.message().contains("They belong to the account 123456789012"), "{}", ran.err);
+        let calls = served.sandbox.calls();
+        let others: Vec<_> = calls.iter().filter(|call| call.service != "sts").collect();
+        assert!(others.is_empty(), "{others:#?}");
+    }
+    for (configuration, told) in [
+        (
+            "  allowed_account_ids = [\"123456789012\"]\n  forbidden_account_ids = [\"210987654321\"]",
+            "Accounts are allowed or forbidden, not both",
+        ),
+        ("  allowed_account_ids = [\"prod\"]", "An account's id has twelve digits"),
+    ] {
+        let ran = planned(&served, &workspace, configuration);
+        assert!(ran.code == 1 && ran.message().contains(told), "{}", ran.err);
+    }
+    let ran = planned(&served, &workspace, "  allowed_account_ids = [\"123456789012\"]");
+    assert_eq!(ran.code, 2, "{}", ran.err);
 }
