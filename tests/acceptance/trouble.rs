@@ -6,7 +6,7 @@ use crate::{
     simulation::crash::changes_something,
     support::{
         flood::{Flood, plugins_in},
-        terraform::{Served, Workspace, cluster},
+        terraform::{Ran, Running, Served, Workspace, cluster},
     },
 };
 
@@ -99,6 +99,39 @@ fn an_interrupt_keeps_the_state_and_untaint_goes_on() {
         served.sandbox.calls().iter().filter(|call| call.operation == "CreateDBInstance").count();
     assert_eq!(made, again, "the database was made twice");
     workspace.must_be_unchanged();
+    workspace.destroy().must_succeed();
+    assert_eq!(served.leftovers(), Vec::<String>::new());
+}
+
+/// Interrupts a run once a call was made; it ends in time.
+fn interrupted(served: &Served, running: Running, operation: &str) -> Ran {
+    until_called(served, operation);
+    let begun = Instant::now();
+    running.signal("INT");
+    let ran = running.wait();
+    assert!(begun.elapsed() < Duration::from_secs(10), "{operation}: {:?}", begun.elapsed());
+    assert_ne!(ran.code, 0, "{operation}: it was over before");
+    ran
+}
+
+#[test]
+fn interrupts_of_an_update_and_of_a_destroy_keep_the_state_and_the_next_run_goes_on() {
+    let served = Served::new();
+    let workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
+    workspace.apply().must_succeed();
+    let larger = "  database = { instance_class = \"db.r6g.large\" }";
+    workspace.write(&cluster(&served, "prod", larger));
+    served.sandbox.forget_calls();
+    let running = workspace.start(&["apply", "-auto-approve", "-no-color"]);
+    let ran = interrupted(&served, running, "ModifyDBInstance");
+    assert!(ran.message().contains("The update was not finished: interrupted"), "{}", ran.err);
+    assert!(workspace.state()["status"].is_null(), "an update does not taint");
+    workspace.apply().must_succeed();
+    workspace.must_be_unchanged();
+    let running = workspace.start(&["destroy", "-auto-approve", "-no-color"]);
+    let ran = interrupted(&served, running, "DeleteDBInstance");
+    assert!(ran.message().contains("The destroy was not finished: interrupted"), "{}", ran.err);
+    assert!(workspace.state()["attributes"]["components"].is_object(), "what is left is known");
     workspace.destroy().must_succeed();
     assert_eq!(served.leftovers(), Vec::<String>::new());
 }
