@@ -7,7 +7,7 @@ SHELL := bash
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: help provider demo test crash simulate experiments contract bench
+.PHONY: help provider demo test docs crash simulate experiments contract bench
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,9 @@ demo: ## The provider at work against a simulated AWS: plan, apply, change, dest
 test: ## Every test
 	$(CARGO) test --workspace --locked
 
+docs: ## Write what the pages take from the schema, the examples and the calls
+	UPDATE_DOCS=1 $(CARGO) test --locked --test main -- documentation::reference
+
 crash: ## Every call refused, failing, hanging, or without its answer; killed at twenty points (make test tries a sample)
 	CRASH_POINTS=all $(CARGO) test --locked --test main -- --include-ignored --nocapture simulation::crash \
 		simulation::faults simulation::storms killed_at_twenty_points
@@ -31,7 +34,7 @@ simulate: ## Failovers in a typed world, SEEDS of them (default 100000; make tes
 	SEEDS=$(or $(SEEDS),100000) $(CARGO) test --locked --test main -- --nocapture simulation::failover::what_must_hold
 
 experiments: ## Trouble on real databases, RUNS times each (default 3, an hour), with what was measured
-	@RUNS=$(or $(RUNS),3) $(CARGO) test --locked --test main -- --ignored --nocapture laboratory::experiments | grep '^|'
+	@RUNS=$(or $(RUNS),3) $(CARGO) test --locked --test main -- --ignored --nocapture laboratory::experiments | grep --line-buffered '^|'
 
 contract: ## The sandbox against AWS's own service models (needs boto3)
 	$(CARGO) build --locked --package aws-sandbox

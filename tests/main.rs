@@ -5,6 +5,7 @@
 mod acceptance;
 mod bench;
 mod conformance;
+mod documentation;
 mod laboratory;
 mod simulation;
 mod support;

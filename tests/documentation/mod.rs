@@ -1,0 +1,34 @@
+//! What is published: the reference says what the schema says, and every example works as it stands.
+
+mod examples;
+mod reference;
+mod rendering;
+
+use std::path::{Path, PathBuf};
+
+/// The repository's folder.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files below a folder with an extension, in order.
+fn files(below: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(below).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(files(&path, extension));
+        } else if path.extension().is_some_and(|one| one == extension) {
+            all.push(path);
+        }
+    }
+    all.sort();
+    all
+}
+
+/// Every page.
+fn pages() -> Vec<PathBuf> {
+    let mut all = files(&root().join("docs"), "md");
+    all.push(root().join("README.md"));
+    all
+}
