@@ -60,7 +60,7 @@ resource "trading_dr_cluster" "orders" {
     # A site that has lost the other one has to survive the loss of a zone as well.
     dr_multi_az = true
 
-    # What restarts a database waits for its window.
+    # What interrupts waits for its window, parameters for the next restart.
     apply_immediately  = false
     maintenance_window = "sun:05:00-sun:06:00"
 

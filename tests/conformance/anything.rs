@@ -208,7 +208,6 @@ async fn whatever_a_message_holds_it_is_answered_and_an_apply_never_loses_the_st
             source_type_name: draw.one(&type_name),
             target_type_name: draw.one(&type_name),
             source_provider_address: draw.one(&".{0,40}"),
-            ..Default::default()
         };
         let told = format!("{request:?}");
         let answer = answered(&told, draw.core.provider.move_resource_state(request)).await;

@@ -36,7 +36,8 @@ fn groups<'a>(
 ) {
     let is_optional =
         |one: &Attribute| matches!(one.presence, Presence::Optional | Presence::Default(_));
-    let kinds: [(&str, &dyn Fn(&Attribute) -> bool); 3] = [
+    type Belongs<'a> = &'a dyn Fn(&Attribute) -> bool;
+    let kinds: [(&str, Belongs<'_>); 3] = [
         ("Required", &|one| matches!(one.presence, Presence::Required)),
         ("Optional", &is_optional),
         ("Read-Only", &|one| matches!(one.presence, Presence::Computed)),
