@@ -69,11 +69,14 @@ impl Story {
                 let vpc = world.network()[WEST]["vpc_id"].as_str().unwrap_or_default().to_owned();
                 (ledger(world), world.resolve(&vpc, NAME))
             });
-            let moment = |what: &str| {
+            let noted = |what: &str| {
                 let all = ledger["timeline"].as_array()?;
-                let one = all.iter().find(|one| one["what"] == what)?;
-                one["at"].as_u64().filter(|at| *at >= began)
+                all.iter().find(|one| one["what"] == what)?["at"].as_u64()
             };
+            // The timeline begins anew with each decision. Of this one, the write that failed may have been tried
+            // before the trouble began, and have failed by it.
+            let is_of_this = noted("decided").is_some_and(|at| at >= began);
+            let moment = |what: &str| noted(what).filter(|_| is_of_this);
             let mut seen: Vec<_> =
                 NOTED.iter().filter_map(|(what, words)| Some((moment(what)?, *words))).collect();
             if targets.iter().any(|(name, _)| *name == target) {
@@ -99,9 +102,9 @@ impl Story {
             stage.served.pass(1);
         }
         panic!(
-            "not within {FOLLOWED} s: {:#?}\n{:#}",
-            story.events,
-            stage.with(|world| ledger(world))
+            "{:#}\nnot within {FOLLOWED} s; begun at {began}, seen until now: {:?}",
+            stage.with(|world| ledger(world)),
+            story.events
         );
     }
 
