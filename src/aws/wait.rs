@@ -21,6 +21,18 @@ pub enum Progress<T> {
     Failed(String),
 }
 
+impl<T> Progress<T> {
+    /// The same, with something else to show for it.
+    pub fn map<U>(self, with: impl FnOnce(T) -> U) -> Progress<U> {
+        match self {
+            Self::Done(value) => Progress::Done(with(value)),
+            Self::Pending(state) => Progress::Pending(state),
+            Self::Unseen(what) => Progress::Unseen(what),
+            Self::Failed(why) => Progress::Failed(why),
+        }
+    }
+}
+
 /// Why waiting ended without the thing being done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum WaitError {

@@ -46,12 +46,21 @@ async fn until(
         let Some(one) = describe(env, region, id).await? else {
             return Ok(Progress::Unseen(format!("the instance {id} disappeared meanwhile")));
         };
-        Ok(match done(&one) {
-            Progress::Done(()) => Progress::Done(one),
-            Progress::Pending(state) => Progress::Pending(state),
-            Progress::Unseen(what) => Progress::Unseen(what),
-            Progress::Failed(why) => Progress::Failed(why),
-        })
+        Ok(done(&one).map(|()| one))
+    });
+    Ok(wait.await?)
+}
+
+/// The same of an instance that is to go anyway: whether it is still there.
+async fn is_there(
+    env: &Env,
+    region: &str,
+    id: &str,
+    done: impl Fn(&Described) -> Progress<()> + Send + Sync,
+) -> Result<bool, Failure> {
+    let wait = env.session.wait(|| async {
+        let found = describe(env, region, id).await?;
+        Ok(found.map_or(Progress::Done(false), |one| done(&one).map(|()| true)))
     });
     Ok(wait.await?)
 }
@@ -552,26 +561,33 @@ async fn restart(env: &Env, region: &str, id: &str) -> Result<(), Failure> {
 /// one, the same instance after its promotion can (aws-facts 0.5).
 pub(super) async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
     let (region, id) = (&found.region, &found.id);
-    let Some(mut instance) = describe(env, region, id).await? else { return Ok(()) };
+    let Some(instance) = describe(env, region, id).await? else { return Ok(()) };
     let regional = env.region(region);
     if instance.deletion_protection() == Some(true) && status(&instance) != "deleting" {
-        until(env, region, id, is_modifiable).await?;
+        if !is_there(env, region, id, is_modifiable).await? {
+            return Ok(());
+        }
         let api = regional.api("rds", "ModifyDBInstance");
         let call = || {
             let call = regional.rds.modify_db_instance().db_instance_identifier(id);
             call.deletion_protection(false).apply_immediately(true).send()
         };
-        env.session.call(api, call).await?;
-        instance = until(env, region, id, |one| match one.deletion_protection() {
+        env.session.remove(api, call).await?;
+        let is_open = |one: &Described| match one.deletion_protection() {
             Some(true) => Progress::Pending("protected".into()),
             _ => Progress::Done(()),
-        })
-        .await?;
+        };
+        if !is_there(env, region, id, is_open).await? {
+            return Ok(());
+        }
     }
     let is_replica = instance.read_replica_source_db_instance_identifier().is_some();
     let snapshot = found.outputs.get(FINAL_SNAPSHOT).filter(|_| !is_replica);
-    if snapshot.is_some() && status(&instance) != "deleting" {
-        until(env, region, id, is_ready).await?;
+    if snapshot.is_some()
+        && status(&instance) != "deleting"
+        && !is_there(env, region, id, is_ready).await?
+    {
+        return Ok(());
     }
     if status(&instance) != "deleting" {
         let api = regional.api("rds", "DeleteDBInstance");

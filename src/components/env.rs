@@ -320,13 +320,14 @@ impl Env {
         ask().await
     }
 
-    /// A short pause before looking again after a call whose result is not known.
+    /// A pause before looking again after a call whose result is not known: 2 s, and longer each time, up to 30 s.
     ///
     /// # Errors
     /// The run was stopped meanwhile.
-    pub async fn settle(&self) -> Result<(), Failure> {
+    pub async fn settle(&self, times: u32) -> Result<(), Failure> {
         let state = "unclear whether AWS had acted".to_owned();
-        let paused = self.session.pause(Duration::from_secs(2)).await;
+        let seconds = 2u64.saturating_pow(times.clamp(1, 5)).min(30);
+        let paused = self.session.pause(Duration::from_secs(seconds)).await;
         self.look_again();
         paused.map_err(|reason| WaitError::Stopped { reason, state }.into())
     }

@@ -6,7 +6,7 @@ use super::{
     Address, Env, Failure, Field, Observation, Outputs, Owner, Primitive, Text, Wanted, each,
     lambda_function::owner,
 };
-use crate::aws::{ApiError, ErrorClass};
+use crate::aws::ApiError;
 
 /// A permission of EventBridge's to run a function for one rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,31 +102,32 @@ impl Primitive for LambdaPermission {
             let call = call.statement_id(&wanted.name).action(ACTION).principal(SERVICE);
             call.source_arn(&source).send()
         };
-        match env.session.call_once(api.clone(), call).await {
-            // It is there, and a look at the policy, which may be behind, has not shown it: whatever it says, it
-            // is of the cluster's own function and of this name.
-            Err(error) if error.class == ErrorClass::AlreadyExists => {
-                remove(env, &wanted.region, &wanted.settings.function, &wanted.name).await?;
-                env.session.call_once(api, call).await?;
-            }
-            other => drop(other?),
-        }
+        env.session.call_once(api, call).await?;
         Ok(Outputs::new())
+    }
+
+    /// Only what an attempt before made otherwise: AWS changes no statement, so that it is removed and made anew.
+    async fn update(
+        env: &Env,
+        wanted: &Wanted<Self>,
+        found: &Observation,
+        differing: &[&'static str],
+    ) -> Result<Outputs, Failure> {
+        if differing.is_empty() {
+            return Ok(Outputs::new());
+        }
+        Self::delete(env, found).await?;
+        Self::create(env, wanted).await
     }
 
     async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
         let (function, statement) = found.id.split_once(' ').unwrap_or_default();
-        Ok(remove(env, &found.region, function, statement).await?)
+        let regional = env.region(&found.region);
+        let api = regional.api("lambda", "RemovePermission");
+        let call = || {
+            let call = regional.lambda.remove_permission().function_name(function);
+            call.statement_id(statement).send()
+        };
+        Ok(env.session.remove(api, call).await?)
     }
-}
-
-/// Removes a statement of a function's policy; one that is gone is fine.
-async fn remove(env: &Env, region: &str, function: &str, statement: &str) -> Result<(), ApiError> {
-    let regional = env.region(region);
-    let api = regional.api("lambda", "RemovePermission");
-    let call = || {
-        let call = regional.lambda.remove_permission().function_name(function);
-        call.statement_id(statement).send()
-    };
-    env.session.remove(api, call).await
 }

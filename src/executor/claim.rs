@@ -1,6 +1,8 @@
 //! The claim to an environment suffix: which cluster has it, whether its creation was ever finished, and
 //! with which arguments it was last applied.
 
+use std::time::SystemTime;
+
 use serde_json::{Value, json};
 
 use super::{
@@ -24,6 +26,8 @@ pub struct Claim {
     pub is_complete: bool,
     /// The arguments of the last apply, in JSON; absent where they were too long to keep.
     pub arguments: Option<Value>,
+    /// When a run on it last wrote something there, its heartbeat included, by AWS's clock.
+    pub heard: Option<SystemTime>,
     region: String,
     path: String,
 }
@@ -53,6 +57,7 @@ impl Claim {
             cluster_id: cluster["cluster_id"].as_str().unwrap_or_default().to_owned(),
             is_complete: all.contains_key("complete"),
             arguments,
+            heard: all.values().filter_map(|one| one.written).max(),
             region: region.to_owned(),
             path: path.to_owned(),
         }))

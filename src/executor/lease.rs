@@ -72,6 +72,9 @@ pub struct Lease {
     value: Value,
     /// Fires when somebody else has taken over.
     pub lost: CancellationToken,
+    /// How long before this lease began its predecessor was last heard of, by AWS's clock; `None` where there was
+    /// no other.
+    pub idle: Option<Duration>,
     heart: JoinHandle<()>,
 }
 
@@ -183,8 +186,13 @@ impl Lease {
             remove(env, region, &[name(path, number)]).await?;
             return Ok(None);
         }
-        let old: Vec<String> =
-            all.keys().filter(|one| **one < number).map(|one| name(path, *one)).collect();
+        let earlier = || all.range(..number);
+        let written = |one: &Parameter| one.written;
+        let idle = earlier().next_back().map(|(_, before)| {
+            let (ours, its) = (all.get(&number).and_then(written), written(before));
+            ours.zip(its).and_then(|(ours, its)| ours.duration_since(its).ok()).unwrap_or_default()
+        });
+        let old: Vec<String> = earlier().map(|(one, _)| name(path, *one)).collect();
         remove(env, region, &old).await?;
         let value = value.clone();
         // The heart beats on while the run winds down after an interrupt.
@@ -201,7 +209,7 @@ impl Lease {
         );
         let heart = tokio::spawn(beating);
         let (region, path) = (region.to_owned(), path.to_owned());
-        Ok(Some(Self { env, region, path, number, value, lost, heart }))
+        Ok(Some(Self { env, region, path, number, value, lost, idle, heart }))
     }
 
     /// Lets the next one in at once. Failing to say so costs the next one [`PATIENCE`], nothing else.

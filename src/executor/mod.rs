@@ -13,7 +13,7 @@ pub use claim::{Claim, ClaimError};
 pub use lease::{Lease, LeaseError};
 
 use crate::{
-    aws::{ErrorClass, WaitError},
+    aws::{CONSISTENCY_LIMIT, ErrorClass, WaitError},
     cluster::{Change, Changes, Verb},
     components::{Address, Component, Env, Failure, Owner, Text, kind_named},
 };
@@ -210,7 +210,7 @@ async fn altered(env: &Env, change: &Change) -> Result<(), Failure> {
 /// followed by a look: what an earlier attempt made is finished, not made twice.
 async fn create(env: &Env, component: &Component) -> Result<(), Failure> {
     let kind = component.kind();
-    let mut attempt = 1;
+    let (mut attempt, begun) = (1, env.session.clock.now());
     loop {
         let error = match kind.create(env, component).await {
             Ok(outputs) => {
@@ -220,12 +220,17 @@ async fn create(env: &Env, component: &Component) -> Result<(), Failure> {
             Err(Failure::Api(error)) => error,
             Err(other) => return Err(other),
         };
-        let open = matches!(error.class, ErrorClass::Transient | ErrorClass::AlreadyExists);
-        if !open || attempt >= ATTEMPTS {
+        // What is there already shows sooner or later.
+        let goes_on = match error.class {
+            ErrorClass::Transient => attempt < ATTEMPTS,
+            ErrorClass::AlreadyExists => env.session.clock.since(begun) < CONSISTENCY_LIMIT,
+            _ => false,
+        };
+        if !goes_on {
             return Err(error.into());
         }
         env.be_thorough();
-        env.settle().await?;
+        env.settle(attempt).await?;
         let seen = kind.observe(env, component.region(), &[component]).await?;
         if let Some(found) = seen.into_iter().find(|one| one.address == component.address) {
             if let Owner::Foreign(why) = &found.owner {
@@ -240,9 +245,6 @@ async fn create(env: &Env, component: &Component) -> Result<(), Failure> {
             let outputs = kind.update(env, component, &found, &names).await?;
             env.note(&component.address, outputs);
             return Ok(());
-        }
-        if error.class == ErrorClass::AlreadyExists && attempt + 1 >= ATTEMPTS {
-            return Err(error.into());
         }
         attempt += 1;
     }

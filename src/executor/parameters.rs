@@ -1,6 +1,6 @@
 //! The few parameters in SSM that a cluster keeps about itself, in its DR region.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use aws_sdk_ssm::types::{ParameterTier, ParameterType, Tag};
 
@@ -15,6 +15,8 @@ pub(super) struct Parameter {
     pub(super) value: String,
     /// Counts the writes.
     pub(super) version: i64,
+    /// When it was last written, by AWS's clock.
+    pub(super) written: Option<SystemTime>,
 }
 
 /// Everything below a path, by what follows the path.
@@ -37,7 +39,8 @@ pub(super) async fn read(
             let name = one.name().unwrap_or_default();
             let name = name.strip_prefix(path).unwrap_or(name).trim_start_matches('/');
             let value = one.value().unwrap_or_default().to_owned();
-            found.insert(name.to_owned(), Parameter { value, version: one.version() });
+            let written = one.last_modified_date().and_then(|at| SystemTime::try_from(*at).ok());
+            found.insert(name.to_owned(), Parameter { value, version: one.version(), written });
         }
         page = answer.next_token().map(str::to_owned);
         if page.is_none() {

@@ -64,11 +64,12 @@ pub(super) fn accept(listener: TcpListener, config: Arc<ServerConfig>) -> Incomi
             let handshake = tokio::spawn(async move {
                 let connection = match timeout(HANDSHAKE_LIMIT, secure(&acceptor, socket)).await {
                     Ok(Ok(stream)) => Connection::new(stream, counter),
+                    // Terraform keeps all that is logged, and a flood is a line for each of its callers.
                     Ok(Err(error)) => {
-                        return tracing::warn!(%from, %error, "a caller was turned away");
+                        return tracing::debug!(%from, %error, "a caller was turned away");
                     }
                     Err(_) => {
-                        return tracing::warn!(%from, "a caller did not finish its TLS handshake");
+                        return tracing::debug!(%from, "a caller did not finish its TLS handshake");
                     }
                 };
                 // Who has come this far is Terraform, and is not ended for those behind it.

@@ -1,12 +1,15 @@
 //! Applying: under the lease, observe again, do, observe, until nothing is left to do.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     connect::Configured,
     elsewhere,
     explain::{self, Doing},
-    flow::{Look, Opened, Trouble, environment, session},
+    flow::{LOOK_AGAIN, Look, Opened, Trouble, Unseen, environment, session},
     intent::{Hold, farewell},
     read::spec_of,
     state::{Kept, observed},
@@ -14,7 +17,7 @@ use super::{
 use crate::{
     aws::CONSISTENCY_LIMIT,
     cluster::{
-        Changes, Spec, Verb,
+        Change, Changes, Spec, Verb,
         names::{final_snapshot, parameter_path},
     },
     components::{
@@ -26,8 +29,6 @@ use crate::{
 
 /// How often what was done is looked at and done again where it did not take.
 const PASSES: usize = 3;
-/// How often to look for what was done and does not show yet.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How long the look after a failure may take in real time, so that an interrupt ends soon.
 const LAST_LOOK: Duration = Duration::from_secs(8);
 
@@ -76,7 +77,9 @@ pub(super) async fn apply(
     });
     let env = env.with_session(env.session.with_cancel(stop));
     let (ending, region) = (env.clone(), spec.dr.region.clone());
-    let run = Run { configured, schema, env, spec, arguments, input: &input, doing };
+    let began = env.session.clock.now();
+    let settled = lease.idle.map_or(began, |idle| began + CONSISTENCY_LIMIT.saturating_sub(idle));
+    let run = Run { configured, schema, env, spec, arguments, input: &input, doing, settled };
     let mut outcome = match doing {
         Doing::Destroy => run.destroy().await,
         Doing::Create | Doing::Update => run.converge().await,
@@ -111,6 +114,8 @@ struct Run<'a> {
     arguments: Value,
     input: &'a ApplyInput,
     doing: Doing,
+    /// Until when reads may be behind what the run before this one did.
+    settled: SystemTime,
 }
 
 impl Run<'_> {
@@ -144,11 +149,17 @@ impl Run<'_> {
         let mut found = Diagnostics::new();
         let (mut done, mut again) = (BTreeSet::new(), Vec::new());
         for pass in 0..PASSES {
-            let opened = match self.look(&kept, Look::Strict, &done, Opened::changes).await {
+            let look = if pass == 0 {
+                self.look(&kept, Look::Strict, self.settled, Opened::unnamed).await
+            } else {
+                let until = self.env.session.clock.now() + CONSISTENCY_LIMIT;
+                let undone = |opened: &Opened| undone(&opened.changes(), &done);
+                self.look(&kept, Look::Strict, until, undone).await
+            };
+            let opened = match look {
                 Ok(opened) => opened,
-                Err(trouble) => {
-                    let what = "looking at what is there";
-                    found.extend(elsewhere::trouble(&self.env, &self.spec, &trouble, what).await);
+                Err(unseen) => {
+                    found.extend(self.unseen(unseen, done.len()).await);
                     return if pass == 0 {
                         self.untouched(found)
                     } else {
@@ -206,30 +217,26 @@ impl Run<'_> {
         self.partial(found).await
     }
 
-    /// Looks at what is there. What was done a moment ago and does not show yet may be on its way: AWS documents
-    /// for most of its services that a read may be behind. Doing it again at once would make some things twice.
-    /// `left` tells what is still to be done; it is looked again for as long as all of that was done already.
+    /// Looks until nothing is `missing` that was done and may not show yet, or until it would.
     async fn look(
         &self,
         kept: &Kept,
-        look: Look,
-        done: &BTreeSet<Address>,
-        left: impl Fn(&Opened) -> Changes,
-    ) -> Result<Opened, Trouble> {
-        let clock = &self.env.session.clock;
-        let began = clock.now();
-        loop {
-            let id = kept.cluster_id.clone();
-            let opened = Opened::look(&self.env, &self.spec, id, look).await?;
-            let left = left(&opened);
-            let may_be_behind = left
-                .iter()
-                .all(|one| done.contains(&one.address) && !matches!(one.verb, Verb::Refuse(_)));
-            let is_over = left.iter().next().is_none() || clock.since(began) >= CONSISTENCY_LIMIT;
-            if !may_be_behind || is_over || self.env.session.pause(LOOK_AGAIN).await.is_err() {
-                return Ok(opened);
+        how: Look,
+        until: SystemTime,
+        missing: impl Fn(&Opened) -> Vec<String>,
+    ) -> Result<Opened, Unseen> {
+        let id = kept.cluster_id.clone();
+        Opened::look_until(&self.env, &self.spec, id, how, until, missing).await
+    }
+
+    /// Says why it was not seen what there is, after so many changes.
+    async fn unseen(&self, why: Unseen, done: usize) -> Diagnostics {
+        match why {
+            Unseen::Trouble(trouble) => {
+                let what = "looking at what is there";
+                elsewhere::trouble(&self.env, &self.spec, &trouble, what).await
             }
-            tracing::info!("done, and not to be seen yet: {}", left.describe().join("; "));
+            Unseen::Stopped(why) => explain::unseen(self.doing, why, done),
         }
     }
 
@@ -349,15 +356,20 @@ impl Run<'_> {
         }
         let kept = Kept::parse(&self.input.private);
         self.env.be_thorough();
-        let mut done = BTreeSet::new();
-        for pass in 0..PASSES {
-            let left = |opened: &Opened| Changes::removal(&opened.inventory);
-            let opened = match self.look(&kept, Look::Lenient, &done, left).await {
+        let (mut seen, mut done) = (BTreeSet::new(), BTreeSet::new());
+        let (mut pass, [mut pause, longest]) = (0, LOOK_AGAIN);
+        let mut again: Option<SystemTime> = None;
+        loop {
+            let hidden = |opened: &Opened| self.hidden(opened, &seen);
+            let opened = match self.look(&kept, Look::Lenient, self.settled, hidden).await {
                 Ok(opened) => opened,
-                Err(trouble) => {
-                    let what = "looking at what is there";
-                    found.extend(elsewhere::trouble(&self.env, &self.spec, &trouble, what).await);
-                    return self.untouched(found);
+                Err(unseen) => {
+                    found.extend(self.unseen(unseen, done.len()).await);
+                    return if pass == 0 {
+                        self.untouched(found)
+                    } else {
+                        self.remaining(found).await
+                    };
                 }
             };
             if let Some(database) = foreign_database(&opened) {
@@ -383,19 +395,62 @@ impl Run<'_> {
                 return self.untouched(found);
             }
             let removal = Changes::removal(&opened.inventory);
+            let addresses = || removal.iter().map(|one| one.address.clone());
+            // What was removed and still shows, or was made anew by a function's last words: removing it once more
+            // does no harm.
+            if addresses().all(|one| done.contains(&one)) {
+                let clock = &opened.env.session.clock;
+                let since = *again.get_or_insert_with(|| clock.now());
+                if clock.since(since) >= CONSISTENCY_LIMIT {
+                    found.error(
+                        "Something comes back each time it is removed",
+                        format!(
+                            "For {} minutes, this was there again: {}. The state keeps what is left. Somebody else \
+                             may be making it; try again.",
+                            CONSISTENCY_LIMIT.as_secs() / 60,
+                            addresses().map(|one| one.to_string()).collect::<Vec<_>>().join(", ")
+                        ),
+                    );
+                    return self.remaining(found).await;
+                }
+                if let Err(why) = opened.env.session.pause(pause).await {
+                    found.extend(explain::unseen(self.doing, why, done.len()));
+                    return self.remaining(found).await;
+                }
+                pause = (pause * 2).min(longest);
+            } else {
+                again = None;
+            }
             let report = executor::run(&opened.env, &removal).await;
             if !report.is_complete() {
                 found.extend(explain::report(&report, self.doing, opened.env.session.stopped()));
                 return self.remaining(found).await;
             }
-            done.extend(removal.iter().map(|one| one.address.clone()));
+            seen.extend(opened.inventory.all().map(|one| one.address.to_string()));
+            done.extend(addresses());
             tracing::info!("pass {pass} of the destroy removed {} components", report.done.len());
+            pass += 1;
         }
-        found.error(
-            "Something comes back each time it is removed",
-            "The state keeps what is left. Somebody else may be making it; try again.",
-        );
-        self.remaining(found).await
+    }
+
+    /// What the state speaks of, or an interrupted create may have left, and reads that are behind may not show.
+    /// While anything else is there, that goes first.
+    fn hidden(&self, opened: &Opened, seen: &BTreeSet<String>) -> Vec<String> {
+        let is_ours = |one: &Observation| one.owner == Owner::Ours;
+        if opened.inventory.all().any(is_ours) {
+            return Vec::new();
+        }
+        let prior = self.input.prior.as_ref().map(|state| state.get("components"));
+        let Some(Value::Mapping(known)) = prior else { return Vec::new() };
+        let is_hidden = |address: &&String| {
+            !seen.contains(*address)
+                && !opened.inventory.all().any(|one| one.address.as_str() == **address)
+        };
+        let mut hidden: Vec<String> = known.keys().filter(is_hidden).cloned().collect();
+        if opened.claim.as_ref().is_some_and(|claim| !claim.is_complete) {
+            hidden.push("what an interrupted create may have made".into());
+        }
+        hidden
     }
 
     async fn remaining(&self, found: Diagnostics) -> Outcome {
@@ -445,6 +500,16 @@ fn owner_of(found: &Observation) -> &str {
         Owner::Foreign(why) => why,
         Owner::Ours => "it is this cluster's",
     }
+}
+
+/// Of what is still to be done, what was done already. What must not be done is no matter of time, and what is not
+/// ready yet is waited for by its own kind.
+fn undone(left: &Changes, done: &BTreeSet<Address>) -> Vec<String> {
+    if left.iter().any(|one| matches!(one.verb, Verb::Refuse(_))) {
+        return Vec::new();
+    }
+    let again = |one: &&Change| done.contains(&one.address) && !matches!(one.verb, Verb::Wait(_));
+    left.iter().filter(again).map(|one| one.address.to_string()).collect()
 }
 
 /// `refuse us-east-1/kms-alias` as it reads in a sentence.

@@ -229,6 +229,21 @@ pub(super) fn report(report: &Report, doing: Doing, stopped: Option<&'static str
     found
 }
 
+/// A run was stopped after so many changes, while it waited for what they did to show.
+pub(super) fn unseen(doing: Doing, why: &str, done: usize) -> Diagnostics {
+    let progress = if done == 0 {
+        "Nothing was changed yet: it was waited for what an earlier run did to show.".to_owned()
+    } else {
+        format!(
+            "{done} changes are done; it was waited for all of them to show, which AWS may take minutes for."
+        )
+    };
+    Diagnostics::from_error(
+        format!("The {} was not finished: {why}", doing.word()),
+        format!("{progress}\n\n{}", doing.next_step()),
+    )
+}
+
 /// An apply was not finished, and has told the monitors to promote nothing.
 pub(super) fn held() -> Diagnostics {
     let mut found = Diagnostics::new();

@@ -1,15 +1,15 @@
 //! The one flow that read, plan, apply, import and destroy are: observe, then decide.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::connect::Configured;
 use crate::{
-    aws::{ApiError, Session},
+    aws::{ApiError, CONSISTENCY_LIMIT, Session},
     cluster::{
-        Blueprint, Changes, DiscoveryError, Inventory, Mistake, Roles, Site, Spec, Surroundings,
-        names::parameter_path, surroundings::discover,
+        Blueprint, Change, Changes, DiscoveryError, Inventory, Mistake, Roles, Site, Spec,
+        Surroundings, Verb, names::parameter_path, surroundings::discover,
     },
-    components::{Env, Owner, Text},
+    components::{Env, Owner, Text, kms_key::KmsKey},
     executor::Claim,
     plugin::{CancellationToken, Context},
 };
@@ -47,6 +47,16 @@ pub(super) struct Opened {
     pub(super) inventory: Inventory,
     pub(super) roles: Roles,
 }
+
+/// Why a look did not show what there is.
+pub(super) enum Unseen {
+    Trouble(Trouble),
+    /// The run was stopped while it waited for what was done and does not show yet.
+    Stopped(&'static str),
+}
+
+/// When to look again for what was done and does not show yet, at first and in the end.
+pub(super) const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(60)];
 
 /// How to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +142,61 @@ impl Opened {
         }
         let roles = Roles::observed(spec, &inventory);
         Ok(Self { env, spec: spec.clone(), claim, surroundings, blueprint, inventory, roles })
+    }
+
+    /// Looks at what is there. What was done a moment ago and does not show yet may be on its way: AWS documents
+    /// for most of its services that a read may be behind. `missing` tells what that may be; until it is nothing, or
+    /// the time has come at which it would show, it is looked for again.
+    ///
+    /// # Errors
+    /// As [`Opened::look`]; the run was stopped.
+    pub(super) async fn look_until(
+        env: &Env,
+        spec: &Spec,
+        cluster_id: Option<String>,
+        how: Look,
+        until: SystemTime,
+        missing: impl Fn(&Self) -> Vec<String>,
+    ) -> Result<Self, Unseen> {
+        let [mut pause, longest] = LOOK_AGAIN;
+        loop {
+            let opened = Self::look(env, spec, cluster_id.clone(), how).await;
+            let opened = opened.map_err(Unseen::Trouble)?;
+            let missing = missing(&opened);
+            let left = until.duration_since(env.session.clock.now()).unwrap_or_default();
+            if missing.is_empty() || left.is_zero() {
+                return Ok(opened);
+            }
+            tracing::info!("done, and not to be seen yet: {}", missing.join("; "));
+            env.session.pause(pause.min(left)).await.map_err(Unseen::Stopped)?;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// What a create that was interrupted a moment ago may have made although it does not show, and that has no name
+    /// by which AWS would keep it from being made twice.
+    pub(super) fn unnamed(&self) -> Vec<String> {
+        if self.claim.as_ref().is_none_or(|claim| claim.is_complete) {
+            return Vec::new();
+        }
+        let changes = self.changes();
+        let is_new = |one: &&Change| one.verb == Verb::Create && one.address.kind() == KmsKey::KIND;
+        changes.iter().filter(is_new).map(|one| one.address.to_string()).collect()
+    }
+
+    /// The same where something is refused: what refers to it may be there, and would be as it is wanted.
+    pub(super) fn unnamed_and_refused(&self) -> Vec<String> {
+        let changes = self.changes();
+        let refused = changes.iter().any(|one| matches!(one.verb, Verb::Refuse(_)));
+        if refused { self.unnamed() } else { Vec::new() }
+    }
+
+    /// Until when reads may be behind what a run before did.
+    pub(super) fn settled(&self) -> SystemTime {
+        let heard = self.claim.as_ref().and_then(|claim| claim.heard);
+        // By AWS's clock; ours may be another one.
+        let now = self.env.session.clock.now();
+        heard.map_or(now, |heard| heard.min(now) + CONSISTENCY_LIMIT)
     }
 
     /// The same for other arguments, without looking again: for a plan right after a read. `None` if the

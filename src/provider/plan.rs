@@ -4,7 +4,7 @@ use super::{
     connect::Configured,
     draft::{Draft, diagnose},
     elsewhere, explain,
-    flow::{Look, Opened, Trouble, environment},
+    flow::{Look, Opened, Trouble, Unseen, environment},
     read::{remember, spec_of, warnings},
     state::{Kept, planned, undecided},
 };
@@ -231,13 +231,20 @@ async fn look(
     }
     let looked = configured.memory().looked.remove(spec.suffix.as_str());
     let looked = looked.and_then(|looked| looked.with_spec(spec));
-    let opened = match looked.filter(|_| input.prior.is_some()) {
+    let id = Kept::parse(&input.private).cluster_id;
+    let mut opened = match looked.filter(|_| input.prior.is_some()) {
         Some(opened) => opened,
-        None => {
-            let id = Kept::parse(&input.private).cluster_id;
-            Opened::look(&env, spec, id, Look::Strict).await?
-        }
+        None => Opened::look(&env, spec, id.clone(), Look::Strict).await?,
     };
+    if !opened.unnamed_and_refused().is_empty() {
+        let (until, missing) = (opened.settled(), Opened::unnamed_and_refused);
+        match Opened::look_until(&env, spec, id, Look::Strict, until, missing).await {
+            Ok(again) => opened = again,
+            Err(Unseen::Trouble(trouble)) => return Err(trouble),
+            // What is known says why.
+            Err(Unseen::Stopped(_)) => {}
+        }
+    }
     if asks_first {
         let mistakes = preflight(&opened.env, spec, &opened.surroundings).await?;
         if !mistakes.is_empty() {

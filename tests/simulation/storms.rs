@@ -57,26 +57,73 @@ const EVENTUALLY_CONSISTENT: [(&str, Option<&str>); 5] = [
     ("dynamodb", Some("DescribeTable")),
 ];
 
+/// Reads of those services are behind from now on.
+fn fall_behind(sandbox: &Sandbox, seconds: u64, percent: u64) {
+    for (service, operation) in EVENTUALLY_CONSISTENT {
+        let rule = Rule {
+            service: Some(service.into()),
+            operation: operation.map(str::to_owned),
+            percent: Some(percent),
+            ..Rule::default()
+        };
+        sandbox.add_fault(Fault::new(rule, Effect::Stale { seconds }));
+    }
+}
+
 #[test]
 fn reads_that_are_behind_make_nothing_twice_and_leave_nothing() {
     let all = [(60, 100), (60, 50), (20, 100), (20, 50), (100, 75)];
     for (seconds, percent) in &all[..if is_whole() { all.len() } else { 2 }] {
         let (seconds, percent) = (*seconds, *percent);
-        simulate(async || {
-            live(|sandbox| {
-                for (service, operation) in EVENTUALLY_CONSISTENT {
-                    let rule = Rule {
-                        service: Some(service.into()),
-                        operation: operation.map(str::to_owned),
-                        percent: Some(percent),
-                        ..Rule::default()
-                    };
-                    sandbox.add_fault(Fault::new(rule, Effect::Stale { seconds }));
-                }
-            })
-            .await;
-        });
+        simulate(async || live(|sandbox| fall_behind(sandbox, seconds, percent)).await);
     }
+}
+
+/// After how many seconds a create is interrupted: some before its first key shows, some before its first instance
+/// is begun, and one after that.
+const INTERRUPTED: [u64; 5] = [1, 3, 12, 30, 100];
+
+/// One whose create was interrupted after so many seconds while reads were behind.
+async fn interrupted(seconds: u64) -> (User, Json) {
+    let mut user = User::new().await;
+    let config = configuration(&user.sandbox);
+    fall_behind(&user.sandbox, 60, 100);
+    let cancel = user.cancel.clone();
+    let interrupt = tokio::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+        cancel.cancel();
+    });
+    let found = errors(&user.apply(&config).await);
+    interrupt.await.unwrap();
+    assert!(found.iter().any(|one| one.contains("nterrupted")), "{seconds} s: {found:#?}");
+    user.restart().await;
+    (user, config)
+}
+
+#[test]
+fn what_a_create_made_a_moment_ago_is_neither_left_nor_made_twice_where_it_does_not_show() {
+    simulate(async || {
+        let calm = {
+            let (user, _) = User::with_cluster().await;
+            census(&user.sandbox)
+        };
+        let mut made = 0;
+        for seconds in INTERRUPTED {
+            let (mut user, _) = interrupted(seconds).await;
+            made += usize::from(!user.leftovers().is_empty());
+            if user.state.value.is_some() {
+                user.must_destroy().await;
+                assert_eq!(user.leftovers(), Vec::<String>::new(), "after {seconds} s");
+            }
+            let (mut user, config) = interrupted(seconds).await;
+            user.state.tainted = false;
+            user.must_apply(&config).await;
+            assert_eq!(census(&user.sandbox), calm, "after {seconds} s");
+            user.must_destroy().await;
+            assert_eq!(user.leftovers(), Vec::<String>::new(), "after {seconds} s");
+        }
+        assert!(made >= 4, "{made} of them had made something");
+    });
 }
 
 /// What is down, and how an error names it.

@@ -13,10 +13,12 @@ use std::{
     time::Duration,
 };
 
-/// How many connections it keeps open.
-const KEPT: usize = 1000;
+/// How many connections it keeps open: more than a plugin lets shake hands at once.
+const KEPT: usize = 600;
 /// How long it waits for one: a port that is flooded takes no more for a while.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// How long until it looks for ports again when there is none.
+const NO_PORT: Duration = Duration::from_millis(5);
 
 /// Goes on until it is dropped.
 pub struct Flood {
@@ -28,6 +30,7 @@ pub struct Flood {
 impl Flood {
     /// Floods the ports that `find` names, which it is asked for again and again.
     pub fn start(mut find: impl FnMut() -> Vec<SocketAddr> + Send + 'static) -> Self {
+        room_for_descriptors();
         let (stop, opened) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (stopped, count) = (Arc::clone(&stop), Arc::clone(&opened));
         let thread = std::thread::spawn(move || {
@@ -50,7 +53,7 @@ impl Flood {
                     }
                 }
                 if ports.is_empty() {
-                    std::thread::yield_now();
+                    std::thread::sleep(NO_PORT);
                 }
             }
         });
@@ -70,6 +73,13 @@ impl Drop for Flood {
             let _ = thread.join();
         }
     }
+}
+
+/// Lets this process open as many files as it may: all tests share it, and often it begins with 1024.
+fn room_for_descriptors() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Where the plugins listen that somebody has started in a folder.

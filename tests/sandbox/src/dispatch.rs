@@ -211,7 +211,7 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
     }
     let mut effect = crate::faults::striking(&mut world.faults, service.name, &name, &scope.region);
     let place = if service.global { GLOBAL } else { &scope.region };
-    if effect.is_none() && world.down.contains(place) {
+    if world.down.contains(place) {
         effect = Some(Effect::DropBefore);
     }
     let reply = match &effect {

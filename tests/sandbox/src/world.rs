@@ -57,10 +57,9 @@ impl World {
         let Some(lag) = self.faults.iter().filter_map(Fault::lag).max() else {
             return self.past.clear();
         };
-        let past = std::mem::take(&mut self.past);
-        let mut present = self.clone();
-        present.calls.clear();
-        self.past = past;
+        let (past, calls) = (std::mem::take(&mut self.past), std::mem::take(&mut self.calls));
+        let present = self.clone();
+        (self.past, self.calls) = (past, calls);
         self.past.push_back(Arc::new(present));
         // The youngest that is old enough stays.
         let old = Time(self.now.0.saturating_sub(lag));

@@ -12,6 +12,7 @@ mod rds;
 mod runbooks;
 mod running;
 mod storage;
+mod trouble;
 mod watching;
 
 use serde_json::{Value, json};
