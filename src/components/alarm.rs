@@ -1,6 +1,12 @@
 //! Alarms on metrics, and whom they tell.
 
-use aws_sdk_cloudwatch::types::{ComparisonOperator, Dimension, MetricAlarm, Statistic, Tag};
+use aws_sdk_cloudwatch::{
+    primitives::DateTime,
+    types::{
+        ComparisonOperator, Dimension, Metric, MetricAlarm, MetricDataQuery, MetricStat, ScanBy,
+        StateValue, Statistic, Tag,
+    },
+};
 
 use super::{
     ARN, Address, Env, Failure, Field, Observation, Outputs, Primitive, Tags, Text, Wanted, retag,
@@ -155,6 +161,68 @@ fn seen_condition(one: &MetricAlarm) -> String {
 
 /// The most names that DescribeAlarms takes at once.
 const NAMES: usize = 100;
+
+/// Of these alarms, those that are in alarm.
+///
+/// # Errors
+/// A call failed.
+pub async fn in_alarm(env: &Env, region: &str, names: &[String]) -> Result<Vec<String>, ApiError> {
+    let regional = env.region(region);
+    let mut found = Vec::new();
+    for some in names.chunks(NAMES) {
+        let api = regional.api("cloudwatch", "DescribeAlarms");
+        let call = || {
+            let call = regional.cloudwatch.describe_alarms().set_alarm_names(Some(some.to_vec()));
+            call.state_value(StateValue::Alarm).max_records(100).send()
+        };
+        let answer = env.session.call(api, call).await?;
+        let named =
+            |one: &aws_sdk_cloudwatch::types::MetricAlarm| one.alarm_name().map(str::to_owned);
+        found.extend(answer.metric_alarms().iter().filter_map(named));
+    }
+    Ok(found)
+}
+
+/// The newest values of metrics in a region within the last minutes: maxima of a minute each, in the order in which
+/// they are asked for; `None` where nothing was published.
+///
+/// # Errors
+/// The call failed.
+pub async fn newest(
+    env: &Env,
+    region: &str,
+    metrics: &[(&str, &str, (&str, &str))],
+) -> Result<Vec<Option<f64>>, ApiError> {
+    let regional = env.region(region);
+    let queries = metrics.iter().enumerate().map(|(index, (namespace, name, dimension))| {
+        let dimension = Dimension::builder().name(dimension.0).value(dimension.1).build();
+        let metric =
+            Metric::builder().namespace(*namespace).metric_name(*name).dimensions(dimension);
+        let stat =
+            MetricStat::builder().metric(metric.build()).period(MINUTE).stat("Maximum").build();
+        MetricDataQuery::builder().id(format!("m{index}")).metric_stat(stat).build()
+    });
+    let queries: Vec<_> = queries.collect();
+    let end = DateTime::from(env.session.clock.now());
+    let start = DateTime::from_secs(end.secs() - RECENT);
+    let api = regional.api("cloudwatch", "GetMetricData");
+    let call = || {
+        let call =
+            regional.cloudwatch.get_metric_data().set_metric_data_queries(Some(queries.clone()));
+        call.start_time(start).end_time(end).scan_by(ScanBy::TimestampDescending).send()
+    };
+    let answer = env.session.call(api, call).await?;
+    let value = |index: usize| {
+        let id = format!("m{index}");
+        let one = answer.metric_data_results().iter().find(|one| one.id() == Some(&*id))?;
+        one.values().first().copied()
+    };
+    Ok((0..metrics.len()).map(value).collect())
+}
+
+/// How old the newest value of a metric may be, in seconds: RDS and the monitors publish one each minute, late by a
+/// minute or two.
+const RECENT: i64 = 300;
 
 async fn tags_of(env: &Env, region: &str, arn: &str, wanted: &Tags) -> Result<Tags, ApiError> {
     let regional = env.region(region);

@@ -245,6 +245,35 @@ impl Primitive for DbInstance {
     }
 }
 
+/// Of an instance that was only glanced at: the id of its security group.
+pub const SECURITY_GROUP: Output = "security_group";
+
+/// What one call tells of a region's instance: who it is, where it is, whether it follows another one, and how it is.
+///
+/// # Errors
+/// The call failed.
+pub async fn glance(env: &Env, region: &str, name: &str) -> Result<Option<Observation>, ApiError> {
+    let Some(instance) = describe(env, region, name).await? else { return Ok(None) };
+    let status = instance.db_instance_status().unwrap_or_default();
+    let mut found = Observation::new(DbInstance::address(region), region, name)
+        .readiness(readiness(status))
+        .tagged(from_rds(instance.tag_list()), &env.scope);
+    let outputs = [
+        (ENDPOINT, instance.endpoint().and_then(|one| one.address())),
+        (SOURCE, instance.read_replica_source_db_instance_identifier()),
+        (
+            SECURITY_GROUP,
+            instance.vpc_security_groups().first().and_then(|one| one.vpc_security_group_id()),
+        ),
+    ];
+    for (name, value) in outputs {
+        if let Some(value) = value {
+            found = found.output(name, value);
+        }
+    }
+    Ok(Some(found))
+}
+
 /// What a state means.
 pub(super) fn readiness(status: &str) -> Readiness {
     match status {

@@ -35,6 +35,11 @@ pub struct Said {
     pub is_closed: bool,
     /// The drills, in JSON; empty where there was none.
     pub drills: String,
+    /// What happened in the failover to its region that is under way, or in the last one, and when, in milliseconds
+    /// of Unix time.
+    pub moments: Vec<(String, u64)>,
+    /// How many seconds of writes that failover would lose, when it was decided.
+    pub data_loss: Option<u64>,
 }
 
 impl Said {
@@ -57,9 +62,20 @@ impl Said {
             held_by: intent.map(|item| text(item, HELD_BY)).unwrap_or_default(),
             phase: ledger["phase"].as_str().unwrap_or_default().to_owned(),
             is_closed: closed,
+            moments: ledger["timeline"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(moment)
+                .collect(),
+            data_loss: ledger["data_loss"].as_u64(),
             drills: named(DRILL).map(|item| text(item, "body")).unwrap_or_default(),
         }
     }
+}
+
+fn moment(one: &serde_json::Value) -> Option<(String, u64)> {
+    Some((one["what"].as_str()?.to_owned(), one["at"].as_u64()?))
 }
 
 fn text(item: &HashMap<String, AttributeValue>, name: &str) -> String {

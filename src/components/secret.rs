@@ -117,6 +117,14 @@ fn replica_arn(arn: &str, region: &str, replica: &str) -> String {
     arn.replacen(&format!(":{region}:"), &format!(":{replica}:"), 1)
 }
 
+/// The ARN of a region's secret, if it is there.
+///
+/// # Errors
+/// The call failed.
+pub async fn arn_of(env: &Env, region: &str, name: &str) -> Result<Option<String>, ApiError> {
+    Ok(describe(env, region, name).await?.map(|secret| secret.arn))
+}
+
 async fn describe(env: &Env, region: &str, name: &str) -> Result<Option<Described>, ApiError> {
     let regional = env.region(region);
     let api = regional.api("secretsmanager", "DescribeSecret");

@@ -1,7 +1,7 @@
 //! Terraform's plugin protocol, major version 6: the host that a provider written in Rust runs in.
 //!
-//! This module knows nothing of AWS. A provider implements [`Provider`] and [`Resource`], whose methods
-//! speak of [`Value`]s, and calls [`serve`]. Everything between that and Terraform is here: the handshake,
+//! This module knows nothing of AWS. A provider implements [`Provider`], [`Resource`] and [`DataSource`], whose
+//! methods speak of [`Value`]s, and calls [`serve`]. Everything between that and Terraform is here: the handshake,
 //! mutual TLS, gRPC, encoding, logs and the life of the process.
 //!
 //! It exists because the one published crate for this does not authenticate its caller, cannot be
@@ -66,6 +66,9 @@ pub trait Provider: Send + Sync + 'static {
 
     /// The resources that it has.
     fn resources(&self) -> Vec<Arc<dyn Resource>>;
+
+    /// The data sources that it has.
+    fn data_sources(&self) -> Vec<Arc<dyn DataSource>>;
 
     /// Takes its configuration, before any resource is read, planned or applied.
     async fn configure(&self, config: Value, terraform_version: &str) -> Diagnostics;
@@ -156,4 +159,26 @@ pub trait Resource: Send + Sync + 'static {
 
     /// Finds by id what was made elsewhere.
     async fn import(&self, context: Context, id: &str) -> Outcome;
+}
+
+/// What a data source has found.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The configuration, with everything that the provider sets; `None` where there is nothing to show.
+    pub state: Option<Value>,
+    /// Errors and warnings.
+    pub diagnostics: Diagnostics,
+}
+
+/// A data source: looks at what exists, and changes nothing.
+#[async_trait]
+pub trait DataSource: Send + Sync + 'static {
+    /// Its name in HCL; a resource may have the same.
+    fn type_name(&self) -> &'static str;
+
+    /// Its arguments and attributes.
+    fn schema(&self) -> &Schema;
+
+    /// Looks. Everything in the configuration is known by now.
+    async fn read(&self, context: Context, config: Value) -> Found;
 }

@@ -5,14 +5,15 @@ use std::{collections::HashMap, sync::Arc};
 use tonic::{Request, Response, Status};
 
 use super::{
-    ApplyInput, Diagnostics, Outcome, Path, PlanInput, Planned, Provider, Resource, Schema, Type,
-    Value, codec, host::Lifecycle, wire,
+    ApplyInput, DataSource, Diagnostics, Outcome, Path, PlanInput, Planned, Provider, Resource,
+    Schema, Type, Value, codec, host::Lifecycle, wire,
 };
 
 /// Answers Terraform's calls for one provider.
 pub(super) struct Service {
     provider: Arc<dyn Provider>,
     resources: HashMap<&'static str, Arc<dyn Resource>>,
+    data_sources: HashMap<&'static str, Arc<dyn DataSource>>,
     lifecycle: Lifecycle,
 }
 
@@ -22,7 +23,18 @@ impl Service {
     pub(super) fn new(provider: Arc<dyn Provider>, lifecycle: Lifecycle) -> Self {
         let resources = provider.resources().into_iter();
         let resources = resources.map(|resource| (resource.type_name(), resource)).collect();
-        Self { provider, resources, lifecycle }
+        let sources = provider.data_sources().into_iter();
+        let data_sources = sources.map(|source| (source.type_name(), source)).collect();
+        Self { provider, resources, data_sources, lifecycle }
+    }
+
+    fn data_source(&self, type_name: &str) -> Result<Arc<dyn DataSource>, Diagnostics> {
+        self.data_sources.get(type_name).cloned().ok_or_else(|| {
+            Diagnostics::from_error(
+                format!("{type_name} is no data source of this provider"),
+                "The configuration names a data source that this version of the provider does not have.",
+            )
+        })
     }
 
     fn resource(&self, type_name: &str) -> Result<Arc<dyn Resource>, Diagnostics> {
@@ -105,10 +117,6 @@ fn encode(schema: &Schema, value: Option<Value>) -> wire::DynamicValue {
     }
 }
 
-fn diagnostics_of<T>(result: Result<T, Diagnostics>) -> Vec<wire::Diagnostic> {
-    result.err().map(|found| found.to_wire()).unwrap_or_default()
-}
-
 #[tonic::async_trait]
 impl wire::provider_server::Provider for Service {
     async fn get_metadata(&self, _: Request<wire::Empty>) -> Answer<wire::Metadata> {
@@ -116,16 +124,20 @@ impl wire::provider_server::Provider for Service {
         Ok(Response::new(wire::Metadata {
             server_capabilities: Some(capabilities()),
             resources: self.resources.keys().map(named).collect(),
+            data_sources: self.data_sources.keys().map(named).collect(),
             ..Default::default()
         }))
     }
 
     async fn get_provider_schema(&self, _: Request<wire::Empty>) -> Answer<wire::ProviderSchema> {
-        let schemas = self.resources.iter();
+        let (schemas, sources) = (self.resources.iter(), self.data_sources.iter());
         Ok(Response::new(wire::ProviderSchema {
             provider: Some(self.provider.schema().to_wire()),
             resource_schemas: schemas
                 .map(|(name, resource)| ((*name).to_owned(), resource.schema().to_wire()))
+                .collect(),
+            data_source_schemas: sources
+                .map(|(name, source)| ((*name).to_owned(), source.schema().to_wire()))
                 .collect(),
             server_capabilities: Some(capabilities()),
             ..Default::default()
@@ -173,7 +185,14 @@ impl wire::provider_server::Provider for Service {
         &self,
         request: Request<wire::TypedConfigRequest>,
     ) -> Answer<wire::DiagnosticsResponse> {
-        let diagnostics = no_data_source(&request.into_inner().type_name);
+        let request = request.into_inner();
+        let validate = || {
+            let source = self.data_source(&request.type_name)?;
+            let of = source.schema().object_type();
+            let config = decode(request.config.as_ref(), &of, "configuration")?;
+            Ok(source.schema().validate(&config))
+        };
+        let diagnostics = validate().unwrap_or_else(|found: Diagnostics| found).to_wire();
         Ok(Response::new(wire::DiagnosticsResponse { diagnostics }))
     }
 
@@ -281,8 +300,11 @@ impl wire::provider_server::Provider for Service {
         &self,
         request: Request<wire::ReadDataRequest>,
     ) -> Answer<wire::ReadDataResponse> {
-        let diagnostics = no_data_source(&request.into_inner().type_name);
-        Ok(Response::new(wire::ReadDataResponse { state: None, diagnostics }))
+        let answer = self.look(request.into_inner()).await;
+        Ok(Response::new(answer.unwrap_or_else(|found| wire::ReadDataResponse {
+            state: None,
+            diagnostics: found.to_wire(),
+        })))
     }
 
     async fn stop_provider(&self, _: Request<wire::Empty>) -> Answer<wire::StopResponse> {
@@ -290,13 +312,6 @@ impl wire::provider_server::Provider for Service {
         self.lifecycle.interrupt();
         Ok(Response::new(wire::StopResponse::default()))
     }
-}
-
-fn no_data_source(type_name: &str) -> Vec<wire::Diagnostic> {
-    diagnostics_of::<()>(Err(Diagnostics::from_error(
-        format!("{type_name} is no data source of this provider"),
-        "This version of the provider has no data sources.",
-    )))
 }
 
 impl Service {
@@ -381,6 +396,26 @@ impl Service {
             new_state: Some(encode(schema, outcome.state)),
             private: outcome.private,
             diagnostics: outcome.diagnostics.to_wire(),
+        })
+    }
+
+    async fn look(
+        &self,
+        request: wire::ReadDataRequest,
+    ) -> Result<wire::ReadDataResponse, Diagnostics> {
+        let source = self.data_source(&request.type_name)?;
+        let config = decode_object(request.config.as_ref(), source.schema(), "configuration")?;
+        let Some(config) = config.filter(Value::is_wholly_known) else {
+            return Err(Diagnostics::from_error(
+                format!("{} was read too early", request.type_name),
+                "Some of its configuration is known only after apply. Terraform reads it then.",
+            ));
+        };
+        let (worker, context) = (Arc::clone(&source), self.lifecycle.context());
+        let found = self.run(async move { worker.read(context, config).await }).await?;
+        Ok(wire::ReadDataResponse {
+            state: found.state.map(|state| encode(source.schema(), Some(state))),
+            diagnostics: found.diagnostics.to_wire(),
         })
     }
 

@@ -1,15 +1,17 @@
-//! The `trading` provider: its configuration and its resource.
+//! The `trading` provider: its configuration, its resource and its data source.
 
 mod apply;
 pub mod archive;
 mod checks;
 mod cluster_schema;
 mod connect;
+mod data_source;
 mod draft;
 mod elsewhere;
 mod explain;
 mod flow;
 mod intent;
+mod overview;
 mod plan;
 mod read;
 mod recovery;
@@ -21,11 +23,11 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 
-use self::{connect::Configured, resource::ClusterResource};
+use self::{connect::Configured, data_source::ClusterDataSource, resource::ClusterResource};
 use crate::{
     aws::Aws,
     components::Archive,
-    plugin::{Diagnostics, Provider, Resource, Schema, Value},
+    plugin::{DataSource, Diagnostics, Provider, Resource, Schema, Value},
 };
 
 /// The provider that Terraform knows as `tradingdr/trading`.
@@ -33,6 +35,7 @@ pub struct TradingProvider {
     schema: Schema,
     configured: Arc<OnceLock<Configured>>,
     resource: Arc<ClusterResource>,
+    data_source: Arc<ClusterDataSource>,
 }
 
 impl TradingProvider {
@@ -40,7 +43,8 @@ impl TradingProvider {
     pub fn new() -> Self {
         let configured = Arc::new(OnceLock::new());
         let resource = Arc::new(ClusterResource::new(Arc::clone(&configured)));
-        Self { schema: schema::provider(), configured, resource }
+        let data_source = Arc::new(ClusterDataSource::new(Arc::clone(&configured)));
+        Self { schema: schema::provider(), configured, resource, data_source }
     }
 
     /// A provider that reaches AWS in a way of the caller's own, whatever its configuration says, and that has
@@ -68,6 +72,10 @@ impl Provider for TradingProvider {
 
     fn resources(&self) -> Vec<Arc<dyn Resource>> {
         vec![Arc::clone(&self.resource) as _]
+    }
+
+    fn data_sources(&self) -> Vec<Arc<dyn DataSource>> {
+        vec![Arc::clone(&self.data_source) as _]
     }
 
     async fn configure(&self, config: Value, _terraform_version: &str) -> Diagnostics {

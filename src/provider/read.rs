@@ -153,7 +153,73 @@ fn parse_id(id: &str) -> Option<(Suffix, &str, &str)> {
     }
 }
 
-/// Finds a cluster by its suffix. The arguments are those of its last apply, which the cluster keeps.
+/// Where a cluster is looked for, and how somebody says that it is elsewhere.
+pub(super) struct Place<'a> {
+    pub(super) suffix: &'a Suffix,
+    pub(super) primary: &'a str,
+    pub(super) dr: &'a str,
+    /// What to do so that it is looked for in these regions.
+    pub(super) elsewhere: fn(&Suffix, &str, &str) -> String,
+}
+
+/// Finds a cluster by its suffix: its claim, and the arguments of its last apply, which it keeps, as a state.
+///
+/// # Errors
+/// It is not there, or what it keeps is of no use; the texts say what to do.
+pub(super) async fn find(
+    env: &Env,
+    schema: &Schema,
+    place: &Place<'_>,
+) -> Result<(Claim, Value), Diagnostics> {
+    let Place { suffix, primary, dr, elsewhere } = place;
+    let claim = match Claim::find(env, dr, &parameter_path(suffix)).await {
+        Ok(Some(claim)) => claim,
+        Ok(None) => {
+            return Err(Diagnostics::from_error(
+                format!("There is no cluster {suffix} in {dr}"),
+                format!(
+                    "Account {} has no record of it in {dr}. For other regions, {}.",
+                    env.scope.account,
+                    elsewhere(suffix, "<primary region>", "<dr region>")
+                ),
+            ));
+        }
+        Err(error) => return Err(explain::trouble(&error.into(), "looking for the cluster")),
+    };
+    let Some(arguments) = &claim.arguments else {
+        return Err(Diagnostics::from_error(
+            format!("The cluster {suffix} does not know its arguments"),
+            "They were too long to keep (8 KB), or it was interrupted before it kept any. In the latter \
+             case, apply its configuration: that continues.",
+        ));
+    };
+    let state = match from_json(arguments, &schema.object_type()) {
+        Ok(state) => schema.with_defaults(&state),
+        Err(error) => {
+            return Err(Diagnostics::from_error(
+                format!("The arguments of the cluster {suffix} cannot be read"),
+                error.to_string(),
+            ));
+        }
+    };
+    let region = |site: &str| state.get(site).get("region").as_str().unwrap_or_default().to_owned();
+    let (its_primary, its_dr) = (region("primary"), region("dr"));
+    if its_primary != *primary || its_dr != *dr {
+        let mut found = Diagnostics::new();
+        let told = elsewhere(suffix, &its_primary, &its_dr);
+        let first = told.chars().next().map(|one| one.to_uppercase().to_string());
+        let told = first.unwrap_or_default() + told.get(1..).unwrap_or_default();
+        found.error_at(
+            Path::root(),
+            format!("The cluster {suffix} is in other regions"),
+            format!("{told}."),
+        );
+        return Err(found);
+    }
+    Ok((claim, state))
+}
+
+/// Finds a cluster that is to be managed from now on.
 pub(super) async fn import(
     configured: &Configured,
     schema: &Schema,
@@ -175,48 +241,19 @@ pub(super) async fn import(
         Err(error) => return failed(explain::trouble(&error.into(), "looking for the cluster")),
     };
     let env = Env::new(configured.aws.clone(), session, scope);
-    let claim = match Claim::find(&env, dr, &parameter_path(&suffix)).await {
-        Ok(Some(claim)) => claim,
-        Ok(None) => {
-            return failed(Diagnostics::from_error(
-                format!("There is no cluster {suffix} in {dr}"),
-                format!(
-                    "Account {} has no record of it in {dr}. For other regions, import \
-                     `{suffix}/<primary region>/<dr region>`.",
-                    env.scope.account
-                ),
-            ));
+    let place = Place {
+        suffix: &suffix,
+        primary,
+        dr,
+        elsewhere: |suffix, primary, dr| format!("import `{suffix}/{primary}/{dr}`"),
+    };
+    match find(&env, schema, &place).await {
+        Ok((claim, state)) => {
+            let kept = Kept { cluster_id: Some(claim.cluster_id), ..Kept::default() };
+            read(configured, schema, context, state, kept.to_private()).await
         }
-        Err(error) => return failed(explain::trouble(&error.into(), "looking for the cluster")),
-    };
-    let Some(arguments) = &claim.arguments else {
-        return failed(Diagnostics::from_error(
-            format!("The cluster {suffix} does not know its arguments"),
-            "They were too long to keep (8 KB), or it was interrupted before it kept any. In the latter \
-             case, apply its configuration: that continues.",
-        ));
-    };
-    let state = match from_json(arguments, &schema.object_type()) {
-        Ok(state) => schema.with_defaults(&state),
-        Err(error) => {
-            return failed(Diagnostics::from_error(
-                format!("The arguments of the cluster {suffix} cannot be read"),
-                error.to_string(),
-            ));
-        }
-    };
-    let region = |site: &str| state.get(site).get("region").as_str().unwrap_or_default().to_owned();
-    if region("primary") != primary || region("dr") != dr {
-        let mut found = Diagnostics::new();
-        found.error_at(
-            Path::root(),
-            format!("The cluster {suffix} is in other regions"),
-            format!("Import `{suffix}/{}/{}`.", region("primary"), region("dr")),
-        );
-        return failed(found);
+        Err(found) => failed(found),
     }
-    let kept = Kept { cluster_id: Some(claim.cluster_id), ..Kept::default() };
-    read(configured, schema, context, state, kept.to_private()).await
 }
 
 #[cfg(test)]

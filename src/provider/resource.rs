@@ -23,14 +23,19 @@ impl ClusterResource {
     }
 
     fn configured(&self) -> Result<&Configured, Diagnostics> {
-        self.configured.get().ok_or_else(|| {
-            Diagnostics::from_error(
-                "The provider is not configured yet",
-                "Its configuration depends on values that are known only after apply. Apply what they come \
-                 from first: `terraform apply -target=…`.",
-            )
-        })
+        configured(&self.configured)
     }
+}
+
+/// How AWS is reached, once the provider is configured.
+pub(super) fn configured(all: &OnceLock<Configured>) -> Result<&Configured, Diagnostics> {
+    all.get().ok_or_else(|| {
+        Diagnostics::from_error(
+            "The provider is not configured yet",
+            "Its configuration depends on values that are known only after apply. Apply what they come \
+             from first: `terraform apply -target=…`.",
+        )
+    })
 }
 
 #[async_trait]

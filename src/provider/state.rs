@@ -71,7 +71,7 @@ fn strings(all: BTreeMap<String, String>) -> Value {
     Value::string_map(all)
 }
 
-fn maybe(text: Option<String>) -> Value {
+pub(super) fn maybe(text: Option<String>) -> Value {
     text.map_or(Value::Null, Value::String)
 }
 
@@ -90,13 +90,13 @@ fn ours(opened: &Opened) -> impl Iterator<Item = &Observation> {
     all.filter(|one| one.owner == Owner::Ours && !is_byproduct(&one.address))
 }
 
-fn endpoint(opened: &Opened, site: Site) -> Option<String> {
+pub(super) fn endpoint(opened: &Opened, site: Site) -> Option<String> {
     let address = DbInstance::address(&opened.spec.site(site).region);
     opened.inventory.get(&address)?.outputs.get(ENDPOINT).cloned()
 }
 
 /// The DNS name that leads to whichever site serves.
-fn dns_name(opened: &Opened) -> Value {
+pub(super) fn dns_name(opened: &Opened) -> Value {
     // After a failover the record stays as it is, whatever the arguments say.
     let record = opened.inventory.get(&DnsRecord::address(Site::Primary.argument()));
     let held = record.filter(|_| opened.roles.failed_over());

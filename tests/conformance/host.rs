@@ -3,7 +3,7 @@
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use tokio::time::timeout;
-use trading::plugin::{Value, from_msgpack, go_plugin_wire as go, wire};
+use trading::plugin::{Type, Value, from_msgpack, go_plugin_wire as go, to_msgpack, wire};
 
 use super::toy::{Toy, object};
 use crate::support::core::{Core, texts};
@@ -71,6 +71,49 @@ async fn what_is_write_only_is_null_in_every_answer() {
         ..Default::default()
     };
     assert!(is_clean(core.provider.read_resource(read).await.unwrap().into_inner().new_state));
+}
+
+#[tokio::test]
+async fn a_data_source_is_declared_checked_and_read_and_fails_without_an_error_of_grpc() {
+    let mut core = Core::start(Arc::new(Toy::new())).await;
+    let schema = core.provider.get_provider_schema(wire::Empty {}).await.unwrap().into_inner();
+    assert!(schema.data_source_schemas.contains_key("toy"));
+    let metadata = core.provider.get_metadata(wire::Empty {}).await.unwrap().into_inner();
+    assert_eq!(metadata.data_sources[0].type_name, "toy");
+
+    let of = Type::Object(vec![("name".into(), Type::String), ("seen".into(), Type::String)]);
+    let config = |name: Value| {
+        let value = Value::Mapping(Default::default()).with("name", name).with("seen", Value::Null);
+        Some(wire::DynamicValue { msgpack: to_msgpack(&value, &of), json: vec![] })
+    };
+    let ask = |type_name: &str, name: Value| wire::ReadDataRequest {
+        type_name: type_name.into(),
+        config: config(name),
+        ..Default::default()
+    };
+    let answer = core.provider.read_data_source(ask("toy", Value::string("look"))).await;
+    let state = answer.unwrap().into_inner().state.unwrap();
+    let state = from_msgpack(&state.msgpack, &of).unwrap();
+    assert_eq!(state.get("seen").as_str(), Some("a toy"));
+    assert_eq!(state.get("name").as_str(), Some("look"));
+    for (type_name, name, said) in [
+        ("toy", Value::string("fail"), "It failed"),
+        ("toy", Value::string("panic"), "has a bug"),
+        ("toy", Value::Unknown, "was read too early"),
+        ("nothing", Value::string("look"), "nothing is no data source"),
+    ] {
+        let answer = core.provider.read_data_source(ask(type_name, name)).await;
+        let answer = answer.unwrap().into_inner();
+        assert!(answer.state.is_none());
+        assert!(texts(&answer.diagnostics)[0].contains(said), "{:?}", texts(&answer.diagnostics));
+    }
+    let request = wire::TypedConfigRequest {
+        type_name: "toy".into(),
+        config: config(Value::Null),
+        ..Default::default()
+    };
+    let answer = core.provider.validate_data_resource_config(request).await.unwrap().into_inner();
+    assert_eq!(answer.diagnostics.len(), 1, "{:?}", texts(&answer.diagnostics));
 }
 
 #[tokio::test]

@@ -8,13 +8,19 @@ use std::sync::{
 use async_trait::async_trait;
 use tokio::sync::Notify;
 use trading::plugin::{
-    ApplyInput, Attribute, Context, Diagnostics, Nesting, Outcome, PlanInput, Planned, Presence,
-    Private, Provider, Resource, Schema, Type, Value, to_msgpack, wire,
+    ApplyInput, Attribute, Context, DataSource, Diagnostics, Found, Nesting, Outcome, PlanInput,
+    Planned, Presence, Private, Provider, Resource, Schema, Type, Value, to_msgpack, wire,
 };
 
 pub struct Toy {
     schema: Schema,
     resource: Arc<ToyResource>,
+    source: Arc<ToySource>,
+}
+
+/// Looks, or does what its `name` says.
+pub struct ToySource {
+    pub schema: Schema,
 }
 
 pub struct ToyResource {
@@ -44,12 +50,21 @@ impl Toy {
             ],
         };
         let resource = ToyResource { schema, begun: Notify::new(), finished: AtomicUsize::new(0) };
+        let source = Schema {
+            version: 0,
+            description: "A toy that is there.",
+            attributes: vec![
+                Attribute::required("name", Type::String, "What to do."),
+                Attribute::computed("seen", Type::String, "What was seen."),
+            ],
+        };
+        let source = Arc::new(ToySource { schema: source });
         let schema = Schema {
             version: 0,
             description: "Toys.",
             attributes: vec![Attribute::optional("zones", Type::strings(), "Zones.")],
         };
-        Self { schema, resource: Arc::new(resource) }
+        Self { schema, resource: Arc::new(resource), source }
     }
 
     pub fn resource(&self) -> Arc<ToyResource> {
@@ -67,8 +82,33 @@ impl Provider for Toy {
         vec![Arc::clone(&self.resource) as _]
     }
 
+    fn data_sources(&self) -> Vec<Arc<dyn DataSource>> {
+        vec![Arc::clone(&self.source) as _]
+    }
+
     async fn configure(&self, _: Value, _: &str) -> Diagnostics {
         Diagnostics::new()
+    }
+}
+
+#[async_trait]
+impl DataSource for ToySource {
+    fn type_name(&self) -> &'static str {
+        "toy"
+    }
+
+    fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    async fn read(&self, _: Context, config: Value) -> Found {
+        let mut found = Found::default();
+        match config.get("name").as_str() {
+            Some("panic") => panic!("as it was told"),
+            Some("fail") => found.diagnostics.error("It failed", "As it was told."),
+            _ => found.state = Some(config.with("seen", Value::string("a toy"))),
+        }
+        found
     }
 }
 

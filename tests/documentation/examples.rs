@@ -107,6 +107,10 @@ fn examples_that_build_on_others_work_beside_them() {
     let peering = first.state()["attributes"]["arns"]["us-east-1/vpc-peering"].clone();
     let peering = peering.as_str().unwrap().rsplit('/').next().unwrap().to_owned();
     applied(&served, "environments", &[("peering_connection_id", peering)]);
+    let (looker, _) = applied(&served, "data-sources/trading_dr_cluster", &[]);
+    let outputs = looker.run(&["output", "-no-color"]).must_succeed().out;
+    let url = "postgresql://db.trading-db-prod.internal:5432/trading?sslmode=verify-ca";
+    assert!(outputs.contains(url), "{outputs}");
 
     let served = Served::new();
     let outputs = real(&served).into_iter().map(|(name, _, value)| {

@@ -22,6 +22,11 @@ fn generated(what: &str) -> String {
     let provider = TradingProvider::new();
     match what.split_once(' ') {
         Some(("schema", "provider")) => reference(provider.schema()),
+        Some(("data-source", name)) => {
+            let all = provider.data_sources();
+            let found = all.iter().find(|one| one.type_name() == name);
+            reference(found.unwrap_or_else(|| panic!("there is no data source {name}")).schema())
+        }
         Some(("schema", name)) => {
             let all = provider.resources();
             let found = all.iter().find(|one| one.type_name() == name);
@@ -29,7 +34,11 @@ fn generated(what: &str) -> String {
         }
         Some(("file", path)) => {
             let text = std::fs::read_to_string(root().join(path)).unwrap();
-            let language = if path.ends_with(".tf") { "terraform" } else { "shell" };
+            let language = match path.rsplit('.').next() {
+                Some("tf") => "terraform",
+                Some("json") => "json",
+                _ => "shell",
+            };
             format!("```{language}\n{}\n```\n", text.trim_end())
         }
         None if what == "calls" => table_of_calls(),
@@ -153,5 +162,8 @@ fn every_attribute_is_described_and_none_could_hold_a_secret_unmarked() {
     walk(&provider.schema().attributes, "provider ");
     for resource in provider.resources() {
         walk(&resource.schema().attributes, resource.type_name());
+    }
+    for source in provider.data_sources() {
+        walk(&source.schema().attributes, source.type_name());
     }
 }

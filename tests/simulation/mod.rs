@@ -12,6 +12,7 @@ pub mod failover;
 mod faults;
 mod lifecycle;
 mod looking;
+mod overview;
 mod ownership;
 mod refusals;
 mod runbooks;
