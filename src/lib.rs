@@ -10,5 +10,6 @@ pub mod components;
 pub mod contract;
 pub mod executor;
 pub mod plugin;
+pub mod progress;
 pub mod provider;
 pub mod runbooks;

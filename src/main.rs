@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use trading::{plugin, provider::TradingProvider};
+use trading::{plugin, progress::watch, provider::TradingProvider};
 
 const EXPLANATION: &str = "\
 This is a Terraform provider. Terraform starts it; run by hand it does nothing.
@@ -25,6 +25,8 @@ To try a build of your own without a registry, name its folder in ~/.terraformrc
       }
       direct {}
     }
+
+In the folder where an apply runs, `watch` shows what it does; `watch --help` says more.
 
 `--version` prints the version. `pack <program> <archive>` packs the agent's program for AWS Lambda; the provider
 looks for `trading-dr-agent.zip` beside itself.
@@ -56,6 +58,10 @@ async fn run() -> ExitCode {
         );
     }
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if arguments.first().is_some_and(|command| command == "watch") {
+        let texts = arguments[1..].iter().map(|one| one.to_string_lossy().into_owned());
+        return watching(&texts.collect::<Vec<_>>());
+    }
     if let [command, program, archive] = &arguments[..]
         && command == "pack"
     {
@@ -74,7 +80,8 @@ async fn run() -> ExitCode {
         return say(&mut std::io::stderr(), EXPLANATION, code);
     };
     plugin::init_logging(plugin::level_from_environment(environment));
-    match plugin::serve(Arc::new(TradingProvider::new()), &cookie).await {
+    let provider = Arc::new(TradingProvider::new().with_progress_in(watch::folder()));
+    match plugin::serve(provider, &cookie).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let mut text = error.to_string();
@@ -86,6 +93,23 @@ async fn run() -> ExitCode {
             tracing::error!("{text}");
             say(&mut std::io::stderr(), &format!("{text}\n"), ExitCode::FAILURE)
         }
+    }
+}
+
+/// Shows a run.
+fn watching(arguments: &[String]) -> ExitCode {
+    if arguments.iter().any(|one| one == "--help" || one == "-h") {
+        return say(&mut std::io::stdout(), watch::USAGE, ExitCode::SUCCESS);
+    }
+    let shown =
+        watch::Options::parse(arguments).map_err(|why| format!("{why}\n\n{}", watch::USAGE));
+    let shown = shown.and_then(|options| {
+        watch::watch(&options, &watch::folder()).map_err(|error| format!("{error}\n"))
+    });
+    match shown {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => say(&mut std::io::stderr(), &why, ExitCode::from(2)),
     }
 }
 

@@ -53,6 +53,11 @@ impl Clock {
         Self { base, started: Instant::now(), scale: 1.0, is_machine: false }
     }
 
+    /// How many seconds of it pass in one of the machine's.
+    pub fn scale(&self) -> f64 {
+        self.scale
+    }
+
     /// Real time, passing `scale` times as fast, for the sandbox at the given endpoints. An empty `scale`
     /// is real time.
     ///

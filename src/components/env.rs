@@ -13,7 +13,10 @@ use std::{
 use tokio::sync::OnceCell;
 
 use super::{Address, Output, Text};
-use crate::aws::{ApiError, Aws, Regional, Session, WaitError};
+use crate::{
+    aws::{ApiError, Aws, Regional, Session, WaitError},
+    progress::{Event, Journal},
+};
 
 /// Tags as AWS has them.
 pub type Tags = BTreeMap<String, String>;
@@ -156,6 +159,8 @@ pub struct Env {
     pub scope: Scope,
     /// The agent's archive, where there is one.
     pub archive: Option<Archive>,
+    /// Where it is told what is being done.
+    journal: Option<Arc<Journal>>,
     outputs: Arc<Mutex<BTreeMap<Address, Outputs>>>,
     answers: Arc<Mutex<BTreeMap<String, Arc<dyn Any + Send + Sync>>>>,
     thorough: Arc<AtomicBool>,
@@ -165,13 +170,27 @@ impl Env {
     /// For one run.
     pub fn new(aws: Arc<Aws>, session: Session, scope: Scope) -> Self {
         let (outputs, answers) = (Arc::default(), Arc::default());
-        Self { aws, session, scope, archive: None, outputs, answers, thorough: Arc::default() }
+        let thorough = Arc::default();
+        Self { aws, session, scope, archive: None, journal: None, outputs, answers, thorough }
     }
 
     /// The same with the agent's archive at hand.
     #[must_use]
     pub fn with_archive(self, archive: Option<Archive>) -> Self {
         Self { archive, ..self }
+    }
+
+    /// The same, telling what is being done.
+    #[must_use]
+    pub fn with_journal(self, journal: Option<Arc<Journal>>) -> Self {
+        Self { journal, ..self }
+    }
+
+    /// Tells what is being done, to whoever watches.
+    pub fn tell(&self, event: impl FnOnce() -> Event) {
+        if let Some(journal) = &self.journal {
+            journal.note(&event());
+        }
     }
 
     /// The same for a cluster whose id is known by now.

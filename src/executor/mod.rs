@@ -15,14 +15,17 @@ pub use lease::{Lease, LeaseError};
 use crate::{
     aws::{CONSISTENCY_LIMIT, ErrorClass, WaitError},
     cluster::{Change, Changes, Verb},
-    components::{Address, Component, Env, Failure, Owner, Text, kind_named},
+    components::{
+        Address, Component, Env, Failure, Owner, Text, db_instance::DbInstance, kind_named,
+    },
+    progress::{Event, Planned, expected},
 };
 
 /// How often a component is made again after an answer that leaves open whether AWS acted.
 const ATTEMPTS: u32 = 5;
 
 /// An id that nobody else has, of 64 bits in hex.
-fn new_id() -> Result<String, getrandom::Error> {
+pub(crate) fn new_id() -> Result<String, getrandom::Error> {
     let mut bytes = [0u8; 8];
     getrandom::fill(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -86,6 +89,7 @@ type Work<'a> = Pin<Box<dyn Future<Output = (Address, Doing, Result<(), Failure>
 /// the next run picks it up.
 pub async fn run(env: &Env, changes: &Changes) -> Report {
     let mut report = Report::default();
+    env.tell(|| Event::Planned { changes: planned(changes) });
     // What fails here ends the waiting of the others, not the run's own token.
     let child = env.session.cancel.child_token();
     let env = env.with_session(env.session.with_cancel(child.clone()));
@@ -138,6 +142,56 @@ pub async fn run(env: &Env, changes: &Changes) -> Report {
     report
 }
 
+/// The changes as somebody who watches sees them.
+fn planned(changes: &Changes) -> Vec<Planned> {
+    let removals = changes.removals();
+    let mut all = Vec::new();
+    let mut add = |change: &Change, doing: &str, after: Vec<String>| {
+        let kind = change.address.kind();
+        let follows = after.iter().any(|one| one.ends_with(DbInstance::KIND));
+        let expected = expected(kind, doing, follows);
+        let address = change.address.to_string();
+        all.push(Planned { address, doing: doing.to_owned(), after, expected });
+    };
+    for change in changes.iter().filter(|one| one.component.is_some()) {
+        let doing = match change.verb {
+            Verb::Create | Verb::Replace(_) => "create",
+            _ => "update",
+        };
+        add(change, doing, changes.before(&change.address).map(ToString::to_string).collect());
+    }
+    let mut before: Vec<String> = Vec::new();
+    for group in removals {
+        let these = group.iter().map(|one| one.address.to_string()).collect();
+        for change in group {
+            add(change, "delete", before.clone());
+        }
+        before = these;
+    }
+    all
+}
+
+/// Does a change, and tells of it.
+async fn watched(
+    env: &Env,
+    address: &Address,
+    work: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let begun = env.session.clock.now();
+    env.tell(|| Event::Begun { address: address.to_string() });
+    let result = work.await;
+    env.tell(|| {
+        let (address, seconds) =
+            (address.to_string(), env.session.clock.since(begun).as_secs_f64());
+        match &result {
+            Ok(()) => Event::Done { address, seconds },
+            Err(failure) if is_stop(failure) => Event::Left { address },
+            Err(failure) => Event::Failed { address, seconds, error: failure.to_string() },
+        }
+    });
+    result
+}
+
 fn note(report: &mut Report, address: Address, doing: Doing, result: Result<(), Failure>) {
     match result {
         Ok(()) => {
@@ -178,7 +232,8 @@ async fn alter(env: &Env, change: &Change) -> (Address, Doing, Result<(), Failur
     };
     tracing::info!(target: "trading::executor", component = change.address.as_str(), "{doing}");
     let env = for_change(env, change);
-    (change.address.clone(), doing, altered(&env, change).await)
+    let result = watched(&env, &change.address, altered(&env, change)).await;
+    (change.address.clone(), doing, result)
 }
 
 async fn altered(env: &Env, change: &Change) -> Result<(), Failure> {
@@ -252,10 +307,14 @@ async fn create(env: &Env, component: &Component) -> Result<(), Failure> {
 
 async fn remove(env: &Env, change: &Change) -> (Address, Doing, Result<(), Failure>) {
     tracing::info!(target: "trading::executor", component = change.address.as_str(), "deleting");
-    let result = match (&change.found, kind_named(change.address.kind())) {
-        (Some(found), Some(kind)) => kind.delete(&for_change(env, change), found).await,
-        _ => Ok(()),
+    let env = &for_change(env, change);
+    let work = async {
+        match (&change.found, kind_named(change.address.kind())) {
+            (Some(found), Some(kind)) => kind.delete(env, found).await,
+            _ => Ok(()),
+        }
     };
+    let result = watched(env, &change.address, work).await;
     if result.is_ok() {
         env.forget(&change.address);
     }

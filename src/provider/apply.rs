@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -23,8 +24,9 @@ use crate::{
     components::{
         Address, Env, Observation, Owner, SUFFIX_TAG, db_instance::DbInstance, kms_key::KmsKey,
     },
-    executor::{self, Claim, Lease},
+    executor::{self, Claim, Lease, new_id},
     plugin::{ApplyInput, CancellationToken, Context, Diagnostics, Outcome, Schema, Value},
+    progress::{Event, Journal},
 };
 
 /// How often what was done is looked at and done again where it did not take.
@@ -77,6 +79,8 @@ pub(super) async fn apply(
     });
     let env = env.with_session(env.session.with_cancel(stop));
     let (ending, region) = (env.clone(), spec.dr.region.clone());
+    let journal = journal(configured, &env, doing, &spec);
+    let env = env.with_journal(journal.clone());
     let began = env.session.clock.now();
     let settled = lease.idle.map_or(began, |idle| began + CONSISTENCY_LIMIT.saturating_sub(idle));
     let run = Run { configured, schema, env, spec, arguments, input: &input, doing, settled };
@@ -85,6 +89,9 @@ pub(super) async fn apply(
         Doing::Create | Doing::Update => run.converge().await,
     };
     watch.abort();
+    if let Some(journal) = journal {
+        journal.note(&Event::RunEnded { complete: !outcome.diagnostics.has_errors() });
+    }
     if lease.lost.is_cancelled() {
         outcome.diagnostics.error(
             "Another run has taken over",
@@ -104,6 +111,20 @@ pub(super) async fn apply(
         lease.release().await;
     }
     outcome
+}
+
+/// Where it is told what this run does; nowhere if that cannot be written.
+fn journal(configured: &Configured, env: &Env, doing: Doing, spec: &Spec) -> Option<Arc<Journal>> {
+    let folder = configured.progress.as_ref()?;
+    let run = new_id().ok()?;
+    let (command, scale) = (doing.word(), env.session.clock.scale());
+    match Journal::begin(folder, command, spec.suffix.as_str(), &run, scale) {
+        Ok(journal) => Some(journal),
+        Err(error) => {
+            tracing::info!("no progress is written to {}: {error}", folder.display());
+            None
+        }
+    }
 }
 
 struct Run<'a> {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
@@ -30,6 +31,8 @@ pub(super) struct Configured {
     identity: OnceCell<Identity>,
     accounts: Accounts,
     memory: Mutex<Memory>,
+    /// The folder of the files in which runs tell what they do.
+    pub(super) progress: Option<PathBuf>,
 }
 
 /// Which accounts may be worked in.
@@ -171,7 +174,13 @@ impl Configured {
         let archive = archive.map_or_else(OnceLock::new, OnceLock::from);
         let (identity, memory) = (OnceCell::new(), Mutex::default());
         let accounts = Accounts::default();
-        Self { aws: Arc::new(aws), default_tags, archive, identity, accounts, memory }
+        let aws = Arc::new(aws);
+        Self { aws, default_tags, archive, identity, accounts, memory, progress: None }
+    }
+
+    /// The same, whose runs tell what they do in a file in that folder.
+    pub(super) fn with_progress_in(self, progress: Option<PathBuf>) -> Self {
+        Self { progress, ..self }
     }
 
     /// The agent's archive, or why there is none.

@@ -19,7 +19,10 @@ mod resource;
 mod schema;
 mod state;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use async_trait::async_trait;
 
@@ -36,6 +39,7 @@ pub struct TradingProvider {
     configured: Arc<OnceLock<Configured>>,
     resource: Arc<ClusterResource>,
     data_source: Arc<ClusterDataSource>,
+    progress: Option<PathBuf>,
 }
 
 impl TradingProvider {
@@ -44,7 +48,13 @@ impl TradingProvider {
         let configured = Arc::new(OnceLock::new());
         let resource = Arc::new(ClusterResource::new(Arc::clone(&configured)));
         let data_source = Arc::new(ClusterDataSource::new(Arc::clone(&configured)));
-        Self { schema: schema::provider(), configured, resource, data_source }
+        Self { schema: schema::provider(), configured, resource, data_source, progress: None }
+    }
+
+    /// The same, whose runs tell what they do in a file in that folder ([`crate::progress`]).
+    #[must_use]
+    pub fn with_progress_in(self, folder: PathBuf) -> Self {
+        Self { progress: Some(folder), ..self }
     }
 
     /// A provider that reaches AWS in a way of the caller's own, whatever its configuration says, and that has
@@ -86,7 +96,7 @@ impl Provider for TradingProvider {
         }
         match Configured::connect(&config).await {
             Ok(configured) => {
-                let _ = self.configured.set(configured);
+                let _ = self.configured.set(configured.with_progress_in(self.progress.clone()));
                 Diagnostics::new()
             }
             Err(found) => found,

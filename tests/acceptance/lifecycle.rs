@@ -78,9 +78,9 @@ fn no_secret_is_in_a_state_a_plan_or_a_log() {
     let password = password.unwrap();
     assert!(ran.err.contains("rds:CreateDBInstance"), "the log shows the calls");
     assert!(ran.err.contains("request_id="), "the log shows request ids of failures");
-    {
-        let name = "terraform.tfstate";
+    for name in ["terraform.tfstate", ".terraform/trading-dr-prod.jsonl"] {
         let text = std::fs::read_to_string(workspace.path(name)).unwrap();
+        assert!(text.contains("trading-db") || text.contains("db-instance"), "{name}");
         assert!(!text.contains(&password), "{name} holds the password");
     }
     assert!(

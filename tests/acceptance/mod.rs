@@ -3,5 +3,6 @@
 mod agent;
 mod failover;
 mod lifecycle;
+mod progress;
 mod provider;
 mod trouble;

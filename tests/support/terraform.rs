@@ -225,6 +225,14 @@ impl Workspace {
         Ran::of(output.expect("terraform is a prerequisite of the tests: it must be on the PATH"))
     }
 
+    /// Starts the provider by hand, in the folder where Terraform runs.
+    pub fn start_by_hand(&self, arguments: &[&str]) -> Running {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_terraform-provider-trading"));
+        command.args(arguments).current_dir(self.folder.path()).env_remove("TF_DATA_DIR");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running(command.spawn().unwrap())
+    }
+
     /// Starts `terraform` in a process group of its own, as a shell does.
     pub fn start(&self, arguments: &[&str]) -> Running {
         use std::os::unix::process::CommandExt as _;
