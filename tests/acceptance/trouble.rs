@@ -87,7 +87,7 @@ fn an_interrupt_keeps_the_state_and_untaint_goes_on() {
     let begun = Instant::now();
     running.signal("INT");
     let ran = running.wait();
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < IN_TIME, "{:?}", begun.elapsed());
     assert_ne!(ran.code, 0);
     assert!(ran.message().contains("The create was not finished: interrupted"), "{}", ran.err);
     assert_eq!(workspace.state()["status"], "tainted");
@@ -103,13 +103,17 @@ fn an_interrupt_keeps_the_state_and_untaint_goes_on() {
     assert_eq!(served.leftovers(), Vec::<String>::new());
 }
 
+/// How long an interrupt may take here: 5 s for a call that is in flight, 8 s for the last look, and what a machine takes
+/// that is busy with other tests. How long it usually takes is not a test's to say.
+const IN_TIME: Duration = Duration::from_secs(25);
+
 /// Interrupts a run once a call was made; it ends in time.
 fn interrupted(served: &Served, running: Running, operation: &str) -> Ran {
     until_called(served, operation);
     let begun = Instant::now();
     running.signal("INT");
     let ran = running.wait();
-    assert!(begun.elapsed() < Duration::from_secs(10), "{operation}: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < IN_TIME, "{operation}: {:?}", begun.elapsed());
     assert_ne!(ran.code, 0, "{operation}: it was over before");
     ran
 }

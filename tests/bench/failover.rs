@@ -28,6 +28,8 @@ pub(super) fn figures(provider: &Path, archive: &Path) {
     row("failover: beyond detection and promotion, s", format!("{control:.1}"), "≤ 15");
     let peak = [EAST, WEST].map(|region| stage.memory(region)).into_iter().max().unwrap_or(0);
     row("peak memory of a function under load, MB", peak.to_string(), "≤ 64");
+    // Or nothing could be removed there.
+    stage.with(|world| world.set_lost(EAST, false));
     stage.end();
 }
 
