@@ -235,7 +235,8 @@ impl Run {
     /// what waits for others is only counted.
     pub fn tree(&self, now: u64, all: bool) -> String {
         let mut out = self.summary(now) + "\n";
-        let path = self.critical_path(now).1;
+        // Nothing is waited for any more in a run that has ended.
+        let path = if self.ended.is_some() { BTreeSet::new() } else { self.critical_path(now).1 };
         let mut places: BTreeMap<&str, Vec<(&str, &Item)>> = BTreeMap::new();
         for (address, item) in &self.items {
             let (place, rest) = address.split_once('/').unwrap_or(("", address));

@@ -92,10 +92,8 @@ fn now() -> u64 {
 /// There is nothing to show, or nobody to show it to.
 pub fn watch(options: &Options, folder: &Path) -> io::Result<bool> {
     let mut out = io::stdout();
-    let read = || {
-        let text = file(folder, options).and_then(|path| std::fs::read(path).ok());
-        text.and_then(|bytes| Run::last(&String::from_utf8_lossy(&bytes)))
-    };
+    let mut reader = Reader::default();
+    let mut read = || reader.read(file(folder, options));
     if options.once {
         let run = read().ok_or_else(|| {
             let text = format!("no run has written to {} yet", folder.display());
@@ -127,6 +125,26 @@ pub fn watch(options: &Options, folder: &Path) -> io::Result<bool> {
             return Ok(complete);
         }
         std::thread::sleep(OFTEN);
+    }
+}
+
+/// Reads a file again where it has grown.
+#[derive(Debug, Default)]
+struct Reader {
+    of: Option<(PathBuf, u64)>,
+    run: Option<Run>,
+}
+
+impl Reader {
+    fn read(&mut self, path: Option<PathBuf>) -> Option<Run> {
+        let path = path?;
+        let of = (path.clone(), path.metadata().map_or(0, |one| one.len()));
+        if self.of.as_ref() != Some(&of) {
+            let bytes = std::fs::read(path).ok()?;
+            self.run = Run::last(&String::from_utf8_lossy(&bytes));
+            self.of = Some(of);
+        }
+        self.run.clone()
     }
 }
 

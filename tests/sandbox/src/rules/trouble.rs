@@ -58,6 +58,8 @@ fn of_reads_that_are_behind_now_and_then_the_others_are_not() {
     let mut caller = Caller::new();
     let before = keys(&mut caller);
     caller.world.faults.push(behind(60, 50));
+    // What was before is known from the first call on.
+    assert_eq!(keys(&mut caller), before);
     ask(&mut caller, "CreateKey");
     let seen: Vec<usize> = (0..4).map(|_| keys(&mut caller) - before).collect();
     assert_eq!(seen.iter().sum::<usize>(), 2, "{seen:?}");
