@@ -51,16 +51,16 @@ async fn until(
     Ok(wait.await?)
 }
 
-/// The same of an instance that is to go anyway: whether it is still there.
-async fn is_there(
+/// The same of an instance that is to go anyway: as it is then, unless it is gone.
+async fn if_there(
     env: &Env,
     region: &str,
     id: &str,
     done: impl Fn(&Described) -> Progress<()> + Send + Sync,
-) -> Result<bool, Failure> {
+) -> Result<Option<Described>, Failure> {
     let wait = env.session.wait(|| async {
         let found = describe(env, region, id).await?;
-        Ok(found.map_or(Progress::Done(false), |one| done(&one).map(|()| true)))
+        Ok(found.map_or(Progress::Done(None), |one| done(&one).map(|()| Some(one))))
     });
     Ok(wait.await?)
 }
@@ -561,10 +561,10 @@ async fn restart(env: &Env, region: &str, id: &str) -> Result<(), Failure> {
 /// one, the same instance after its promotion can (aws-facts 0.5).
 pub(super) async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
     let (region, id) = (&found.region, &found.id);
-    let Some(instance) = describe(env, region, id).await? else { return Ok(()) };
+    let Some(mut instance) = describe(env, region, id).await? else { return Ok(()) };
     let regional = env.region(region);
     if instance.deletion_protection() == Some(true) && status(&instance) != "deleting" {
-        if !is_there(env, region, id, is_modifiable).await? {
+        if if_there(env, region, id, is_modifiable).await?.is_none() {
             return Ok(());
         }
         let api = regional.api("rds", "ModifyDBInstance");
@@ -577,15 +577,14 @@ pub(super) async fn delete(env: &Env, found: &Observation) -> Result<(), Failure
             Some(true) => Progress::Pending("protected".into()),
             _ => Progress::Done(()),
         };
-        if !is_there(env, region, id, is_open).await? {
-            return Ok(());
-        }
+        let Some(open) = if_there(env, region, id, is_open).await? else { return Ok(()) };
+        instance = open;
     }
     let is_replica = instance.read_replica_source_db_instance_identifier().is_some();
     let snapshot = found.outputs.get(FINAL_SNAPSHOT).filter(|_| !is_replica);
     if snapshot.is_some()
         && status(&instance) != "deleting"
-        && !is_there(env, region, id, is_ready).await?
+        && if_there(env, region, id, is_ready).await?.is_none()
     {
         return Ok(());
     }

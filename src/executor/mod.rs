@@ -148,7 +148,8 @@ fn planned(changes: &Changes) -> Vec<Planned> {
     let mut all = Vec::new();
     let mut add = |change: &Change, doing: &str, after: Vec<String>| {
         let kind = change.address.kind();
-        let follows = after.iter().any(|one| one.ends_with(DbInstance::KIND));
+        let needs = change.component.iter().flat_map(|one| &one.depends_on);
+        let follows = kind == DbInstance::KIND && needs.into_iter().any(|one| one.kind() == kind);
         let expected = expected(kind, doing, follows);
         let address = change.address.to_string();
         all.push(Planned { address, doing: doing.to_owned(), after, expected });
@@ -160,7 +161,9 @@ fn planned(changes: &Changes) -> Vec<Planned> {
         };
         add(change, doing, changes.before(&change.address).map(ToString::to_string).collect());
     }
-    let mut before: Vec<String> = Vec::new();
+    // What is removed goes when everything else is done.
+    let altered = changes.iter().filter(|one| one.component.is_some());
+    let mut before: Vec<String> = altered.map(|one| one.address.to_string()).collect();
     for group in removals {
         let these = group.iter().map(|one| one.address.to_string()).collect();
         for change in group {
@@ -265,7 +268,7 @@ async fn altered(env: &Env, change: &Change) -> Result<(), Failure> {
 /// followed by a look: what an earlier attempt made is finished, not made twice.
 async fn create(env: &Env, component: &Component) -> Result<(), Failure> {
     let kind = component.kind();
-    let (mut attempt, begun) = (1, env.session.clock.now());
+    let (mut looks, mut failing, begun) = (0, 1, env.session.clock.now());
     loop {
         let error = match kind.create(env, component).await {
             Ok(outputs) => {
@@ -277,15 +280,17 @@ async fn create(env: &Env, component: &Component) -> Result<(), Failure> {
         };
         // What is there already shows sooner or later.
         let goes_on = match error.class {
-            ErrorClass::Transient => attempt < ATTEMPTS,
+            ErrorClass::Transient => failing < ATTEMPTS,
             ErrorClass::AlreadyExists => env.session.clock.since(begun) < CONSISTENCY_LIMIT,
             _ => false,
         };
         if !goes_on {
             return Err(error.into());
         }
+        failing += u32::from(error.class == ErrorClass::Transient);
+        looks += 1;
         env.be_thorough();
-        env.settle(attempt).await?;
+        env.settle(looks).await?;
         let seen = kind.observe(env, component.region(), &[component]).await?;
         if let Some(found) = seen.into_iter().find(|one| one.address == component.address) {
             if let Owner::Foreign(why) = &found.owner {
@@ -301,7 +306,6 @@ async fn create(env: &Env, component: &Component) -> Result<(), Failure> {
             env.note(&component.address, outputs);
             return Ok(());
         }
-        attempt += 1;
     }
 }
 

@@ -45,7 +45,11 @@ impl Journal {
         if path.metadata().is_ok_and(|one| one.len() > LARGE) {
             std::fs::rename(&path, older(&path))?;
         }
-        let file = OpenOptions::new().append(true).create(true).open(&path)?;
+        let mut file = OpenOptions::new().append(true).create(true).open(&path)?;
+        if file.metadata()?.len() > 0 {
+            // A run before may have left half a line.
+            file.write_all(b"\n")?;
+        }
         let journal = Arc::new(Self { file: Mutex::new(file), run: run.to_owned() });
         journal.write(&Event::RunBegun {
             command: command.into(),
@@ -71,13 +75,15 @@ impl Journal {
     }
 
     fn write(&self, event: &Event) -> io::Result<()> {
+        // First, so that no line is older than the one before it.
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let at = u64::try_from(at.as_millis()).unwrap_or(u64::MAX);
         let line = Line { version: VERSION, run: self.run.clone(), at, event: event.clone() };
         let mut text = serde_json::to_string(&line)?;
         text.push('\n');
         // In one piece: another run of the same folder may write as well.
-        self.file.lock().unwrap_or_else(PoisonError::into_inner).write_all(text.as_bytes())
+        file.write_all(text.as_bytes())
     }
 }
 
@@ -94,7 +100,8 @@ mod tests {
 
     fn lines(path: &Path) -> Vec<Line> {
         let text = std::fs::read_to_string(path).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let lines = text.lines().filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -113,6 +120,12 @@ mod tests {
         let alive = found.iter().filter(|one| one.event == Event::Alive).count();
         assert_eq!((found.len(), alive), (5, 2), "{found:#?}");
         assert_eq!((&*found[0].run, &*found[4].run), ("a", "b"));
+
+        // Half a line takes nothing with it.
+        std::fs::write(&path, b"{\"version\":1,\"ru").unwrap();
+        drop(begin("half"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(crate::progress::Run::last(&text).unwrap().id(), "half");
 
         std::fs::write(&path, vec![b'\n'; 5 << 20]).unwrap();
         drop(begin("c"));

@@ -33,7 +33,8 @@ Usage: terraform-provider-trading watch [--once] [--all] [SUFFIX]
 
 Shows what an apply or a destroy is doing, from the folder where Terraform runs: what is under way in both regions,
 for how long, how long that usually takes, and which chain of changes the end waits for. It waits for a run to begin,
-and ends with it: 0 if the run has reached its end, 1 if not, 2 if there is nothing to show. Where the output is no terminal, it is a line per event.
+and ends with it: 0 if the run has reached its end, 1 if it has not or nothing is heard of it for a minute, 2 if there
+is nothing to show. Where the output is no terminal, it is a line per event.
 
   SUFFIX   of which cluster; the one whose run was last heard of, if not said
   --once   shows the last run as it is now, and ends
@@ -93,9 +94,8 @@ fn now() -> u64 {
 pub fn watch(options: &Options, folder: &Path) -> io::Result<bool> {
     let mut out = io::stdout();
     let mut reader = Reader::default();
-    let mut read = || reader.read(file(folder, options));
     if options.once {
-        let run = read().ok_or_else(|| {
+        let run = reader.read(file(folder, options)).ok_or_else(|| {
             let text = format!("no run has written to {} yet", folder.display());
             io::Error::new(io::ErrorKind::NotFound, text)
         })?;
@@ -103,15 +103,22 @@ pub fn watch(options: &Options, folder: &Path) -> io::Result<bool> {
         return Ok(run.ended == Some(true));
     }
     // A run that has ended is over: the next one is waited for.
-    let over = read().filter(|run| run.ended.is_some());
+    let over = reader.read(file(folder, options));
+    let over = over.filter(|run| run.ended.is_some() || run.is_silent(now()));
     let over = over.map(|run| run.id().to_owned());
     let drawn = out.is_terminal();
     if !drawn {
         writeln!(out, "waiting for a run in {}", folder.display())?;
     }
     let mut told = Told::default();
+    // That of the run that is shown: another cluster of the same folder may be written about meanwhile.
+    let mut shown: Option<PathBuf> = None;
     loop {
-        let run = read().filter(|run| over.as_deref() != Some(run.id()));
+        let path = shown.clone().or_else(|| file(folder, options));
+        let run = reader.read(path.clone()).filter(|run| over.as_deref() != Some(run.id()));
+        if run.is_some() {
+            shown = path;
+        }
         match &run {
             None if drawn => {
                 writeln!(out, "{HOME}waiting for a run in {}", folder.display())?;
@@ -121,8 +128,11 @@ pub fn watch(options: &Options, folder: &Path) -> io::Result<bool> {
             Some(run) => told.tell(&mut out, run)?,
         }
         out.flush()?;
-        if let Some(complete) = run.and_then(|run| run.ended) {
-            return Ok(complete);
+        match run {
+            Some(run) if run.ended.is_some() || run.is_silent(now()) => {
+                return Ok(run.ended == Some(true));
+            }
+            _ => {}
         }
         std::thread::sleep(OFTEN);
     }

@@ -89,9 +89,6 @@ pub(super) async fn apply(
         Doing::Create | Doing::Update => run.converge().await,
     };
     watch.abort();
-    if let Some(journal) = journal {
-        journal.note(&Event::RunEnded { complete: !outcome.diagnostics.has_errors() });
-    }
     if lease.lost.is_cancelled() {
         outcome.diagnostics.error(
             "Another run has taken over",
@@ -109,6 +106,9 @@ pub(super) async fn apply(
         }
     } else {
         lease.release().await;
+    }
+    if let Some(journal) = journal {
+        journal.note(&Event::RunEnded { complete: !outcome.diagnostics.has_errors() });
     }
     outcome
 }

@@ -229,19 +229,26 @@ pub(super) fn report(report: &Report, doing: Doing, stopped: Option<&'static str
     found
 }
 
-/// A run was stopped after so many changes, while it waited for what they did to show.
+/// A run was stopped after so many changes, while it waited for AWS to show what it, or a run before, did.
 pub(super) fn unseen(doing: Doing, why: &str, done: usize) -> Diagnostics {
-    let progress = if done == 0 {
-        "Nothing was changed yet: it was waited for what an earlier run did to show.".to_owned()
-    } else {
-        format!(
-            "{done} changes are done; it was waited for all of them to show, which AWS may take minutes for."
-        )
+    let summary = format!("The {} was not finished: {why}", doing.word());
+    let waits = match doing {
+        Doing::Create | Doing::Update => {
+            "AWS may take minutes to show all of it, which was waited for"
+        }
+        Doing::Destroy => {
+            "AWS may take minutes to show nothing of it any more, which was waited for"
+        }
     };
-    Diagnostics::from_error(
-        format!("The {} was not finished: {why}", doing.word()),
-        format!("{progress}\n\n{}", doing.next_step()),
-    )
+    let detail = if done == 0 {
+        format!(
+            "Nothing was changed. A run before did something a moment ago: {waits}. Running the same command again \
+             continues."
+        )
+    } else {
+        format!("{done} changes are done. {waits}.\n\n{}", doing.next_step())
+    };
+    Diagnostics::from_error(summary, detail)
 }
 
 /// An apply was not finished, and has told the monitors to promote nothing.

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::connect::Configured;
 use crate::{
-    aws::{ApiError, CONSISTENCY_LIMIT, Session},
+    aws::{ApiError, CONSISTENCY_LIMIT, ErrorClass, Session},
     cluster::{
         Blueprint, Change, Changes, DiscoveryError, Inventory, Mistake, Roles, Site, Spec,
         Surroundings, Verb, names::parameter_path, surroundings::discover,
@@ -161,7 +161,12 @@ impl Opened {
         let [mut pause, longest] = LOOK_AGAIN;
         loop {
             let opened = Self::look(env, spec, cluster_id.clone(), how).await;
-            let opened = opened.map_err(Unseen::Trouble)?;
+            let opened = opened.map_err(|trouble| match trouble {
+                Trouble::Api(error) if error.class == ErrorClass::Stopped => {
+                    Unseen::Stopped(env.session.stopped().unwrap_or("interrupted"))
+                }
+                other => Unseen::Trouble(other),
+            })?;
             let missing = missing(&opened);
             let left = until.duration_since(env.session.clock.now()).unwrap_or_default();
             if missing.is_empty() || left.is_zero() {

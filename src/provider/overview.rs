@@ -19,6 +19,7 @@ use crate::{
     cluster::{
         Blueprint, Inventory, Roles, Site, Spec, Surroundings,
         blueprint::LEDGER,
+        failover::Phase,
         names::{Name, Suffix},
         objectives::HEARTBEAT,
         roles,
@@ -55,25 +56,40 @@ struct Known {
     secret: Option<String>,
     /// Regions that did not answer, with what was found out about why.
     silent: BTreeMap<String, String>,
+    /// What else did not answer, and of which region; the same.
+    unheard: Vec<(&'static str, String, String)>,
+}
+
+/// An answer that is waited for only so long.
+type Answer<T> = Result<Result<T, ApiError>, tokio::time::error::Elapsed>;
+
+/// What was answered, or why nothing was.
+///
+/// # Errors
+/// It is not that nobody answered.
+fn heard<T>(answer: Answer<T>) -> Result<Result<T, String>, ApiError> {
+    match answer {
+        Ok(Ok(value)) => Ok(Ok(value)),
+        Ok(Err(error)) => match error.class {
+            ErrorClass::Transient | ErrorClass::Throttled => Ok(Err(error.to_string())),
+            _ => Err(error),
+        },
+        Err(_) => Ok(Err(format!("there was no answer within {} s", LONGEST.as_secs()))),
+    }
 }
 
 impl Known {
-    /// What a region answered. One that does not answer is noted; any other error is one.
+    /// What was answered; that nobody did is noted.
     fn take<T: Default>(
         &mut self,
+        what: &'static str,
         region: &str,
-        answer: Result<Result<T, ApiError>, tokio::time::error::Elapsed>,
+        answer: Answer<T>,
     ) -> Result<T, ApiError> {
-        let why = match answer {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => match error.class {
-                ErrorClass::Transient | ErrorClass::Throttled => error.to_string(),
-                _ => return Err(error),
-            },
-            Err(_) => format!("there was no answer within {} s", LONGEST.as_secs()),
-        };
-        self.silent.entry(region.to_owned()).or_insert(why);
-        Ok(T::default())
+        Ok(heard(answer)?.unwrap_or_else(|why| {
+            self.unheard.push((what, region.to_owned(), why));
+            T::default()
+        }))
     }
 
     fn said(&self, site: Site) -> Option<&Said> {
@@ -131,6 +147,14 @@ pub(super) async fn read(
             format!("What only it knows of the cluster {suffix} is null: {why}."),
         );
     }
+    for (what, region, why) in &known.unheard {
+        if !known.silent.contains_key(region) {
+            diagnostics.warning(
+                format!("{what} in {region} could not be looked at"),
+                format!("What only they tell of the cluster {suffix} is null or missing: {why}."),
+            );
+        }
+    }
     Ok(Found { state: Some(shown(config, &opened, &known)), diagnostics })
 }
 
@@ -145,16 +169,18 @@ async fn look(env: &Env, spec: &Spec, blueprint: &Blueprint) -> Result<Known, Ap
         let alarms = blueprint.all().filter(|one| one.address.kind() == Alarm::KIND);
         let alarms = alarms.filter(|one| one.region() == region);
         let names: Vec<String> = alarms.map(|one| one.name.clone()).collect();
-        tokio::time::timeout(LONGEST, async move {
+        async move {
             let (instance, table) = (name.of(&spec.suffix), Name::Ledger.of(&spec.suffix));
-            let (instance, said, alarms) = futures::try_join!(
-                db_instance::glance(env, region, &instance),
-                ledger::read(env, region, &table),
-                alarm::in_alarm(env, region, &names),
-            )?;
-            let instance = instance.filter(|one| one.owner == Owner::Ours);
-            Ok(Glance { instance, said, alarms })
-        })
+            let own = async {
+                futures::try_join!(
+                    db_instance::glance(env, region, &instance),
+                    ledger::read(env, region, &table),
+                )
+            };
+            let own = tokio::time::timeout(LONGEST, own);
+            let alarms = tokio::time::timeout(LONGEST, alarm::in_alarm(env, region, &names));
+            futures::join!(own, alarms)
+        }
     };
     let (primary, dr) = (&spec.primary.region, &spec.dr.region);
     let replica = Name::ReplicaInstance.of(&spec.suffix);
@@ -170,12 +196,17 @@ async fn look(env: &Env, spec: &Spec, blueprint: &Blueprint) -> Result<Known, Ap
         tokio::time::timeout(LONGEST, secret::arn_of(env, primary, &secret)),
     );
     let mut known = Known::default();
-    for (site, region, answer) in [(Site::Primary, primary, first), (Site::Dr, dr, second)] {
-        let glance = known.take(region, answer)?;
-        known.sites.insert(site, glance);
+    for (site, region, (own, alarms)) in [(Site::Primary, primary, first), (Site::Dr, dr, second)] {
+        let (instance, said) = heard(own)?.unwrap_or_else(|why| {
+            known.silent.insert(region.clone(), why);
+            Default::default()
+        });
+        let instance = instance.filter(|one| one.owner == Owner::Ours);
+        let alarms = known.take("Alarms", region, alarms)?;
+        known.sites.insert(site, Glance { instance, said, alarms });
     }
-    let newest = known.take(dr, newest)?;
-    known.secret = known.take(primary, secret)?;
+    let newest = known.take("Metrics", dr, newest)?;
+    known.secret = known.take("Secrets", primary, secret)?;
     let value = |index: usize| newest.get(index).copied().flatten();
     (known.lag, known.age) = (value(0), value(1));
     Ok(known)
@@ -184,11 +215,7 @@ async fn look(env: &Env, spec: &Spec, blueprint: &Blueprint) -> Result<Known, Ap
 /// The name of a zone that is somebody else's; `None` where nobody says it.
 async fn zone_name(env: &Env, spec: &Spec, id: &str) -> Result<Option<String>, ApiError> {
     let asked = tokio::time::timeout(LONGEST, zone(env, &spec.primary.region, id)).await;
-    match asked {
-        Ok(Ok(found)) => Ok(found.map(|zone| zone.name)),
-        Ok(Err(error)) if error.class != ErrorClass::Transient => Err(error),
-        Ok(Err(_)) | Err(_) => Ok(None),
-    }
+    Ok(heard(asked)?.ok().flatten().map(|zone| zone.name))
 }
 
 /// As far as it was looked at.
@@ -269,10 +296,14 @@ fn shown(config: Value, opened: &Opened, known: &Known) -> Value {
         .with("last_failover", last_failover(known.said(Site::Dr)))
 }
 
-/// Since a failover was decided; what a monitor notes before that is no failover.
+/// One that was decided, and not called off.
 fn last_failover(said: Option<&Said>) -> Value {
-    let Some(said) = said.filter(|said| !said.moments.is_empty()) else { return Value::Null };
+    let Some(said) = said else { return Value::Null };
     let at = |name: &str| said.moments.iter().find(|(what, _)| what == name).map(|(_, at)| *at);
+    let goes_on = Phase::parse(&said.phase).is_some_and(|phase| phase != Phase::Normal);
+    if at("decided").is_none() || !(goes_on || at("first_write").is_some()) {
+        return Value::Null;
+    }
     let moment = |name: &str| {
         let seconds = at(name).and_then(|at| i64::try_from(at / 1000).ok());
         maybe(seconds.and_then(|at| DateTime::from_secs(at).fmt(Format::DateTime).ok()))

@@ -57,7 +57,11 @@ fn somebody_who_watches_sees_what_an_apply_and_a_destroy_do() {
     assert!(watched.contains("us-west-2/db-instance: delete done after "), "{watched}");
     assert!(!watched.contains("create"), "{watched}");
     let text = std::fs::read_to_string(workspace.path(FILE)).unwrap();
-    let lines: Vec<Line> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<Line> = text
+        .lines()
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
     let runs: BTreeSet<&str> = lines.iter().map(|line| line.run.as_str()).collect();
     assert_eq!(runs.len(), 2);
     assert!(lines.windows(2).all(|two| two[0].at <= two[1].at));

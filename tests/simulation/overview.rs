@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sandbox::{CallRecord, RESTRICTED_KEY, Sandbox};
+use aws_sandbox::{CallRecord, Effect, Fault, RESTRICTED_KEY, Rule, Sandbox};
 use serde_json::{Value as Json, json};
 use trading::{
     plugin::{CancellationToken, Context, Diagnostics, Found, Provider as _, Value, from_json},
@@ -10,7 +10,7 @@ use trading::{
 };
 
 use crate::support::{
-    agent::{EAST, WEST, begin, set_lost},
+    agent::{EAST, LEDGER, WEST, begin, remembered, set_lost},
     aws::{Way, connect_like, simulate},
     user::{User, configuration, errors, lines},
 };
@@ -192,6 +192,55 @@ fn a_cluster_that_is_not_there_is_half_made_or_is_elsewhere_is_said() {
         let seen = must_hold(look(&user.sandbox).await);
         assert!(seen.get("replica_endpoint").is_null());
         assert_eq!(seen.get("status").as_str(), Some("incomplete"));
+    });
+}
+
+#[test]
+fn alarms_and_metrics_that_nobody_tells_are_missing_and_nothing_else_is() {
+    simulate(async || {
+        let (user, _) = User::with_cluster().await;
+        begin(&user.sandbox);
+        pass(300).await;
+        for operation in ["DescribeAlarms", "GetMetricData", "DescribeSecret"] {
+            let rule = Rule { operation: Some(operation.into()), ..Rule::default() };
+            user.sandbox.add_fault(Fault::new(rule, Effect::Throttle));
+        }
+        let found = look(&user.sandbox).await;
+        for text in
+            ["Alarms in us-east-1", "Alarms in us-west-2", "Metrics in us-west-2", "Secrets in"]
+        {
+            assert!(said(&found.diagnostics, text), "{text}: {:#?}", lines(&found.diagnostics));
+        }
+        assert!(!said(&found.diagnostics, "does not answer"));
+        let seen = must_hold(found);
+        assert_eq!(seen.get("status").as_str(), Some("available"));
+        assert_eq!(seen.get("writer_region").as_str(), Some(EAST));
+        assert!(seen.get("heartbeat_age_seconds").is_null());
+        assert!(seen.get("master_secret_arn").is_null());
+        assert_eq!(texts(seen.get("alarms")), Vec::<&str>::new());
+    });
+}
+
+#[test]
+fn a_failover_that_was_called_off_is_none() {
+    simulate(async || {
+        let (user, _) = User::with_cluster().await;
+        begin(&user.sandbox);
+        pass(300).await;
+        // What a monitor leaves that decided, and found the writer back before RDS accepted.
+        let mut left = remembered(&user.sandbox, WEST, "ledger");
+        left["timeline"] = json!([{"at": 1_767_571_200_000_u64, "what": "decided"}]);
+        left["data_loss"] = json!(5);
+        for (phase, is_one) in [("normal", false), ("promoting", true)] {
+            left["phase"] = json!(phase);
+            let item = json!({
+                "cluster": {"S": "prod"}, "item": {"S": "ledger"}, "version": {"N": "7"},
+                "body": {"S": left.to_string()},
+            });
+            user.sandbox.with(|world| world.put_item(WEST, LEDGER, "prod", "ledger", item));
+            let seen = must_hold(look(&user.sandbox).await);
+            assert_eq!(!seen.get("last_failover").is_null(), is_one, "{phase}");
+        }
     });
 }
 

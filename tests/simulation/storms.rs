@@ -110,11 +110,16 @@ fn what_a_create_made_a_moment_ago_is_neither_left_nor_made_twice_where_it_does_
         let mut made = 0;
         for seconds in INTERRUPTED {
             let (mut user, _) = interrupted(seconds).await;
-            made += usize::from(!user.leftovers().is_empty());
-            if user.state.value.is_some() {
+            let had_state = user.state.value.is_some();
+            if had_state {
+                made += 1;
                 user.must_destroy().await;
-                assert_eq!(user.leftovers(), Vec::<String>::new(), "after {seconds} s");
             }
+            // Without a state, nothing but the claim and the lease may have been made.
+            let left = user.leftovers();
+            let is_kept = |one: &String| !had_state && one.contains("/ssm-parameter/");
+            let orphans: Vec<_> = left.iter().filter(|one| !is_kept(one)).collect();
+            assert!(orphans.is_empty(), "after {seconds} s: {orphans:#?}");
             let (mut user, config) = interrupted(seconds).await;
             user.state.tainted = false;
             user.must_apply(&config).await;
@@ -122,7 +127,7 @@ fn what_a_create_made_a_moment_ago_is_neither_left_nor_made_twice_where_it_does_
             user.must_destroy().await;
             assert_eq!(user.leftovers(), Vec::<String>::new(), "after {seconds} s");
         }
-        assert!(made >= 4, "{made} of them had made something");
+        assert!(made >= 4, "{made} of them had a state");
     });
 }
 

@@ -230,13 +230,13 @@ impl Workspace {
         let mut command = Command::new(env!("CARGO_BIN_EXE_terraform-provider-trading"));
         command.args(arguments).current_dir(self.folder.path()).env_remove("TF_DATA_DIR");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Running(command.spawn().unwrap())
+        Running(Some(command.spawn().unwrap()))
     }
 
     /// Starts `terraform` in a process group of its own, as a shell does.
     pub fn start(&self, arguments: &[&str]) -> Running {
         use std::os::unix::process::CommandExt as _;
-        Running(self.command(arguments).process_group(0).spawn().unwrap())
+        Running(Some(self.command(arguments).process_group(0).spawn().unwrap()))
     }
 
     pub fn apply(&self) -> Ran {
@@ -270,18 +270,28 @@ impl Workspace {
 }
 
 /// A run of `terraform` under way.
-pub struct Running(Child);
+pub struct Running(Option<Child>);
 
 impl Running {
     /// Sends a signal to Terraform and its plugins, as a terminal does.
     pub fn signal(&self, name: &str) {
-        let group = format!("-{}", self.0.id());
+        let group = format!("-{}", self.0.as_ref().unwrap().id());
         let sent = Command::new("kill").args(["-s", name, "--", &group]).status();
         assert!(sent.unwrap().success());
     }
 
-    pub fn wait(self) -> Ran {
-        Ran::of(self.0.wait_with_output().unwrap())
+    pub fn wait(mut self) -> Ran {
+        Ran::of(self.0.take().unwrap().wait_with_output().unwrap())
+    }
+}
+
+/// Nobody waits for it: a test has failed.
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
