@@ -336,13 +336,39 @@ fn run_as(
         now: world.now,
         service: service.name,
     };
-    for mut need in (operation.access)(world, &request) {
+    let mut needs = (operation.access)(world, &request);
+    needs.extend(tagging(&request, name, needs.first()));
+    for mut need in needs {
         if need.action.is_empty() {
             need.action = format!("{}:{name}", service.name);
         }
         authorise(world, &request, need)?;
     }
     (operation.run)(world, &request)
+}
+
+/// Whoever makes something with tags needs the right to tag it, by each service's guide: for KMS on any key, as
+/// the new one has no name yet; elsewhere on what is made.
+fn tagging(request: &Request, operation: &str, made: Option<&Need>) -> Option<Need> {
+    let action = match request.service {
+        "ec2" => "CreateTags",
+        "iam" => "TagRole",
+        "rds" | "ssm" => "AddTagsToResource",
+        _ => "TagResource",
+    };
+    let retags = operation == action || operation == "DeleteTags";
+    if retags || services::requested_tags(request).is_empty() {
+        return None;
+    }
+    let resource = match request.service {
+        "kms" => request.arn("kms", "key/*"),
+        _ => made?.resource.clone(),
+    };
+    let need = Need::new(format!("{}:{action}", request.service), resource);
+    Some(match request.service {
+        "ec2" => need.with("ec2:CreateAction", operation),
+        _ => need,
+    })
 }
 
 /// Parameters that are not implemented are refused, never ignored.

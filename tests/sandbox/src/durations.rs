@@ -37,6 +37,9 @@ pub const SNAPSHOT_COPY: u64 = 900;
 pub const BACKUP_REPLICATION_START: u64 = 300;
 /// How long the source is busy after its backup replication was stopped.
 pub const BACKUP_REPLICATION_STOP: u64 = 60;
+/// Until a key's tags, those that it was made with included, count for conditions: "up to five minutes" (KMS guide,
+/// "ABAC for AWS KMS").
+pub const KEY_TAGS: u64 = 300;
 /// Until a new role, user or policy is known everywhere.
 pub const IAM_PROPAGATION: u64 = 10;
 /// Until the tagging API knows of a change.

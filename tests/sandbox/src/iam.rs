@@ -1,12 +1,78 @@
 //! Who may do what: policies are evaluated on every call.
 
-use serde_json::Value;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde_json::{Map, Value};
 
 use crate::{
     ACCOUNT,
     request::{Failure, texts},
     world::{GLOBAL, World},
 };
+
+/// Something that a principal needed and was allowed: an action on a resource, with the context of the call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Access {
+    who: Principal,
+    need: Need,
+}
+
+impl Access {
+    /// `arn:aws:iam::…:user/…` or `arn:aws:sts::…:assumed-role/…`.
+    pub fn principal(&self) -> &str {
+        &self.who.arn
+    }
+
+    /// As policies spell it, such as `rds:CreateDBInstance`.
+    pub fn action(&self) -> &str {
+        &self.need.action
+    }
+
+    /// The ARN, or `*`.
+    pub fn resource(&self) -> &str {
+        &self.need.resource
+    }
+
+    /// The keys that conditions may speak of, with their values.
+    pub fn context(&self) -> &[(String, Vec<String>)] {
+        &self.need.context
+    }
+}
+
+/// What was needed and allowed since the record began, each once; shared by every copy of the world.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AccessRecord(Option<Arc<Mutex<BTreeMap<String, Access>>>>);
+
+impl AccessRecord {
+    fn keep(&self, who: &Principal, need: &Need) {
+        let Some(record) = &self.0 else { return };
+        let key = format!("{} {} {} {:?}", who.arn, need.action, need.resource, need.context);
+        let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.entry(key).or_insert_with(|| Access { who: who.clone(), need: need.clone() });
+    }
+}
+
+impl World {
+    /// Begins to keep what principals need and are allowed, from nothing.
+    pub fn record_access(&mut self) {
+        self.access = AccessRecord(Some(Arc::default()));
+    }
+
+    /// What was needed and allowed since then, each once.
+    pub fn accesses(&self) -> Vec<Access> {
+        let Some(record) = &self.access.0 else { return Vec::new() };
+        let record = record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.values().cloned().collect()
+    }
+
+    /// Whether that would be allowed now, by the policies that now hold.
+    pub fn would_allow(&self, access: &Access) -> bool {
+        judged(self, &access.who, &access.need) == Verdict::Allowed
+    }
+}
 
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +96,7 @@ impl Principal {
 }
 
 /// What a call needs to be allowed: one action on one resource.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Need {
     pub(crate) action: String,
     pub(crate) resource: String,
@@ -50,8 +116,21 @@ impl Need {
 
     /// The tags of the resource that is acted on.
     #[must_use]
-    pub(crate) fn on(mut self, record: Option<&Value>) -> Self {
-        for (key, value) in record.map(crate::world::tags).unwrap_or_default() {
+    pub(crate) fn on(self, record: Option<&Value>) -> Self {
+        self.tagged(record.map(crate::world::tags).unwrap_or_default())
+    }
+
+    /// The same of a key: its tags count for conditions a while after they were set.
+    #[must_use]
+    pub(crate) fn on_key(self, world: &World, key: Option<&Value>) -> Self {
+        let Some(key) = key else { return self };
+        let is_late = key["_tags_count"].as_u64().is_some_and(|from| world.now.0 < from);
+        let before = key["_tags_before"].as_object().cloned().unwrap_or_default();
+        self.tagged(if is_late { before } else { crate::world::tags(key) })
+    }
+
+    fn tagged(mut self, all: Map<String, Value>) -> Self {
+        for (key, value) in all {
             let value = value.as_str().unwrap_or_default().to_owned();
             self.context.push((format!("aws:ResourceTag/{key}"), vec![value]));
         }
@@ -217,16 +296,23 @@ fn key_policy(policy: &Value, who: &Principal, need: &Need, identity: Verdict) -
 
 /// Whether a principal may do something, policies of the resource included.
 pub(crate) fn allowed(world: &World, who: &Principal, need: &Need) -> bool {
+    let is_allowed = judged(world, who, need) == Verdict::Allowed;
+    if is_allowed {
+        world.access.keep(who, need);
+    }
+    is_allowed
+}
+
+fn judged(world: &World, who: &Principal, need: &Need) -> Verdict {
     let own = identity(world, who, need);
     let policy = (need.action.starts_with("kms:"))
         .then(|| key_of(world, &need.resource))
         .flatten()
         .map(|key| &key["_policy"]);
-    let verdict = match policy {
+    match policy {
         Some(policy) => key_policy(policy, who, need, own),
         None => own,
-    };
-    verdict == Verdict::Allowed
+    }
 }
 
 /// Whether the key policy would let `who` do `action`: for policies that are not in force yet.
@@ -237,7 +323,7 @@ pub(crate) fn policy_allows(
     action: &str,
     resource: &str,
 ) -> bool {
-    let need = Need::new(action, resource);
+    let need = Need::new(action, resource).on_key(world, key_of(world, resource));
     key_policy(policy, who, &need, identity(world, who, &need)) == Verdict::Allowed
 }
 

@@ -52,6 +52,7 @@ pub use clock::Time;
 pub use dispatch::CallRecord;
 pub use faults::{Effect, Fault, Rule};
 pub use functions::Host;
+pub use iam::Access;
 pub use postgres::{Laboratory, Programs};
 pub use seed::{ACCESS_KEY, ACCOUNT, RESTRICTED_KEY, SECRET_KEY};
 pub use server::{Answer, Sandbox};

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use crate::{clock::Time, dispatch::CallRecord, faults::Fault};
+use crate::{clock::Time, dispatch::CallRecord, faults::Fault, iam::AccessRecord};
 
 /// The region that global services (IAM, Route 53) keep their records under.
 pub(crate) const GLOBAL: &str = "global";
@@ -41,6 +41,8 @@ pub struct World {
     pub(crate) calls: Vec<CallRecord>,
     /// Archives of functions, by their hash.
     pub(crate) archives: BTreeMap<String, Arc<[u8]>>,
+    /// What was needed and allowed, if that is kept.
+    pub(crate) access: AccessRecord,
     /// Regions whose control plane does not answer.
     pub(crate) down: BTreeSet<String>,
     /// Regions whose databases and functions are down.

@@ -106,3 +106,94 @@ fn the_tagging_api_lags_behind() {
     caller.pass(30);
     assert_eq!(found(&mut caller), 1);
 }
+
+/// Whoever makes something with tags may tag it: in EC2 for that action (EC2 guide, "Grant permission to tag Amazon
+/// EC2 resources during creation"), elsewhere as ever.
+#[test]
+fn what_is_made_with_tags_needs_the_permission_to_tag() {
+    let mut caller = Caller::new();
+    let tags = json!([{"Key": "team", "Value": "x"}]);
+    let vpc = caller.network(EAST)["vpc_id"].clone();
+    let group = json!({
+        "GroupName": "g", "GroupDescription": "d", "VpcId": vpc,
+        "TagSpecification": [{"ResourceType": "security-group", "Tag": tags}],
+    });
+    let make = json!({"Effect": "Allow", "Action": "ec2:CreateSecurityGroup", "Resource": "*"});
+    let tag = |action: &str| json!({"Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "*", "Condition": {"StringEquals": {"ec2:CreateAction": action}}});
+    for statements in [json!([make]), json!([make, tag("RunInstances")])] {
+        caller.allow(statements);
+        let reply = caller.restricted(EAST, "ec2", "CreateSecurityGroup", group.clone());
+        refused(reply, "UnauthorizedOperation", "ec2:CreateTags");
+    }
+    caller.allow(json!([make, tag("CreateSecurityGroup")]));
+    caller.restricted(EAST, "ec2", "CreateSecurityGroup", group).unwrap();
+
+    let topic = json!({"Name": "t", "Tags": tags});
+    caller.allow(json!([{"Effect": "Allow", "Action": "sns:CreateTopic", "Resource": "*"}]));
+    let reply = caller.restricted(EAST, "sns", "CreateTopic", topic.clone());
+    refused(reply, "AuthorizationError", "sns:TagResource");
+    caller.allow(
+        json!([{"Effect": "Allow", "Action": ["sns:CreateTopic", "sns:TagResource"], "Resource": "*"}]),
+    );
+    caller.restricted(EAST, "sns", "CreateTopic", topic).unwrap();
+}
+
+/// KMS goes by a key's tags up to five minutes after they were set, and asks a new key's maker whether they may
+/// replace its policy, unless told not to.
+#[test]
+fn a_keys_tags_count_after_a_while() {
+    let mut caller = Caller::new();
+    let ours = json!({"StringEquals": {"aws:ResourceTag/team": "x"}});
+    caller.allow(json!([
+        {"Effect": "Allow", "Action": ["kms:CreateKey", "kms:TagResource"], "Resource": "*"},
+        {"Effect": "Allow", "Action": ["kms:EnableKeyRotation", "kms:PutKeyPolicy"], "Resource": "*", "Condition": ours},
+    ]));
+    let policy = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}, "Action": "kms:*", "Resource": "*"}]});
+    let mut params =
+        json!({"Policy": policy.to_string(), "Tags": [{"TagKey": "team", "TagValue": "x"}]});
+    let reply = caller.restricted(EAST, "kms", "CreateKey", params.clone());
+    refused(reply, "MalformedPolicyDocumentException", "will not allow you to update");
+    params["BypassPolicyLockoutSafetyCheck"] = json!(true);
+    let key = caller.restricted(EAST, "kms", "CreateKey", params).unwrap();
+    let key = json!({"KeyId": key["KeyMetadata"]["KeyId"]});
+    let early = caller.restricted(EAST, "kms", "EnableKeyRotation", key.clone());
+    refused(early, "AccessDeniedException", "kms:EnableKeyRotation");
+    caller.pass(301);
+    caller.restricted(EAST, "kms", "EnableKeyRotation", key.clone()).unwrap();
+    let put = json!({"KeyId": key["KeyId"], "PolicyName": "default", "Policy": policy.to_string()});
+    caller.restricted(EAST, "kms", "PutKeyPolicy", put).unwrap();
+}
+
+/// RDS asks for the groups that an instance gets unasked as well (RDS guide, "Permission policies to create, modify
+/// and delete resources"), and for a final snapshot as if it were asked for alone.
+#[test]
+fn an_instance_needs_the_permission_on_its_default_groups_and_on_its_final_snapshot() {
+    let mut caller = Caller::new();
+    let source = caller.instance(json!({}));
+    let params = caller.replica_of(&source);
+    let base = "arn:aws:rds:us-west-2:123456789012";
+    let named = [format!("{base}:db:copy"), format!("{base}:subgrp:subnets"), source];
+    let kms = json!({"Effect": "Allow", "Action": "kms:*", "Resource": "*"});
+    let given = [format!("{base}:og:default:postgres-15"), format!("{base}:pg:default.postgres15")];
+    for count in 0..=given.len() {
+        let all: Vec<_> = named.iter().chain(&given[..count]).collect();
+        caller.allow(json!([
+            {"Effect": "Allow", "Action": "rds:CreateDBInstanceReadReplica", "Resource": all}, kms,
+        ]));
+        let reply = caller.restricted(WEST, "rds", "CreateDBInstanceReadReplica", params.clone());
+        match given.get(count) {
+            Some(missing) => refused(reply, "AccessDenied", missing),
+            None => assert!(reply.is_ok()),
+        }
+    }
+    caller.pass(1300);
+    let end = json!({"DBInstanceIdentifier": "db", "SkipFinalSnapshot": false, "FinalDBSnapshotIdentifier": "last"});
+    let instance = caller.described(EAST, "db")["DBInstanceArn"].clone();
+    let delete = json!({"Effect": "Allow", "Action": "rds:DeleteDBInstance", "Resource": "*"});
+    caller.allow(json!([delete]));
+    let reply = caller.restricted(EAST, "rds", "DeleteDBInstance", end.clone());
+    refused(reply, "AccessDenied", "rds:CreateDBSnapshot");
+    let snapshot = "arn:aws:rds:us-east-1:123456789012:snapshot:last";
+    caller.allow(json!([delete, {"Effect": "Allow", "Action": "rds:CreateDBSnapshot", "Resource": [instance, snapshot]}]));
+    caller.restricted(EAST, "rds", "DeleteDBInstance", end).unwrap();
+}

@@ -11,7 +11,7 @@ impl Caller {
         let trust = json!({"Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}]});
         let params = json!({"RoleName": "runner", "AssumeRolePolicyDocument": trust.to_string()});
         let answer = self.must(EAST, "iam", "CreateRole", params);
-        let policy = json!({"Statement": [{"Effect": "Allow", "Action": "ec2:*NetworkInterface*", "Resource": "*"}]});
+        let policy = json!({"Statement": [{"Effect": "Allow", "Action": ["ec2:*NetworkInterface*", "ec2:*PrivateIpAddresses", "ec2:DescribeSubnets"], "Resource": "*"}]});
         let params = json!({"RoleName": "runner", "PolicyName": "vpc", "PolicyDocument": policy.to_string()});
         self.must(EAST, "iam", "PutRolePolicy", params);
         answer["Role"]["Arn"].as_str().unwrap().to_owned()

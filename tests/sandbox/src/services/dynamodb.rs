@@ -96,7 +96,7 @@ fn on_items(world: &World, request: &Request) -> Vec<Need> {
     if let Some(key) = key {
         let via = format!("dynamodb.{}.amazonaws.com", request.region);
         let need = Need::new("kms:Decrypt", key).with("kms:ViaService", via);
-        needs.push(need.on(iam::key_of(world, key)));
+        needs.push(need.on_key(world, iam::key_of(world, key)));
     }
     needs
 }

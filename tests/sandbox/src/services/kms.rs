@@ -1,9 +1,10 @@
 //! KMS: keys, their policies and aliases.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Operation, Service, any, op, page};
 use crate::{
+    durations::KEY_TAGS,
     iam::{self, Need},
     request::{Failure, Reply, Request},
     wire::Protocol,
@@ -70,7 +71,7 @@ const OPERATIONS: &[Operation] = &[
         let key = key_mut(world, request, &id)?;
         let mut all = tags(key);
         all.extend(new);
-        key["_tags"] = Value::Object(all);
+        retag(key, request, all);
         Ok(Value::Null)
     }),
     op("UntagResource", "KeyId TagKeys", on_key, |world, request| {
@@ -79,7 +80,7 @@ const OPERATIONS: &[Operation] = &[
         let key = key_mut(world, request, &id)?;
         let mut all = tags(key);
         all.retain(|name, _| !gone.contains(name));
-        key["_tags"] = Value::Object(all);
+        retag(key, request, all);
         Ok(Value::Null)
     }),
     op("ListResourceTags", "KeyId Limit Marker", on_key, |world, request| {
@@ -139,6 +140,13 @@ fn key_mut<'a>(
     world.get_mut(&request.region, KEY, id).ok_or_else(|| missing(request, id))
 }
 
+/// Conditions know of it a while later.
+fn retag(key: &mut Value, request: &Request, all: Map<String, Value>) {
+    key["_tags_before"] = Value::Object(tags(key));
+    key["_tags_count"] = request.now.plus_seconds(KEY_TAGS).0.into();
+    key["_tags"] = Value::Object(all);
+}
+
 fn usable(world: &World, request: &Request) -> Result<String, Failure> {
     let id = key_id(world, request)?;
     let key = &world.table(&request.region, KEY)[&id];
@@ -157,7 +165,7 @@ fn on_key(world: &World, request: &Request) -> Vec<Need> {
         || request.arn("kms", &format!("key/{name}")),
         |key| key["Arn"].as_str().unwrap_or_default().to_owned(),
     );
-    let mut need = Need::new("", resource).on(key);
+    let mut need = Need::new("", resource).on_key(world, key);
     if let Some(alias) = request.text("KeyId").filter(|name| name.starts_with("alias/")) {
         need = need.with("kms:RequestAlias", alias);
     }
@@ -173,7 +181,9 @@ fn on_alias_and_target(world: &World, request: &Request) -> Vec<Need> {
     for name in targets.into_iter().flatten() {
         let id = resolve(world, &request.region, name);
         if let Some(key) = id.and_then(|id| world.get(&request.region, KEY, &id)) {
-            needs.push(Need::new("", key["Arn"].as_str().unwrap_or_default()).on(Some(key)));
+            needs.push(
+                Need::new("", key["Arn"].as_str().unwrap_or_default()).on_key(world, Some(key)),
+            );
         }
     }
     needs
@@ -238,19 +248,16 @@ fn create_key(world: &mut World, request: &Request) -> Reply {
             "Action": "kms:*", "Resource": "*"}]})
     };
     let new_tags = tag_map(request.get("Tags"), "TagKey", "TagValue");
-    if !new_tags.is_empty() {
-        crate::dispatch::authorise(world, request, Need::new("kms:TagResource", "*"))?;
-    }
-    let record = json!({
+    let mut record = json!({
         "AWSAccountId": crate::ACCOUNT, "KeyId": id, "Arn": arn,
         "CreationDate": request.now.as_seconds(), "Enabled": true,
         "Description": request.text("Description").unwrap_or_default(),
         "KeyUsage": "ENCRYPT_DECRYPT", "KeyState": "Enabled", "Origin": "AWS_KMS",
         "KeyManager": "CUSTOMER", "CustomerMasterKeySpec": "SYMMETRIC_DEFAULT",
         "KeySpec": "SYMMETRIC_DEFAULT", "EncryptionAlgorithms": ["SYMMETRIC_DEFAULT"],
-        "MultiRegion": false, "_policy": policy, "_rotation": false, "_tags": new_tags,
-        "_arn": arn,
+        "MultiRegion": false, "_policy": policy, "_rotation": false, "_arn": arn,
     });
+    retag(&mut record, request, new_tags);
     world.put(&request.region, KEY, &id, record.clone());
     Ok(json!({"KeyMetadata": crate::world::shown(&record)}))
 }
@@ -406,15 +413,43 @@ fn cancel_deletion(world: &mut World, request: &Request) -> Reply {
     Ok(json!({"KeyId": key["Arn"]}))
 }
 
-/// Whether the caller may let a service use a key on its behalf.
+/// Whether the caller may let a service use a key on its behalf. RDS by the Service Authorization Reference,
+/// DynamoDB by its guide ("Authorizing use of a customer managed key").
 pub(crate) fn may_grant(world: &World, request: &Request, arn: &str) -> bool {
-    let via = format!("{}.{}.amazonaws.com", request.service, request.region);
-    ["kms:DescribeKey", "kms:CreateGrant"].iter().all(|action| {
-        let need = Need::new(*action, arn)
+    let own: &[&str] = match request.service {
+        "dynamodb" => MANIFOLD,
+        _ => &["DescribeKey", "CreateGrant", "Decrypt", "GenerateDataKey"],
+    };
+    may_use(world, request, arn, own)
+}
+
+/// Whether the caller may have a snapshot copied from one key to another: on both (RDS guide, "Sharing encrypted
+/// snapshots", which names the actions; of another region nothing else is said).
+pub(crate) fn may_copy(world: &World, request: &Request, arn: &str) -> bool {
+    may_use(world, request, arn, MANIFOLD)
+}
+
+const MANIFOLD: &[&str] = &[
+    "DescribeKey",
+    "CreateGrant",
+    "Encrypt",
+    "Decrypt",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+    "GenerateDataKey",
+];
+
+fn may_use(world: &World, request: &Request, arn: &str, actions: &[&str]) -> bool {
+    let region = arn.split(':').nth(3).unwrap_or_default();
+    let via = format!("{}.{region}.amazonaws.com", request.service);
+    actions.iter().all(|action| {
+        let mut need = Need::new(format!("kms:{action}"), arn)
             .with("kms:ViaService", via.as_str())
             .with("kms:CallerAccount", crate::ACCOUNT)
-            .with("kms:GrantIsForAWSResource", "true")
-            .on(iam::key_of(world, arn));
+            .on_key(world, iam::key_of(world, arn));
+        if *action == "CreateGrant" {
+            need = need.with("kms:GrantIsForAWSResource", "true");
+        }
         crate::dispatch::authorise(world, request, need).is_ok()
     })
 }

@@ -224,13 +224,18 @@ fn on_function_and_role(world: &World, request: &Request) -> Vec<Need> {
             Need::new("iam:PassRole", role).with("iam:PassedToService", "lambda.amazonaws.com");
         needs.push(pass);
     }
+    // Whoever puts a function into a VPC sees what is there (Lambda guide, permissions of its API).
+    if request.has("VpcConfig") {
+        let looks = ["ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs"];
+        needs.extend(looks.map(|action| Need::new(action, "*")));
+    }
     // With a key of the account, whoever sets variables encrypts them and lets Lambda decrypt them (Lambda
     // guide, "Securing environment variables").
     if let Some(key) = request.text("KMSKeyArn").filter(|key| !key.is_empty()) {
         let via = format!("lambda.{}.amazonaws.com", request.region);
         for action in ["kms:Encrypt", "kms:CreateGrant"] {
             let need = Need::new(action, key).with("kms:ViaService", via.as_str());
-            needs.push(need.on(iam::key_of(world, key)));
+            needs.push(need.on_key(world, iam::key_of(world, key)));
         }
     }
     needs
@@ -258,7 +263,8 @@ fn found_mut<'a>(world: &'a mut World, request: &Request) -> Result<&'a mut Valu
     world.get_mut(&request.region, FUNCTION, &name(request)).ok_or_else(|| missing(request))
 }
 
-/// What Lambda checks of a role: that it may become it, and in a VPC, that it may have interfaces.
+/// What Lambda checks of a role: that it may become it, and in a VPC, that it may do all of what AWS's own policy
+/// for that (AWSLambdaVPCAccessExecutionRole, version 3) allows of interfaces.
 fn check_role(world: &World, request: &Request, role: &str, in_vpc: bool) -> Result<(), Failure> {
     let name = role.rsplit('/').next().unwrap_or_default();
     let record = world
@@ -275,7 +281,10 @@ fn check_role(world: &World, request: &Request, role: &str, in_vpc: bool) -> Res
     let needs = [
         "ec2:CreateNetworkInterface",
         "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSubnets",
         "ec2:DeleteNetworkInterface",
+        "ec2:AssignPrivateIpAddresses",
+        "ec2:UnassignPrivateIpAddresses",
     ];
     let may = |action: &&str| iam::allowed(world, &who, &interface(request, action));
     if in_vpc && (is_late || !needs.iter().all(may)) {

@@ -198,18 +198,23 @@ const LINES: usize = 2_000;
 /// is on AWS.
 pub(crate) fn write(world: &mut World, region: &str, function: &str, role_key: &str, line: &str) {
     let group = format!("/aws/lambda/{function}");
-    let stream =
-        crate::request::arn("logs", region, &format!("log-group:{group}:log-stream:function"));
-    let Some(who) = iam::function_principal(world, role_key) else { return };
-    let may = ["logs:CreateLogStream", "logs:PutLogEvents"]
-        .iter()
-        .all(|action| iam::allowed(world, &who, &Need::new(*action, stream.clone())));
+    let may = may_write(world, region, &group, role_key);
     let at = world.now.to_string();
     let Some(group) = world.get_mut(region, KIND, &group).filter(|_| may) else { return };
     let mut lines = group["_lines"].as_array().cloned().unwrap_or_default();
     lines.push(format!("{at} {line}").into());
     let old = lines.len().saturating_sub(LINES);
     group["_lines"] = lines.split_off(old).into();
+}
+
+/// Whether a function's role may write to a group: Lambda asks when a run begins, as it writes of that itself.
+pub(crate) fn may_write(world: &World, region: &str, group: &str, role_key: &str) -> bool {
+    let stream =
+        crate::request::arn("logs", region, &format!("log-group:{group}:log-stream:function"));
+    iam::function_principal(world, role_key).is_some_and(|who| {
+        let mut actions = ["logs:CreateLogStream", "logs:PutLogEvents"].into_iter();
+        actions.all(|action| iam::allowed(world, &who, &Need::new(action, stream.clone())))
+    })
 }
 
 impl World {

@@ -152,7 +152,8 @@ fn usable_key(world: &World, request: &Request, region: &str, name: &str) -> Res
     for action in ["kms:GenerateDataKey", "kms:Decrypt"] {
         let need = Need::new(action, arn.as_str())
             .with("kms:ViaService", format!("secretsmanager.{region}.amazonaws.com"))
-            .with("kms:CallerAccount", crate::ACCOUNT);
+            .with("kms:CallerAccount", crate::ACCOUNT)
+            .on_key(world, crate::iam::key_of(world, &arn));
         crate::dispatch::authorise(world, request, need)
             .map_err(|_| Failure::new("AccessDeniedException", "Access to KMS is not allowed"))?;
     }

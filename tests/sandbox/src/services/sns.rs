@@ -294,7 +294,7 @@ fn publish(world: &mut World, request: &Request) -> Reply {
             let need = Need::new(action, &*key)
                 .with("kms:ViaService", via.as_str())
                 .with("kms:CallerAccount", crate::ACCOUNT)
-                .on(iam::key_of(world, &key));
+                .on_key(world, iam::key_of(world, &key));
             crate::dispatch::authorise(world, request, need)
                 .map_err(|failure| Failure::new("KMSAccessDenied", failure.message))?;
         }

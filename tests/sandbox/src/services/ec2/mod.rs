@@ -31,7 +31,12 @@ pub(crate) const GROUP: &str = "security-group";
 
 const OPERATIONS: &[Operation] = &[
     op("DescribeVpcs", "VpcId Filter MaxResults NextToken", any, vpcs::describe_vpcs),
-    op("DescribeVpcAttribute", "VpcId Attribute", any, vpcs::describe_vpc_attribute),
+    op(
+        "DescribeVpcAttribute",
+        "VpcId Attribute",
+        |world, request| vec![on(world, request, request.text("VpcId").unwrap_or_default())],
+        vpcs::describe_vpc_attribute,
+    ),
     op("DescribeSubnets", "SubnetId Filter MaxResults NextToken", any, vpcs::describe_subnets),
     op("DescribeRouteTables", "RouteTableId Filter MaxResults NextToken", any, routes::describe),
     op(
@@ -53,7 +58,12 @@ const OPERATIONS: &[Operation] = &[
         peering::access_create,
         peering::create,
     ),
-    op("AcceptVpcPeeringConnection", "VpcPeeringConnectionId", peering::access, peering::accept),
+    op(
+        "AcceptVpcPeeringConnection",
+        "VpcPeeringConnectionId",
+        peering::access_accept,
+        peering::accept,
+    ),
     op(
         "DescribeVpcPeeringConnections",
         "VpcPeeringConnectionId Filter MaxResults NextToken",
@@ -143,12 +153,22 @@ fn kind_of(id: &str) -> Option<(&'static str, &'static str)> {
 
 fn on_tagged(world: &World, request: &Request) -> Vec<Need> {
     let ids = request.texts("ResourceId");
-    let need = |id: &String| {
-        let (kind, name) = kind_of(id).unwrap_or(("", "unknown"));
-        let record = world.get(&request.region, kind, id);
-        Need::new("", request.arn("ec2", &format!("{name}/{id}"))).on(record)
-    };
-    ids.iter().map(need).collect()
+    ids.iter().map(|id| on(world, request, id)).collect()
+}
+
+/// An action on what has this id, with the condition keys of its kind (Service Authorization Reference).
+fn on(world: &World, request: &Request, id: &str) -> Need {
+    let (kind, name) = kind_of(id).unwrap_or(("", "unknown"));
+    let record = world.get(&request.region, kind, id);
+    let mut need = Need::new("", request.arn("ec2", &format!("{name}/{id}"))).on(record);
+    let Some(record) = record else { return need };
+    if let Some(vpc) = record["vpcId"].as_str().filter(|_| kind != VPC) {
+        need = need.with("ec2:Vpc", request.arn("ec2", &format!("vpc/{vpc}")));
+    }
+    if kind == PEERING {
+        need = peering::between(need, &record["requesterVpcInfo"], &record["accepterVpcInfo"]);
+    }
+    need
 }
 
 fn retag(

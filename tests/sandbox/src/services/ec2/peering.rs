@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{VPC, select, specified_tags, text_at, vpcs::missing_vpc, with_tags};
+use super::{VPC, on, select, specified_tags, text_at, vpcs::missing_vpc, with_tags};
 use crate::{
     ACCOUNT,
     durations::{PEERING_ACTIVE, PEERING_GONE, PEERING_PENDING},
@@ -16,18 +16,38 @@ pub(crate) const KIND: &str = "vpc-peering-connection";
 pub(crate) const AVAILABLE: &str = "active";
 
 pub(super) fn access_create(world: &World, request: &Request) -> Vec<Need> {
-    let vpc = request.text("VpcId").unwrap_or_default();
-    let record = world.get(&request.region, VPC, vpc);
-    vec![
-        Need::new("", request.arn("ec2", &format!("vpc/{vpc}"))).on(record),
-        Need::new("", request.arn("ec2", "vpc-peering-connection/*")),
-    ]
+    let (vpc, peer) = (request.text("VpcId"), request.text("PeerVpcId"));
+    let made = Need::new("", request.arn("ec2", "vpc-peering-connection/*"));
+    let region = request.text("PeerRegion").unwrap_or(&request.region);
+    let made = between(
+        made,
+        &json!({"vpcId": vpc, "region": request.region}),
+        &json!({"vpcId": peer, "region": region}),
+    );
+    vec![made, on(world, request, vpc.unwrap_or_default())]
+}
+
+/// The VPCs that a connection is between, as conditions speak of them.
+pub(super) fn between(need: Need, requester: &Value, accepter: &Value) -> Need {
+    let vpc = |side: &Value| {
+        let text = |name: &str| side[name].as_str().unwrap_or_default().to_owned();
+        crate::request::arn("ec2", &text("region"), &format!("vpc/{}", text("vpcId")))
+    };
+    need.with("ec2:RequesterVpc", vpc(requester)).with("ec2:AccepterVpc", vpc(accepter))
+}
+
+/// The connection and the VPC of the side that accepts (Service Authorization Reference).
+pub(super) fn access_accept(world: &World, request: &Request) -> Vec<Need> {
+    let mut needs = access(world, request);
+    let id = request.text("VpcPeeringConnectionId").unwrap_or_default();
+    let record = world.get(&request.region, KIND, id);
+    let vpc = record.and_then(|one| one["accepterVpcInfo"]["vpcId"].as_str());
+    needs.extend(vpc.map(|vpc| on(world, request, vpc)));
+    needs
 }
 
 pub(super) fn access(world: &World, request: &Request) -> Vec<Need> {
-    let id = request.text("VpcPeeringConnectionId").unwrap_or_default();
-    let record = world.get(&request.region, KIND, id);
-    vec![Need::new("", request.arn("ec2", &format!("vpc-peering-connection/{id}"))).on(record)]
+    vec![on(world, request, request.text("VpcPeeringConnectionId").unwrap_or_default())]
 }
 
 pub(super) fn missing(id: &str) -> Failure {

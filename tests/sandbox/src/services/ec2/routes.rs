@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{PEERING, ROUTE_TABLE, peering, select, text_at, with_tags};
+use super::{PEERING, ROUTE_TABLE, on, peering, select, text_at, with_tags};
 use crate::{
     iam::Need,
     request::{Failure, Reply, Request},
@@ -10,9 +10,7 @@ use crate::{
 };
 
 pub(super) fn access(world: &World, request: &Request) -> Vec<Need> {
-    let id = request.text("RouteTableId").unwrap_or_default();
-    let record = world.get(&request.region, ROUTE_TABLE, id);
-    vec![Need::new("", request.arn("ec2", &format!("route-table/{id}"))).on(record)]
+    vec![on(world, request, request.text("RouteTableId").unwrap_or_default())]
 }
 
 fn missing(id: &str) -> Failure {

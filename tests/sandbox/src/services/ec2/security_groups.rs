@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{GROUP, VPC, fits, select, specified_tags, text_at, vpcs::missing_vpc, with_tags};
+use super::{GROUP, VPC, fits, on, select, specified_tags, text_at, vpcs::missing_vpc, with_tags};
 use crate::{
     ACCOUNT,
     iam::Need,
@@ -11,18 +11,14 @@ use crate::{
 };
 
 pub(super) fn access_create(world: &World, request: &Request) -> Vec<Need> {
-    let vpc = request.text("VpcId").unwrap_or_default();
-    let record = world.get(&request.region, VPC, vpc);
     vec![
-        Need::new("", request.arn("ec2", &format!("vpc/{vpc}"))).on(record),
         Need::new("", request.arn("ec2", "security-group/*")),
+        on(world, request, request.text("VpcId").unwrap_or_default()),
     ]
 }
 
 pub(super) fn access(world: &World, request: &Request) -> Vec<Need> {
-    let id = request.text("GroupId").unwrap_or_default();
-    let record = world.get(&request.region, GROUP, id);
-    vec![Need::new("", request.arn("ec2", &format!("security-group/{id}"))).on(record)]
+    vec![on(world, request, request.text("GroupId").unwrap_or_default())]
 }
 
 fn missing(id: &str) -> Failure {

@@ -5,7 +5,12 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use serde_json::{Value, json};
 
 use super::FUNCTION;
-use crate::{Source, iam, services::cloudwatch, world::World};
+use crate::{
+    Source,
+    iam::{self, Need},
+    services::{cloudwatch, logs},
+    world::World,
+};
 
 /// How many functions may run at once in a region: what a new account has (aws-facts 12b).
 pub(crate) const CONCURRENCY: usize = 10;
@@ -57,6 +62,18 @@ pub(crate) fn invocation(world: &mut World, function: &str, payload: Value) -> O
         return None;
     }
     let role = record["Role"].as_str()?.rsplit('/').next()?;
+    // Lambda has a grant for the role as it was when the function was made; a role that was made anew since has to
+    // have the right itself, which is asked for here of every one.
+    if let Some(key) = record["KMSKeyArn"].as_str().filter(|key| !key.is_empty()) {
+        let need = Need::new("kms:Decrypt", key)
+            .with("kms:EncryptionContext:aws:lambda:FunctionArn", function)
+            .on_key(world, iam::key_of(world, key));
+        if !iam::allowed(world, &iam::role_principal(role), &need) {
+            return None;
+        }
+    }
+    // What may not be written is lost, and the run goes on.
+    logs::may_write(world, region, &format!("/aws/lambda/{name}"), &iam::role_key(role));
     Some(Invocation {
         region: region.to_owned(),
         function: name.to_owned(),

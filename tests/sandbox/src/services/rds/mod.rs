@@ -45,7 +45,7 @@ const OPERATIONS: &[Operation] = &[
     op(
         "CreateDBInstance",
         "DBInstanceIdentifier DBInstanceClass Engine EngineVersion AllocatedStorage MaxAllocatedStorage StorageType Iops StorageThroughput MasterUsername MasterUserPassword ManageMasterUserPassword DBName Port MultiAZ KmsKeyId StorageEncrypted VpcSecurityGroupIds DBSubnetGroupName DBParameterGroupName BackupRetentionPeriod PreferredBackupWindow PreferredMaintenanceWindow AutoMinorVersionUpgrade PubliclyAccessible CopyTagsToSnapshot MonitoringInterval MonitoringRoleArn EnablePerformanceInsights PerformanceInsightsKMSKeyId PerformanceInsightsRetentionPeriod EnableCloudwatchLogsExports DeletionProtection CACertificateIdentifier EngineLifecycleSupport Tags",
-        on_instance_and_groups,
+        on_new_instance,
         instances::create,
     ),
     op(
@@ -79,7 +79,7 @@ const OPERATIONS: &[Operation] = &[
     op(
         "DeleteDBInstance",
         "DBInstanceIdentifier SkipFinalSnapshot FinalDBSnapshotIdentifier DeleteAutomatedBackups",
-        on_instance,
+        on_instance_that_ends,
         modify::delete,
     ),
     op(
@@ -151,7 +151,7 @@ const OPERATIONS: &[Operation] = &[
     op(
         "StartDBInstanceAutomatedBackupsReplication",
         "SourceDBInstanceArn BackupRetentionPeriod KmsKeyId Tags",
-        on_source,
+        on_new_backups,
         backups::start,
     ),
     op(
@@ -169,8 +169,9 @@ const OPERATIONS: &[Operation] = &[
     op(
         "DeleteDBInstanceAutomatedBackup",
         "DBInstanceAutomatedBackupsArn",
-        |_, request| {
-            vec![Need::new("", request.text("DBInstanceAutomatedBackupsArn").unwrap_or("*"))]
+        |world, request| {
+            let arn = request.text("DBInstanceAutomatedBackupsArn").unwrap_or("*");
+            vec![Need::new("", arn).on(world.get(&request.region, BACKUP, arn))]
         },
         backups::delete,
     ),
@@ -315,19 +316,61 @@ fn on_instance_and_groups(world: &World, request: &Request) -> Vec<Need> {
     needs
 }
 
+fn on_new_instance(world: &World, request: &Request) -> Vec<Need> {
+    let mut needs = on_instance_and_groups(world, request);
+    needs.extend(on_defaults(request, &Value::Null));
+    needs
+}
+
+/// Whoever makes an instance may use the groups that it gets unasked as well: the option group always, and those of
+/// its source or AWS's own (RDS guide, "Permission policies to create, modify and delete resources").
+fn on_defaults(request: &Request, source: &Value) -> Vec<Need> {
+    let mut arns = vec![request.arn("rds", "og:default:postgres-15")];
+    if !request.has("DBSubnetGroupName") {
+        let own = source["DBSubnetGroup"]["DBSubnetGroupName"].as_str().unwrap_or("default");
+        arns.push(request.arn("rds", &format!("subgrp:{own}")));
+    }
+    if !request.has("DBParameterGroupName") {
+        let own = &source["DBParameterGroups"]["DBParameterGroup"][0]["DBParameterGroupName"];
+        let own = own.as_str().unwrap_or("default.postgres15");
+        arns.push(request.arn("rds", &format!("pg:{own}")));
+    }
+    arns.into_iter().map(|arn| Need::new("", arn)).collect()
+}
+
 /// A policy must allow it on both instances (aws-facts 1.1).
 fn on_replica(world: &World, request: &Request) -> Vec<Need> {
     let mut needs = on_instance_and_groups(world, request);
     let source = request.text("SourceDBInstanceIdentifier").unwrap_or_default();
     if source.starts_with("arn:") {
         needs.push(Need::new("", source));
-    } else if !source.is_empty() {
+        needs.extend(on_defaults(request, &Value::Null));
+    } else {
         needs.push(Need::new("", request.arn("rds", &format!("db:{source}"))));
+        let record = world.get(&request.region, INSTANCE, source);
+        needs.extend(on_defaults(request, record.unwrap_or(&Value::Null)));
     }
-    if request.has("Tags") {
-        let id = request.text("DBInstanceIdentifier").unwrap_or("*");
-        needs.push(Need::new("rds:AddTagsToResource", request.arn("rds", &format!("db:{id}"))));
+    needs
+}
+
+/// A final snapshot is made by whoever removes the instance (Service Authorization Reference).
+fn on_instance_that_ends(world: &World, request: &Request) -> Vec<Need> {
+    let mut needs = on_instance(world, request);
+    if let Some(name) = request.text("FinalDBSnapshotIdentifier") {
+        let snapshot = request.arn("rds", &format!("snapshot:{name}"));
+        needs.push(Need::new("rds:CreateDBSnapshot", snapshot));
+        needs.extend(on_instance(world, request).into_iter().map(|mut need| {
+            need.action = "rds:CreateDBSnapshot".into();
+            need
+        }));
     }
+    needs
+}
+
+/// What is made, whose id RDS draws, and the instance that it is made of (Service Authorization Reference).
+fn on_new_backups(world: &World, request: &Request) -> Vec<Need> {
+    let mut needs = vec![Need::new("", request.arn("rds", "auto-backup:*"))];
+    needs.extend(on_source(world, request));
     needs
 }
 

@@ -314,7 +314,11 @@ fn apply_pending(world: &mut World, region: &str, id: &str) {
     for (name, value) in pending {
         match name.as_str() {
             "MasterUserPassword" => {}
-            "Port" => instance["Endpoint"]["Port"] = value,
+            "Port" => {
+                // What is made of it from now on has the new one as well.
+                instance["_port"] = value.clone();
+                instance["Endpoint"]["Port"] = value;
+            }
             _ => instance[&name] = value,
         }
     }

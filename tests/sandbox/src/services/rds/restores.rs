@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     BACKUP, INSTANCE, PARAMETER_GROUP, SNAPSHOT, SUBNET_GROUP, answer, granted_key,
     instances::{base, combination, invalid, ready},
-    missing_instance, on, snapshots,
+    missing_instance, on, on_defaults, snapshots,
 };
 use crate::{
     durations::DB_RESTORE,
@@ -36,6 +36,7 @@ fn on_new(world: &World, request: &Request, member: &str) -> Vec<Need> {
     if request.has("DBParameterGroupName") {
         needs.extend(on(world, request, "DBParameterGroupName", "pg", PARAMETER_GROUP));
     }
+    needs.extend(on_defaults(request, &Value::Null));
     needs
 }
 

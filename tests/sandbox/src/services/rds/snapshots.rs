@@ -105,7 +105,7 @@ pub(super) fn delete(world: &mut World, request: &Request) -> Reply {
 pub(super) fn on_copy(_: &World, request: &Request) -> Vec<Need> {
     let target = request.text("TargetDBSnapshotIdentifier").unwrap_or_default();
     let source = request.text("SourceDBSnapshotIdentifier").unwrap_or_default();
-    vec![Need::new("", source), Need::new("", request.arn("rds", &format!("snapshot:{target}")))]
+    vec![Need::new("", request.arn("rds", &format!("snapshot:{target}"))), Need::new("", source)]
 }
 
 pub(super) fn copy(world: &mut World, request: &Request) -> Reply {
@@ -127,7 +127,11 @@ pub(super) fn copy(world: &mut World, request: &Request) -> Reply {
         }
         None => Value::Null,
         Some(key) => kms::usable_arn(world, &request.region, key)
-            .filter(|arn| kms::may_grant(world, request, arn))
+            .filter(|arn| kms::may_copy(world, request, arn))
+            .filter(|_| {
+                let old = original["KmsKeyId"].as_str();
+                old.is_none_or(|old| kms::may_copy(world, request, old))
+            })
             .ok_or_else(|| {
                 let message = format!("The KMS key {key} is not accessible");
                 Failure::new("KMSKeyNotAccessibleFault", message)

@@ -30,13 +30,13 @@ pub(crate) const SERVICE: Service = Service {
 const CHANGE: &str = "dns-change";
 
 const OPERATIONS: &[Operation] = &[
-    op("CreateHostedZone", "Name VPC CallerReference HostedZoneConfig", any, zones::create),
+    op("CreateHostedZone", "Name VPC CallerReference HostedZoneConfig", on_new_zone, zones::create),
     op("GetHostedZone", "Id", on_zone, zones::get),
     op("ListHostedZones", "maxitems marker", any, zones::list),
     op("ListHostedZonesByName", "dnsname hostedzoneid maxitems", any, zones::list_by_name),
     op("DeleteHostedZone", "Id", on_zone, zones::delete),
-    op("AssociateVPCWithHostedZone", "Id VPC Comment", on_zone, zones::associate),
-    op("DisassociateVPCFromHostedZone", "Id VPC Comment", on_zone, zones::disassociate),
+    op("AssociateVPCWithHostedZone", "Id VPC Comment", on_zone_and_vpc, zones::associate),
+    op("DisassociateVPCFromHostedZone", "Id VPC Comment", on_zone_and_vpc, zones::disassociate),
     op("ChangeResourceRecordSets", "Id ChangeBatch", on_zone, records::change),
     op("ListResourceRecordSets", "Id name type identifier maxitems", on_zone, records::list),
     op(
@@ -122,6 +122,21 @@ pub(crate) fn decode(incoming: &Incoming) -> Option<(String, Value)> {
 fn on_zone(_: &World, request: &Request) -> Vec<Need> {
     let id = request.text("Id").unwrap_or_default();
     vec![Need::new("", format!("arn:aws:route53:::hostedzone/{id}"))]
+}
+
+/// A zone is tied to a VPC by whoever may see VPCs (Service Authorization Reference).
+fn on_zone_and_vpc(world: &World, request: &Request) -> Vec<Need> {
+    let mut needs = on_zone(world, request);
+    needs.push(Need::new("ec2:DescribeVpcs", "*"));
+    needs
+}
+
+fn on_new_zone(world: &World, request: &Request) -> Vec<Need> {
+    let mut needs = any(world, request);
+    if request.has("VPC") {
+        needs.push(Need::new("ec2:DescribeVpcs", "*"));
+    }
+    needs
 }
 
 fn on_check(_: &World, request: &Request) -> Vec<Need> {
