@@ -288,9 +288,7 @@ impl Plan<'_> {
             "ec2:CreateNetworkInterface",
             "ec2:DeleteNetworkInterface",
             "ec2:DescribeNetworkInterfaces",
-            "ec2:DescribeSecurityGroups",
             "ec2:DescribeSubnets",
-            "ec2:DescribeVpcs",
             "ec2:UnassignPrivateIpAddresses",
         ];
         let document = json!({

@@ -132,12 +132,13 @@ impl Plan<'_> {
                     "Condition": {"StringEquals": {"aws:RequestedRegion": region}},
                 },
                 {
-                    // RDS asks for its source, its subnets and its parameters as well.
+                    // RDS asks for its source and for all groups that it gets unasked as well.
                     "Sid": "Copy", "Effect": "Allow", "Action": "rds:CreateDBInstanceReadReplica",
                     "Resource": [
                         standby, instance,
                         own("rds", format!("subgrp:{}", Name::SubnetGroup.of(suffix))),
                         own("rds", format!("pg:{}", Name::ParameterGroup.of(suffix))),
+                        own("rds", "og:default:postgres-15".to_owned()),
                     ],
                 },
                 {
@@ -158,7 +159,8 @@ impl Plan<'_> {
                     "Resource": secret,
                 },
                 {
-                    "Sid": "Encrypt", "Effect": "Allow", "Action": ["kms:CreateGrant", "kms:DescribeKey"],
+                    "Sid": "Encrypt", "Effect": "Allow",
+                    "Action": ["kms:CreateGrant", "kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"],
                     "Resource": key, "Condition": {"StringEquals": {"kms:ViaService": via(&["rds"])}},
                 },
                 {
