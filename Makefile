@@ -36,7 +36,8 @@ simulate: ## Failovers in a typed world, SEEDS of them (default 100000; make tes
 experiments: ## Trouble on real databases, RUNS times each (default 3, an hour), with what was measured
 	@RUNS=$(or $(RUNS),3) $(CARGO) test --locked --test main -- --ignored --nocapture laboratory::experiments | grep --line-buffered '^|'
 
-contract: ## The sandbox against AWS's own service models (needs boto3)
+contract: ## Sandbox and policies against AWS's own models and reference (needs tests/contract/requirements.txt)
+	$(PYTHON) tests/contract/policies.py examples/iam/*.json
 	$(CARGO) build --locked --package aws-sandbox
 	$(PYTHON) tests/contract/contract.py $(or $(CARGO_TARGET_DIR),target)/debug/aws-sandbox
 

@@ -1,6 +1,7 @@
 //! The provider against the sandbox in one process and in virtual time.
 
 mod abuse;
+mod access;
 mod agent;
 mod copies;
 pub mod crash;

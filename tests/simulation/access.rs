@@ -1,0 +1,390 @@
+//! The policies that the documentation hands out for whoever runs Terraform, and those of the functions' roles,
+//! suffice, and are no larger than they must be.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use aws_sandbox::{Access, Effect, Fault, RESTRICTED_KEY, Rule, Sandbox};
+use serde_json::{Value as Json, json};
+
+use super::drift::id_of;
+use crate::support::{
+    agent::{EAST, WEST, WITNESS, begin_only, begin_the_others, ledger, remembered, set_lost},
+    aws::{Way, simulate},
+    user::{User, configuration},
+};
+
+/// The policies for whoever runs Terraform, by their files' names.
+const PUBLISHED: [(&str, &str); 3] = [
+    ("provider-database", include_str!("../../examples/iam/provider-database.json")),
+    ("provider-network", include_str!("../../examples/iam/provider-network.json")),
+    ("provider-operations", include_str!("../../examples/iam/provider-operations.json")),
+];
+
+/// What the examples call the two VPCs.
+const EXAMPLE_VPCS: [(&str, &str); 2] =
+    [(EAST, "vpc-0123456789abcdef0"), (WEST, "vpc-0fedcba9876543210")];
+
+type Policies = BTreeMap<String, Json>;
+
+/// Region, kind and id of a record, and what becomes of it.
+type Drift = (&'static str, &'static str, String, Option<Json>);
+
+/// The published policies, with the VPCs of a sandbox.
+fn published(sandbox: &Sandbox) -> Policies {
+    let network = sandbox.with(|world| world.network());
+    let filled_in = |text: &str| {
+        let filled_in = EXAMPLE_VPCS.iter().fold(text.to_owned(), |text, (region, example)| {
+            assert!(text.contains(example) || !text.contains("vpc-"), "{example} is named");
+            text.replace(example, network[region]["vpc_id"].as_str().unwrap())
+        });
+        serde_json::from_str(&filled_in).unwrap()
+    };
+    PUBLISHED.iter().map(|(name, text)| ((*name).to_owned(), filled_in(text))).collect()
+}
+
+/// Gives a principal these policies instead of those that it has.
+fn set(sandbox: &Sandbox, kind: &str, name: &str, policies: &Policies) {
+    let change = json!({"_policies": policies});
+    sandbox.with(|world| world.drift("global", kind, name, Some(&change))).unwrap();
+}
+
+async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+/// Changes something behind Terraform's back and has it put back.
+async fn put_back(user: &mut User, config: &Json, drifts: &[Drift]) {
+    for (region, kind, id, change) in drifts {
+        user.sandbox.with(|world| world.drift(region, kind, id, change.as_ref())).unwrap();
+    }
+    // The tagging API knows of a change after a while only, once somebody has called since.
+    user.sandbox.with(|_| ());
+    pass(60).await;
+    user.must_apply(config).await;
+}
+
+/// Changes of what is there that an apply puts back with calls that nothing else makes, in rounds.
+fn drifts(user: &User) -> Vec<Vec<Drift>> {
+    let id = |region, kind| id_of(user, region, kind);
+    let name = |text: &str| text.to_owned();
+    let other = |member: &str| Some(json!({member: "other"}));
+    let events =
+        |ids: &[&str]| Some(json!({"SourceIdsList": ids, "EventCategoriesList": ["backup"]}));
+    let table =
+        user.sandbox.with(|world| world.network())[EAST]["private_route_table_ids"][0].clone();
+    let table = table.as_str().unwrap().to_owned();
+    let mut routes =
+        user.sandbox.with(|world| world.record(EAST, "route-table", &table))["routeSet"].clone();
+    for route in routes["item"].as_array_mut().unwrap() {
+        if !route["vpcPeeringConnectionId"].is_null() {
+            route["vpcPeeringConnectionId"] = json!("pcx-0123456789abcdef0");
+        }
+    }
+    let subnets = json!([{"SubnetIdentifier": "subnet-1"}, {"SubnetIdentifier": "subnet-2"}]);
+    let failed = json!([{"Region": WEST, "Status": "Failed", "KmsKeyId": "other"}]);
+    let mine = json!([{"DocumentVersion": "1", "VersionName": "mine", "Content": "{}"}]);
+    let open_to_all = json!({"Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "kms:*", "Resource": "*"}]});
+    let (monitor, alerts) = ("trading-db-monitor-prod", "trading-db-alerts-prod");
+    let instances = ["trading-db-primary-prod", "trading-db-other-prod"];
+    vec![
+        vec![
+            (EAST, "route-table", table, Some(json!({"routeSet": routes}))),
+            (EAST, "kms-alias", name("alias/trading-db-key-prod"), other("TargetKeyId")),
+            (EAST, "db-event-subscription", name("trading-db-events-prod"), events(&instances)),
+            (WEST, "db-event-subscription", name("trading-db-events-prod"), events(&[])),
+            (
+                EAST,
+                "db-subnet-group",
+                name("trading-db-subnet-group-prod"),
+                Some(json!({"Subnets": {"Subnet": subnets}})),
+            ),
+            (
+                WEST,
+                "db-parameter-group",
+                name("trading-db-params-prod"),
+                Some(json!({"_values": {"work_mem": "64"}})),
+            ),
+            (
+                WEST,
+                "db-automated-backup",
+                id(WEST, "db-automated-backup"),
+                Some(json!({"_tags": {"team": "x"}})),
+            ),
+            (EAST, "secret", name("trading-db-master-prod"), other("KmsKeyId")),
+            (
+                EAST,
+                "secret",
+                name("trading-db-probe-prod"),
+                Some(json!({"ReplicationStatus": failed})),
+            ),
+            (
+                "global",
+                "health-check",
+                id("global", "health-check"),
+                Some(json!({"HealthCheckConfig": {"Disabled": true}})),
+            ),
+            (
+                EAST,
+                "dynamodb-table",
+                name("trading-db-ledger-prod"),
+                Some(json!({"BillingModeSummary": {"BillingMode": "PROVISIONED"}})),
+            ),
+            (WEST, "function", name(monitor), other("CodeSha256")),
+            (
+                EAST,
+                "log-group",
+                name("/aws/rds/instance/trading-db-primary-prod/postgresql"),
+                other("kmsKeyId"),
+            ),
+            (EAST, "sns-topic", name(alerts), Some(json!({"_attributes": {"Policy": "{}"}}))),
+            (
+                WEST,
+                "ssm-document",
+                name("trading-db-failover-prod"),
+                Some(json!({"_versions": mine})),
+            ),
+            (
+                "global",
+                "role",
+                name("trading-db-monitoring-role-prod"),
+                Some(json!({"_trust": {"Statement": []}})),
+            ),
+        ],
+        vec![(
+            EAST,
+            "kms-key",
+            id(EAST, "kms-key"),
+            Some(json!({"Enabled": false, "KeyState": "Disabled", "_policy": open_to_all})),
+        )],
+    ]
+}
+
+/// Everything that whoever runs Terraform does with a cluster, with the published policies and nothing else; its
+/// functions run, and it fails over.
+async fn live_with_a_cluster(user: &mut User) {
+    let sandbox = user.sandbox.clone();
+    let mut config = configuration(&sandbox);
+    user.must_apply(&config).await;
+    user.must_be_unchanged(&config).await;
+    for round in drifts(user) {
+        put_back(user, &config, &round).await;
+    }
+    config["database"] = json!({"instance_class": "db.r6g.large", "port": 6000, "parameters": {"max_connections": "500"}});
+    config["backup"] = json!({"retention_days": 10, "snapshot_copies": 1});
+    config["tags"] = json!({"team": "risk"});
+    config["dr"]["allowed_cidr_blocks"] = json!(["192.168.0.0/24"]);
+    config["dns"] = json!({"name": "db.orders.example", "ttl": 20});
+    config["monitoring"] = json!({"cpu_percent": 70});
+    config["notifications"] = json!({"emails": ["oncall@example.com"]});
+    config["drill"] = json!({"schedule": "cron(0 9 * * ? *)"});
+    user.must_apply(&config).await;
+    sandbox.with(|world| world.confirm_subscription(EAST, "oncall@example.com"));
+    assert!(!user.import("prod").await.has_errors());
+    config["tags"] = json!({});
+    config["notifications"] = Json::Null;
+    config["deletion"] = json!({"final_snapshot": true});
+    user.must_apply(&config).await;
+    // The runbook for restores differs with it, and is the first one again in the end.
+    for replicated in [false, true] {
+        config["backup"]["cross_region"] = json!(replicated);
+        user.must_apply(&config).await;
+    }
+    begin_only(&sandbox, &["copier", "drill", "probe"]);
+    // A drill that fails is told of.
+    let rule = Rule { operation: Some("CreateDBInstanceReadReplica".into()), ..Rule::default() };
+    let (code, message) = ("InsufficientDBInstanceCapacity".into(), "none left".into());
+    sandbox.add_fault(Fault::new(rule, Effect::Fail { code, message, status: 400 }));
+    pass(86_400).await;
+    sandbox.clear_faults();
+    pass(86_400).await;
+    let drills = remembered(&sandbox, WEST, "drill")["past"].clone();
+    let failed: Vec<_> = several(&drills).iter().map(|one| !one["failure"].is_null()).collect();
+    assert_eq!(failed, [true, false], "{drills:#}");
+    begin_the_others(&sandbox);
+    pass(300).await;
+    // The writer's region is cut off, closes itself, and opens again as nobody has taken over.
+    for is_cut in [true, false] {
+        sandbox.with(|world| {
+            world.set_cut(EAST, WEST, is_cut);
+            world.set_cut(EAST, WITNESS, is_cut);
+        });
+        pass(if is_cut { 60 } else { 300 }).await;
+    }
+    assert_eq!(ledger(&sandbox, WEST)["phase"], "normal");
+    set_lost(&sandbox, EAST, true);
+    pass(300).await;
+    assert_eq!(ledger(&sandbox, WEST)["phase"], "promoted");
+    set_lost(&sandbox, EAST, false);
+    pass(600).await;
+    assert_eq!(ledger(&sandbox, WEST)["fenced_there"], true);
+    user.restart().await;
+    user.must_apply(&config).await;
+}
+
+/// An account's first instance, and a destroy while a drill's copy is there.
+async fn live_with_one_that_is_destroyed_in_a_drill(user: &mut User) {
+    let sandbox = user.sandbox.clone();
+    sandbox.with(|world| world.drift("global", "role", "AWSServiceRoleForRDS", None)).unwrap();
+    let mut config = configuration(&sandbox);
+    config["deletion"] = json!({"final_snapshot": true});
+    config["drill"] = json!({"schedule": "cron(0 9 * * ? *)"});
+    user.must_apply(&config).await;
+    begin_only(&sandbox, &["drill", "probe"]);
+    let is_there = || {
+        let all = sandbox.with(|world| world.inventory());
+        all[WEST]["db-instance"]["trading-db-drill-prod"]["DBInstanceStatus"] == "available"
+    };
+    for _ in 0..2 * 24 * 60 {
+        if is_there() {
+            break;
+        }
+        pass(60).await;
+    }
+    assert!(is_there());
+    user.must_destroy().await;
+}
+
+async fn restricted() -> User {
+    let sandbox = Sandbox::new(1.0);
+    set(&sandbox, "user", "restricted", &published(&sandbox));
+    sandbox.with(|world| world.record_access());
+    User::by(sandbox, Way::of(RESTRICTED_KEY)).await
+}
+
+/// What a principal has done, by a part of its ARN.
+fn seen_of(sandbox: &Sandbox, principal: &str) -> Vec<Access> {
+    let all = sandbox.with(|world| world.accesses());
+    all.into_iter().filter(|one| one.principal().contains(principal)).collect()
+}
+
+/// One text or several.
+fn several(value: &Json) -> Vec<Json> {
+    value.as_array().cloned().unwrap_or_else(|| vec![value.clone()])
+}
+
+/// What of a principal's policies could be left out without anything being denied: `policy statement: what`.
+fn superfluous(
+    sandbox: &Sandbox,
+    principal: (&str, &str),
+    policies: &Policies,
+    seen: &[Access],
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, policy) in policies {
+        for (index, statement) in several(&policy["Statement"]).iter().enumerate() {
+            if statement["Effect"] == "Deny" {
+                continue;
+            }
+            let actions = several(&statement["Action"]);
+            let concerned = |one: &&Access| {
+                actions.iter().any(|action| {
+                    let action = action.as_str().unwrap();
+                    let stem = action.strip_suffix('*').unwrap_or(action);
+                    one.action() == action || (stem != action && one.action().starts_with(stem))
+                })
+            };
+            let concerned: Vec<_> = seen.iter().filter(concerned).collect();
+            for member in ["Action", "Resource"] {
+                let all = several(&statement[member]);
+                for gone in &all {
+                    let left: Vec<_> = all.iter().filter(|one| *one != gone).collect();
+                    let mut less = policies.clone();
+                    let place = &mut less.get_mut(name).unwrap()["Statement"][index];
+                    place[member] = json!(left);
+                    if left.is_empty() {
+                        place["Resource"] = json!("arn:aws:nothing:::");
+                    }
+                    set(sandbox, principal.0, principal.1, &less);
+                    let is_needed =
+                        sandbox.with(|world| concerned.iter().any(|one| !world.would_allow(one)));
+                    if !is_needed {
+                        let statement = statement["Sid"].as_str().unwrap_or_default();
+                        found.push(format!("{name} {statement}: {}", gone.as_str().unwrap()));
+                    }
+                }
+            }
+        }
+    }
+    set(sandbox, principal.0, principal.1, policies);
+    found
+}
+
+/// Rights of the monitors that nothing above needs: once the writer is in the DR region and the other one follows it
+/// again, that side is closed and its sessions are ended the same way.
+const FOR_THE_OTHER_DIRECTION: [&str; 2] =
+    ["monitor EndSessions: arn:aws:rds:us-west-2:", "monitor Fence: arn:aws:ec2:us-west-2:"];
+
+/// What needs no permission by AWS, and what only the data source calls, which has a policy of its own.
+const NOT_IN_THE_POLICIES: [&str; 2] = ["cloudwatch:GetMetricData", "sts:GetCallerIdentity"];
+
+/// What the guide says that the provider calls, `service:Operation`.
+fn calls() -> BTreeSet<String> {
+    let guide = include_str!("../../docs/guides/security.md");
+    let table = guide.split("<!-- from: calls -->").nth(1).unwrap().split("<!-- end -->").next();
+    let rows = table.unwrap().lines().filter(|line| line.starts_with("| `"));
+    let of = |row: &str| {
+        let mut names = row.split('`').skip(1).step_by(2);
+        let service = names.next().unwrap().to_owned();
+        names.map(|name| format!("{service}:{name}")).collect::<Vec<_>>()
+    };
+    rows.flat_map(of).collect()
+}
+
+#[test]
+fn every_call_is_in_the_published_policies() {
+    let all = PUBLISHED.iter().map(|(_, text)| serde_json::from_str::<Json>(text).unwrap());
+    let statements: Vec<_> = all.flat_map(|policy| several(&policy["Statement"])).collect();
+    let actions = statements.iter().flat_map(|one| several(&one["Action"]));
+    let allowed: BTreeSet<_> = actions.map(|one| one.as_str().unwrap().to_owned()).collect();
+    let calls = calls();
+    assert!(calls.len() > 150, "{calls:?}");
+    let missing: Vec<_> = calls.difference(&allowed).map(String::as_str).collect();
+    assert_eq!(missing, NOT_IN_THE_POLICIES);
+}
+
+/// AWS takes 6,144 characters, white space aside, in a policy that is attached.
+#[test]
+fn the_published_policies_fit() {
+    for (name, text) in PUBLISHED {
+        let size = text.chars().filter(|one| !one.is_whitespace()).count();
+        assert!(size <= 6144, "{name} has {size} characters");
+    }
+}
+
+#[test]
+fn whoever_has_the_published_policies_may_do_it_all_and_needs_all_of_them() {
+    simulate(async || {
+        let mut user = restricted().await;
+        live_with_a_cluster(&mut user).await;
+        let sandbox = user.sandbox.clone();
+        let mut found = Vec::new();
+        for role in ["monitor", "probe", "copier", "drill"] {
+            let name = format!("trading-db-{role}-role-prod");
+            let seen = seen_of(&sandbox, &format!("role/{name}"));
+            let record = sandbox.with(|world| world.record("global", "role", &name));
+            let policies = record["_policies"].as_object().unwrap().clone().into_iter().collect();
+            found.extend(
+                superfluous(&sandbox, ("role", &name), &policies, &seen)
+                    .into_iter()
+                    .map(|one| one.replace("permissions", role)),
+            );
+        }
+        for known in FOR_THE_OTHER_DIRECTION {
+            let at = found.iter().position(|one| one.starts_with(known));
+            found.remove(at.unwrap_or_else(|| panic!("{known} is needed after all")));
+        }
+        user.must_destroy().await;
+        let mut seen = seen_of(&sandbox, "user/restricted");
+
+        let mut user = restricted().await;
+        live_with_one_that_is_destroyed_in_a_drill(&mut user).await;
+        seen.extend(seen_of(&user.sandbox, "user/restricted"));
+
+        let policies = published(&sandbox);
+        found.extend(superfluous(&sandbox, ("user", "restricted"), &policies, &seen));
+        assert!(found.is_empty(), "{found:#?}");
+    });
+}
