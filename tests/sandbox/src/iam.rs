@@ -30,16 +30,6 @@ impl Access {
     pub fn action(&self) -> &str {
         &self.need.action
     }
-
-    /// The ARN, or `*`.
-    pub fn resource(&self) -> &str {
-        &self.need.resource
-    }
-
-    /// The keys that conditions may speak of, with their values.
-    pub fn context(&self) -> &[(String, Vec<String>)] {
-        &self.need.context
-    }
 }
 
 /// What was needed and allowed since the record began, each once; shared by every copy of the world.

@@ -437,6 +437,7 @@ const MANIFOLD: &[&str] = &[
     "ReEncryptFrom",
     "ReEncryptTo",
     "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
 ];
 
 fn may_use(world: &World, request: &Request, arn: &str, actions: &[&str]) -> bool {

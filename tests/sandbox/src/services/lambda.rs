@@ -67,10 +67,19 @@ const OPERATIONS: &[Operation] = &[
     op("GetFunction", "FunctionName", on_function, |world, request| {
         let function = found(world, request)?;
         let location = "https://awslambda.example/code";
-        Ok(json!({
-            "Configuration": shown(function), "Tags": tags(function),
+        let mut answer = json!({
+            "Configuration": shown(function),
             "Code": {"RepositoryType": "S3", "Location": location},
-        }))
+        });
+        // "Lambda returns tag data only if you have explicit allow permissions for lambda:ListTags" (API reference).
+        let need = on_function(world, request).remove(0);
+        let need = Need { action: "lambda:ListTags".into(), ..need };
+        if let Err(denied) = crate::dispatch::authorise(world, request, need) {
+            answer["TagsError"] = json!({"ErrorCode": denied.code, "Message": denied.message});
+        } else {
+            answer["Tags"] = tags(function).into();
+        }
+        Ok(answer)
     }),
     op("UpdateFunctionCode", "FunctionName ZipFile Architectures", on_function, update_code),
     op(

@@ -69,7 +69,7 @@ const OPERATIONS: &[Operation] = &[
         group_mut(world, request, &name)?["kmsKeyId"] = Value::Null;
         Ok(Value::Null)
     }),
-    op("TagResource", "resourceArn tags", on_group, |world, request| {
+    op("TagResource", "resourceArn tags", on_tagged, |world, request| {
         let name = found(world, request)?;
         let new = request.get("tags").as_object().cloned().unwrap_or_default();
         let group = group_mut(world, request, &name)?;
@@ -78,7 +78,7 @@ const OPERATIONS: &[Operation] = &[
         group["_tags"] = Value::Object(all);
         Ok(Value::Null)
     }),
-    op("UntagResource", "resourceArn tagKeys", on_group, |world, request| {
+    op("UntagResource", "resourceArn tagKeys", on_tagged, |world, request| {
         let name = found(world, request)?;
         let gone = request.texts("tagKeys");
         let group = group_mut(world, request, &name)?;
@@ -87,7 +87,7 @@ const OPERATIONS: &[Operation] = &[
         group["_tags"] = Value::Object(all);
         Ok(Value::Null)
     }),
-    op("ListTagsForResource", "resourceArn", on_group, |world, request| {
+    op("ListTagsForResource", "resourceArn", on_tagged, |world, request| {
         let name = found(world, request)?;
         Ok(json!({"tags": tags(&world.table(&request.region, KIND)[&name])}))
     }),
@@ -102,7 +102,23 @@ fn name(request: &Request) -> String {
         .to_owned()
 }
 
+/// With what follows the name: a policy allows it by an ARN that ends with `:*` (CloudWatch Logs guide, which says of
+/// tags alone that theirs does not).
 fn on_group(world: &World, request: &Request) -> Vec<Need> {
+    let name = name(request);
+    let record = world.get(&request.region, KIND, &name);
+    let arn = request.arn("logs", &format!("log-group:{name}:log-stream:"));
+    let mut needs = vec![Need::new("", arn).on(record)];
+    if request.has("tags") {
+        needs.extend(on_tagged(world, request).into_iter().map(|mut need| {
+            need.action = "logs:TagResource".into();
+            need
+        }));
+    }
+    needs
+}
+
+fn on_tagged(world: &World, request: &Request) -> Vec<Need> {
     let name = name(request);
     let record = world.get(&request.region, KIND, &name);
     vec![Need::new("", request.arn("logs", &format!("log-group:{name}"))).on(record)]

@@ -358,6 +358,12 @@ fn on_instance_that_ends(world: &World, request: &Request) -> Vec<Need> {
     let mut needs = on_instance(world, request);
     if let Some(name) = request.text("FinalDBSnapshotIdentifier") {
         let snapshot = request.arn("rds", &format!("snapshot:{name}"));
+        // With CopyTagsToSnapshot, whoever does so tags the snapshot as well (announced in August 2024).
+        let id = request.text("DBInstanceIdentifier").unwrap_or_default();
+        let record = world.get(&request.region, INSTANCE, id);
+        if record.is_some_and(|one| one["CopyTagsToSnapshot"] == true) {
+            needs.push(Need::new("rds:AddTagsToResource", snapshot.clone()));
+        }
         needs.push(Need::new("rds:CreateDBSnapshot", snapshot));
         needs.extend(on_instance(world, request).into_iter().map(|mut need| {
             need.action = "rds:CreateDBSnapshot".into();
