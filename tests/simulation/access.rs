@@ -13,7 +13,7 @@ use super::drift::id_of;
 use crate::support::{
     agent::{EAST, WEST, WITNESS, begin_only, begin_the_others, ledger, remembered, set_lost},
     aws::{Way, simulate},
-    user::{User, configuration},
+    user::{User, change, configuration, errors},
 };
 
 /// The policies for whoever runs Terraform, by their files' names.
@@ -172,14 +172,8 @@ async fn live_with_a_cluster(user: &mut User) {
     for round in drifts(user) {
         put_back(user, &config, &round).await;
     }
-    config["database"] = json!({"instance_class": "db.r6g.large", "port": 6000, "parameters": {"max_connections": "500"}});
-    config["backup"] = json!({"retention_days": 10, "snapshot_copies": 1});
-    config["tags"] = json!({"team": "risk"});
-    config["dr"]["allowed_cidr_blocks"] = json!(["192.168.0.0/24"]);
-    config["dns"] = json!({"name": "db.orders.example", "ttl": 20});
-    config["monitoring"] = json!({"cpu_percent": 70});
-    config["notifications"] = json!({"emails": ["oncall@example.com"]});
-    config["drill"] = json!({"schedule": "cron(0 9 * * ? *)"});
+    change(&mut config);
+    config["backup"]["snapshot_copies"] = json!(1);
     user.must_apply(&config).await;
     sandbox.with(|world| world.confirm_subscription(EAST, "oncall@example.com"));
     assert!(!user.import("prod").await.has_errors());
@@ -404,5 +398,27 @@ fn whoever_has_the_published_policies_may_do_it_all_and_needs_all_of_them() {
         let policies = published(&sandbox);
         found.extend(superfluous(&sandbox, ("user", "restricted"), &policies, &seen));
         assert!(found.is_empty(), "{found:#?}");
+    });
+}
+
+#[test]
+fn a_function_whose_tags_are_withheld_is_not_taken_for_somebody_elses() {
+    simulate(async || {
+        let (user, config) = User::with_cluster().await;
+        let text = json!(published(&user.sandbox)).to_string();
+        let less = text.replace("\"lambda:ListTags\",", "");
+        assert_ne!(less, text);
+        set(&user.sandbox, "user", "restricted", &serde_json::from_str(&less).unwrap());
+        let mut restricted = User::by(user.sandbox.clone(), Way::of(RESTRICTED_KEY)).await;
+        restricted.state = user.state.clone();
+        let found = errors(&restricted.plan(&config).await.diagnostics);
+        assert!(!found.is_empty());
+        for one in found {
+            assert!(one.contains("Permission denied while planning"), "{one}");
+            assert!(
+                one.contains("its tags are withheld") && one.contains("lambda:ListTags"),
+                "{one}"
+            );
+        }
     });
 }

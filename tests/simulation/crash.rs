@@ -9,12 +9,12 @@ use std::{
 };
 
 use aws_sandbox::{CallRecord, Sandbox, World};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use trading::plugin::Value;
 
 use crate::support::{
     aws::{Way, simulate},
-    user::{State, User, configuration, errors},
+    user::{State, User, change, configuration, errors},
 };
 
 /// A world as it was when the provider died, and the call that it died after.
@@ -134,13 +134,7 @@ fn an_update_that_died_after_any_call_is_finished_by_the_next() {
         user.must_apply(&config).await;
         before = user.state.clone();
         found.lock().unwrap().clear();
-        config["database"] = json!({"instance_class": "db.r6g.large", "port": 6000, "parameters": {"max_connections": "500"}});
-        config["backup"] = json!({"retention_days": 10});
-        config["tags"] = json!({"team": "risk"});
-        config["dr"]["allowed_cidr_blocks"] = json!(["192.168.0.0/24"]);
-        config["dns"] = json!({"name": "db.orders.example", "ttl": 20});
-        config["monitoring"] = json!({"cpu_percent": 70});
-        config["notifications"] = json!({"emails": ["oncall@example.com"]});
+        change(&mut config);
         user.must_apply(&config).await;
         deaths = found.lock().unwrap().clone();
         wanted = Some(expected(&user));

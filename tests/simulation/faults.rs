@@ -10,13 +10,13 @@ use std::{
 };
 
 use aws_sandbox::{Effect, Fault, Rule, Sandbox, World};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use trading::plugin::Diagnostics;
 
 use super::crash::{census, changes_something};
 use crate::support::{
     aws::{Way, simulate},
-    user::{State, User, configuration, errors, lines},
+    user::{State, User, change, configuration, errors, lines},
 };
 
 /// The n-th call of an operation in a region.
@@ -140,20 +140,6 @@ impl Recorded {
             Deed::Destroy => user.destroy().await,
         }
     }
-}
-
-/// A change of each kind of component that can change in place.
-fn change(config: &mut Json) {
-    config["database"] = json!({
-        "instance_class": "db.r6g.large", "port": 6000, "parameters": {"max_connections": "500"},
-    });
-    config["backup"] = json!({"retention_days": 10});
-    config["tags"] = json!({"team": "risk"});
-    config["dr"]["allowed_cidr_blocks"] = json!(["192.168.0.0/24"]);
-    config["dns"] = json!({"name": "db.orders.example", "ttl": 20});
-    config["monitoring"] = json!({"cpu_percent": 70});
-    config["notifications"] = json!({"emails": ["oncall@example.com"]});
-    config["drill"] = json!({"schedule": "cron(0 9 * * ? *)"});
 }
 
 /// What may become of a call.

@@ -75,6 +75,20 @@ pub fn configuration(sandbox: &Sandbox) -> Json {
     })
 }
 
+/// A change of each kind of component that can change in place.
+pub fn change(config: &mut Json) {
+    config["database"] = json!({
+        "instance_class": "db.r6g.large", "port": 6000, "parameters": {"max_connections": "500"},
+    });
+    config["backup"] = json!({"retention_days": 10});
+    config["tags"] = json!({"team": "risk"});
+    config["dr"]["allowed_cidr_blocks"] = json!(["192.168.0.0/24"]);
+    config["dns"] = json!({"name": "db.orders.example", "ttl": 20});
+    config["monitoring"] = json!({"cpu_percent": 70});
+    config["notifications"] = json!({"emails": ["oncall@example.com"]});
+    config["drill"] = json!({"schedule": "cron(0 9 * * ? *)"});
+}
+
 /// Sets a member at a dotted path.
 pub fn set(config: &mut Json, path: &str, value: Json) {
     let place = path.split('.').fold(config, |place, name| &mut place[name]);

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// Something that a principal needed and was allowed: an action on a resource, with the context of the call.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Access {
     who: Principal,
     need: Need,
@@ -86,7 +86,7 @@ impl Principal {
 }
 
 /// What a call needs to be allowed: one action on one resource.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Need {
     pub(crate) action: String,
     pub(crate) resource: String,
