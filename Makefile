@@ -7,15 +7,19 @@ SHELL := bash
 CARGO ?= cargo
 PYTHON ?= python3
 
-.PHONY: help provider demo test docs crash simulate experiments contract bench
+.PHONY: help provider package demo test docs crash simulate experiments contract peer bench
 
 help: ## This list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 provider: ## A release of the provider in target/release, with the functions' program packed beside it
-	$(CARGO) build --release --locked --bins
+	$(CARGO) build --release --locked --package terraform-provider-trading --bins
 	$(or $(CARGO_TARGET_DIR),target)/release/terraform-provider-trading pack \
 		$(or $(CARGO_TARGET_DIR),target)/release/trading-dr-agent $(or $(CARGO_TARGET_DIR),target)/release/trading-dr-agent.zip
+
+package: provider ## The zip that a mirror serves, manifest and checksums, in dist/ (15 MB at most, as it stands in the README)
+	$(or $(CARGO_TARGET_DIR),target)/release/terraform-provider-trading package dist LICENSE README.md CHANGELOG.md
+	@test -z "$$(find dist -name '*.zip' -size +15000000c -print)" || { echo 'more than 15 MB' >&2; exit 1; }
 
 demo: ## The provider at work against a simulated AWS: plan, apply, change, destroy; a failover on PostgreSQL
 	@tools/demo
@@ -36,10 +40,14 @@ simulate: ## Failovers in a typed world, SEEDS of them (default 100000; make tes
 experiments: ## Trouble on real databases, RUNS times each (default 3, an hour), with what was measured
 	@RUNS=$(or $(RUNS),3) $(CARGO) test --locked --test main -- --ignored --nocapture laboratory::experiments | grep --line-buffered '^|'
 
-contract: ## Sandbox and policies against AWS's own models and reference (needs tests/contract/requirements.txt)
+contract: ## Sandbox, policies, release against the rules of AWS, GoReleaser, GitHub (needs tests/contract/requirements.txt)
 	$(PYTHON) tests/contract/policies.py examples/iam/*.json
+	$(PYTHON) tests/contract/packaging.py
 	$(CARGO) build --locked --package aws-sandbox
 	$(PYTHON) tests/contract/contract.py $(or $(CARGO_TARGET_DIR),target)/debug/aws-sandbox
+
+peer: ## hashicorp/aws manages the same stack on the simulated AWS, in real time (needs a mirror that has it)
+	$(CARGO) test --locked --test main -- --ignored --nocapture peer::
 
 bench: ## Figures: start-up, memory, calls, time against the critical path (builds a release, 20 minutes)
 	@tools/bench

@@ -1,8 +1,17 @@
 //! The provider's entry: serves Terraform, and explains itself when run by hand.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
-use trading::{plugin, progress::watch, provider::TradingProvider};
+use trading::{
+    plugin,
+    progress::watch,
+    provider::{TradingProvider, archive, package, status},
+};
 
 const EXPLANATION: &str = "\
 This is a Terraform provider. Terraform starts it; run by hand it does nothing.
@@ -26,10 +35,12 @@ To try a build of your own without a registry, name its folder in ~/.terraformrc
       direct {}
     }
 
-In the folder where an apply runs, `watch` shows what it does; `watch --help` says more.
+In the folder where an apply runs, `watch` shows what it does; `status <suffix>` shows a cluster as it is, from anywhere.
+`watch --help` and `status --help` say more.
 
 `--version` prints the version. `pack <program> <archive>` packs the agent's program for AWS Lambda; the provider
-looks for `trading-dr-agent.zip` beside itself.
+looks for `trading-dr-agent.zip` beside itself. `package <folder> [<file>...]` writes this program, that archive and the
+files into a zip there that a mirror can serve, with the Registry's manifest and the checksums.
 ";
 
 /// What a development build's unoptimised futures need on a thread's stack; only what is used is memory.
@@ -62,12 +73,28 @@ async fn run() -> ExitCode {
         let texts = arguments[1..].iter().map(|one| one.to_string_lossy().into_owned());
         return watching(&texts.collect::<Vec<_>>());
     }
+    if arguments.first().is_some_and(|command| command == "status") {
+        let texts = arguments[1..].iter().map(|one| one.to_string_lossy().into_owned());
+        return telling(&texts.collect::<Vec<_>>()).await;
+    }
     if let [command, program, archive] = &arguments[..]
         && command == "pack"
     {
-        return match trading::provider::archive::pack(program.as_ref(), archive.as_ref()) {
+        return match archive::pack(program.as_ref(), archive.as_ref()) {
             Ok(archive) => {
                 let told = format!("{} bytes, SHA-256 {}\n", archive.bytes.len(), archive.sha256);
+                say(&mut std::io::stdout(), &told, ExitCode::SUCCESS)
+            }
+            Err(why) => say(&mut std::io::stderr(), &format!("{why}\n"), ExitCode::FAILURE),
+        };
+    }
+    if let [command, folder, files @ ..] = &arguments[..]
+        && command == "package"
+    {
+        return match package(folder.as_ref(), files) {
+            Ok(package) => {
+                let (zip, length) = (package.zip.display(), package.length);
+                let told = format!("{zip}: {length} bytes, SHA-256 {}\n", package.sha256);
                 say(&mut std::io::stdout(), &told, ExitCode::SUCCESS)
             }
             Err(why) => say(&mut std::io::stderr(), &format!("{why}\n"), ExitCode::FAILURE),
@@ -96,6 +123,14 @@ async fn run() -> ExitCode {
     }
 }
 
+/// Packs this very program, with the agent's archive that it would use.
+fn package(folder: &Path, files: &[OsString]) -> Result<package::Package, String> {
+    let program = std::env::current_exe()
+        .map_err(|error| format!("the provider does not know where it is: {error}"))?;
+    let files = files.iter().map(PathBuf::from).collect::<Vec<_>>();
+    package::package(&program, &archive::place()?, &files, folder)
+}
+
 /// Shows a run.
 fn watching(arguments: &[String]) -> ExitCode {
     if arguments.iter().any(|one| one == "--help" || one == "-h") {
@@ -109,6 +144,28 @@ fn watching(arguments: &[String]) -> ExitCode {
     match shown {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        Err(why) => say(&mut std::io::stderr(), &why, ExitCode::from(2)),
+    }
+}
+
+/// Tells how a cluster is.
+async fn telling(arguments: &[String]) -> ExitCode {
+    if arguments.iter().any(|one| one == "--help" || one == "-h") {
+        return say(&mut std::io::stdout(), status::USAGE, ExitCode::SUCCESS);
+    }
+    let options = match status::Options::parse(arguments) {
+        Ok(options) => options,
+        Err(why) => {
+            let text = format!("{why}\n\n{}", status::USAGE);
+            return say(&mut std::io::stderr(), &text, ExitCode::from(2));
+        }
+    };
+    match status::status(&options).await {
+        Ok(report) => {
+            let code = if report.is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            say(&mut std::io::stdout(), &report.text, code);
+            say(&mut std::io::stderr(), &report.warnings, code)
+        }
         Err(why) => say(&mut std::io::stderr(), &why, ExitCode::from(2)),
     }
 }

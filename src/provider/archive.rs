@@ -1,18 +1,18 @@
 //! The agent's archive: what Lambda runs, found beside the provider, and how it is made.
 
 use std::{
-    io::{Cursor, Write as _},
+    io::Cursor,
     path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
-use zip::{CompressionMethod, DateTime, ZipWriter, write::SimpleFileOptions};
 
+use super::package;
 use crate::components::Archive;
 
 /// The archive's name, beside the provider's program.
-const NAME: &str = "trading-dr-agent.zip";
+pub(super) const NAME: &str = "trading-dr-agent.zip";
 /// The variable that names another one.
 const VARIABLE: &str = "TRADING_AGENT_ZIP";
 /// What Lambda starts.
@@ -21,7 +21,7 @@ const PROGRAM: &str = "bootstrap";
 const LARGEST: usize = 50 << 20;
 
 /// Where the archive is looked for.
-fn place() -> Result<PathBuf, String> {
+pub fn place() -> Result<PathBuf, String> {
     if let Some(named) = std::env::var_os(VARIABLE).filter(|text| !text.is_empty()) {
         return Ok(named.into());
     }
@@ -37,8 +37,12 @@ fn place() -> Result<PathBuf, String> {
 /// # Errors
 /// Where it should be, and why it is of no use.
 pub(super) fn find() -> Result<Archive, String> {
-    let path = place()?;
-    let bytes = std::fs::read(&path)
+    read(&place()?)
+}
+
+/// An archive of the agent from its file.
+pub(super) fn read(path: &Path) -> Result<Archive, String> {
+    let bytes = std::fs::read(path)
         .map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
     checked(bytes).map_err(|why| format!("{} {why}", path.display()))
 }
@@ -106,15 +110,7 @@ fn unfit(program: &[u8]) -> Option<String> {
 }
 
 fn packed(program: &[u8]) -> zip::result::ZipResult<Vec<u8>> {
-    let options = SimpleFileOptions::default()
-        .compression_method(CompressionMethod::Deflated)
-        .compression_level(Some(9))
-        .last_modified_time(DateTime::default())
-        .unix_permissions(0o755);
-    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-    writer.start_file(PROGRAM, options)?;
-    writer.write_all(program)?;
-    Ok(writer.finish()?.into_inner())
+    package::zipped(&[(PROGRAM.into(), program.to_vec(), 0o755)])
 }
 
 #[cfg(test)]

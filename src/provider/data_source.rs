@@ -37,7 +37,10 @@ impl DataSource for ClusterDataSource {
         let result = match configured(&self.configured) {
             Ok(configured) => {
                 let config = self.schema.with_defaults(&config);
-                overview::read(configured, &self.cluster, &context, config).await
+                overview::read(configured, &self.cluster, &context, config, |_, primary, dr| {
+                    format!("set primary_region to {primary} and dr_region to {dr}")
+                })
+                .await
             }
             Err(found) => Err(found),
         };

@@ -12,12 +12,14 @@ mod explain;
 mod flow;
 mod intent;
 mod overview;
+pub mod package;
 mod plan;
 mod read;
 mod recovery;
 mod resource;
 mod schema;
 mod state;
+pub mod status;
 
 use std::{
     path::PathBuf,

@@ -97,7 +97,7 @@ impl Known {
     }
 }
 
-/// Looks.
+/// Looks; `elsewhere` says how to ask for a cluster in other regions.
 ///
 /// # Errors
 /// There is no such cluster, or a call was refused.
@@ -106,6 +106,7 @@ pub(super) async fn read(
     cluster: &crate::plugin::Schema,
     context: &Context,
     config: Value,
+    elsewhere: fn(&Suffix, &str, &str) -> String,
 ) -> Result<Found, Diagnostics> {
     let text = |name: &str| config.get(name).as_str().unwrap_or_default().to_owned();
     let (primary, dr) = (text("primary_region"), text("dr_region"));
@@ -118,14 +119,7 @@ pub(super) async fn read(
     let trouble = |error: ApiError| explain::trouble(&error.into(), doing);
     let scope = configured.scope(&session, suffix.as_str(), &dr).await.map_err(trouble)?;
     let env = Env::new(configured.aws.clone(), session, scope);
-    let place = Place {
-        suffix: &suffix,
-        primary: &primary,
-        dr: &dr,
-        elsewhere: |_, primary, dr| {
-            format!("set primary_region to {primary} and dr_region to {dr}")
-        },
-    };
+    let place = Place { suffix: &suffix, primary: &primary, dr: &dr, elsewhere };
     let (claim, state) = read::find(&env, cluster, &place).await?;
     let spec = read::spec_of(configured, cluster, &state)?;
     let env = env.for_cluster(Some(claim.cluster_id.clone()));

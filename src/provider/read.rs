@@ -144,7 +144,7 @@ pub(super) fn warnings(opened: &Opened) -> Diagnostics {
 const REGIONS: (&str, &str) = ("us-east-1", "us-west-2");
 
 /// An id for an import: the suffix, with the regions where they are not the usual ones.
-fn parse_id(id: &str) -> Option<(Suffix, &str, &str)> {
+pub(super) fn parse_id(id: &str) -> Option<(Suffix, &str, &str)> {
     let parts: Vec<_> = id.split('/').collect();
     match parts[..] {
         [suffix] => Some((Suffix::parse(suffix).ok()?, REGIONS.0, REGIONS.1)),

@@ -3,6 +3,8 @@
 mod agent;
 mod failover;
 mod lifecycle;
+mod packaging;
 mod progress;
 mod provider;
+mod status;
 mod trouble;

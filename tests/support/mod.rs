@@ -4,6 +4,7 @@ pub mod agent;
 pub mod aws;
 pub mod core;
 pub mod flood;
+pub mod mirror;
 pub mod postgres;
 pub mod rules;
 pub mod terraform;

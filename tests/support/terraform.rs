@@ -89,6 +89,11 @@ impl Served {
         self.runtime.block_on(work)
     }
 
+    /// Lets something run beside the account, until that is dropped.
+    pub fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.runtime.spawn(work);
+    }
+
     /// How long so many milliseconds of the account's time are on the machine.
     pub fn machine_time(&self, milliseconds: u64) -> Duration {
         Duration::from_millis(milliseconds).div_f64(self.sandbox.scale())
@@ -157,12 +162,19 @@ impl Workspace {
 
     /// The same with another build of the provider.
     pub fn with_provider(served: &Served, binary: &Path, body: &str) -> Self {
-        let folder = TempDir::new().unwrap();
+        let this = Self::bare(served);
         let settings = format!(
             "provider_installation {{\n  dev_overrides {{\n    \"tradingdr/trading\" = {:?}\n  }}\n  direct {{}}\n}}\n",
             binary.parent().unwrap()
         );
-        std::fs::write(folder.path().join("terraform.rc"), settings).unwrap();
+        std::fs::write(this.path("terraform.rc"), settings).unwrap();
+        this.write(body);
+        this
+    }
+
+    /// A folder where nothing is configured yet, with the account's credentials and an archive for functions.
+    pub fn bare(served: &Served) -> Self {
+        let folder = TempDir::new().unwrap();
         // Nothing is run of it, unless a test asks for that: a few bytes will do.
         let (program, archive) = (folder.path().join("agent"), folder.path().join("agent.zip"));
         std::fs::write(&program, b"\x7fELF\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x3e\0").unwrap();
@@ -175,15 +187,19 @@ impl Workspace {
             ("TRADING_CLOCK_SCALE", &SCALE.to_string()),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let this = Self { folder, url: served.url.clone(), variables };
-        this.write(body);
-        this
+        Self { folder, url: served.url.clone(), variables }
     }
 
     /// Another configuration in the same folder.
     pub fn write(&self, body: &str) {
         let provider = "terraform {\n  required_providers {\n    trading = {\n      source = \"tradingdr/trading\"\n    }\n  }\n}\n\n";
         std::fs::write(self.path("main.tf"), format!("{provider}{body}")).unwrap();
+    }
+
+    /// Has Terraform install the provider, and nothing else, from a place: a block of `provider_installation`.
+    pub fn install_from(&self, place: &str) {
+        let settings = format!("provider_installation {{\n  {place}\n}}\n");
+        std::fs::write(self.path("terraform.rc"), settings).unwrap();
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -229,6 +245,7 @@ impl Workspace {
     pub fn start_by_hand(&self, arguments: &[&str]) -> Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_terraform-provider-trading"));
         command.args(arguments).current_dir(self.folder.path()).env_remove("TF_DATA_DIR");
+        command.env("HOME", self.folder.path()).envs(self.variables.clone());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Running(Some(command.spawn().unwrap()))
     }

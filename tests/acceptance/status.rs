@@ -1,0 +1,62 @@
+//! `terraform-provider-trading status`, from a terminal without a configuration.
+
+use serde_json::{Value as Json, json};
+
+use crate::support::terraform::{Ran, Served, Workspace, cluster};
+
+#[test]
+fn a_cluster_is_shown_as_it_is() {
+    let served = Served::new();
+    let mut workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
+    let status = |workspace: &Workspace, more: &[&str]| -> Ran {
+        workspace.start_by_hand(&[&["status"], more].concat()).wait()
+    };
+    let ran = status(&workspace, &["prod"]);
+    assert_eq!(ran.code, 2, "{}", ran.out);
+    assert!(ran.err.contains("There is no cluster prod in us-west-2"), "{}", ran.err);
+    assert!(ran.err.contains("ask for `prod/<primary region>/<dr region>`"), "{}", ran.err);
+
+    workspace.apply().must_succeed();
+    served.sandbox.forget_calls();
+    let ran = status(&workspace, &["prod"]);
+    assert!(ran.out.starts_with("prod: available\n"), "{}\n{}", ran.out, ran.err);
+    assert!(ran.out.contains("us-east-1 (primary)  "), "{}", ran.out);
+    assert!(ran.out.contains("  writes: trading-db-primary-prod."), "{}", ran.out);
+    assert!(ran.out.contains("  does not write: trading-db-replica-prod."), "{}", ran.out);
+    let changing =
+        |name: &str| !["Get", "Describe", "List", "Query"].iter().any(|one| name.starts_with(one));
+    let calls = served.sandbox.calls();
+    assert!(!calls.is_empty() && !calls.iter().any(|call| changing(&call.operation)), "{calls:?}");
+
+    // The same as JSON, for a program.
+    let ran = status(&workspace, &["--json", "prod/us-east-1/us-west-2"]);
+    let shown: Json = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(shown["writer_region"], "us-east-1");
+    assert_eq!(ran.code, i32::from(!shown["alarms"].as_array().unwrap().is_empty()));
+
+    // A region that is gone is said, and what the other one knows is shown all the same.
+    served.sandbox.set_down("us-east-1", true);
+    let ran = status(&workspace, &["prod"]);
+    assert_eq!(ran.code, 1, "{}\n{}", ran.out, ran.err);
+    assert!(ran.out.starts_with("prod: unknown\n"), "{}", ran.out);
+    assert!(ran.err.contains("Warning: us-east-1 does not answer"), "{}", ran.err);
+    served.sandbox.set_down("us-east-1", false);
+
+    let drifted = json!({"StateValue": "ALARM"});
+    let alarm = "trading-db-replica-lag-prod";
+    served.sandbox.with(|world| world.drift("us-west-2", "alarm", alarm, Some(&drifted))).unwrap();
+    let ran = status(&workspace, &["prod"]);
+    assert_eq!(ran.code, 1, "an alarm is on: {}", ran.out);
+    assert!(ran.out.contains(&format!("us-west-2/{alarm}")), "{}", ran.out);
+
+    let ran = status(&workspace, &["prod", "--yaml"]);
+    assert!(ran.code == 2 && ran.err.contains("there is no option --yaml"), "{}", ran.err);
+    let ran = status(&workspace, &["--help"]);
+    assert!(ran.code == 0 && ran.out.starts_with("Usage: "), "{}", ran.out);
+    workspace.variable("AWS_ACCESS_KEY_ID", "AKIASOMEBODYELSE0001");
+    let ran = status(&workspace, &["prod"]);
+    assert_eq!(ran.code, 2, "{}", ran.out);
+    assert!(ran.err.starts_with("Error: "), "{}", ran.err);
+    workspace.variable("AWS_ACCESS_KEY_ID", aws_sandbox::ACCESS_KEY);
+    workspace.destroy().must_succeed();
+}
