@@ -7,5 +7,6 @@ mod bench;
 mod conformance;
 mod documentation;
 mod laboratory;
+mod peer;
 mod simulation;
 mod support;

@@ -14,6 +14,7 @@ use aws_sandbox::{Effect, Fault, Rule, World, durations};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
+    peer::Stack,
     simulation::failover::judge,
     support::{
         agent::{WEST, remembered_in},
@@ -87,6 +88,7 @@ fn figures() {
     println!("|{:-<54}|{:->24}|{:-<30}|", "", ":", "");
     start();
     no_op_plan();
+    side_by_side();
     agent();
     simulation();
     virtual_time();
@@ -105,11 +107,19 @@ fn no_op_plan() {
     let body = cluster(&served, "prod", "");
     let workspace = Workspace::with_provider(&served, &provider(), &body);
     workspace.apply().must_succeed();
-    let (binary, stop) = (provider().canonicalize().unwrap(), AtomicBool::new(false));
+    let (seconds, peak, _) = plans(&served, &workspace, &provider());
+    row("no-op plan with the real terraform, s", median(seconds), "");
+    row("peak memory of the provider in it, MB", peak.to_string(), "≤ 50");
+}
+
+/// Five plans that find nothing to change: how long each takes, the provider's peak of memory, the calls of one.
+fn plans(served: &Served, workspace: &Workspace, binary: &Path) -> (Vec<f64>, u64, usize) {
+    let (binary, stop) = (binary.canonicalize().unwrap(), AtomicBool::new(false));
     let mut seconds = Vec::new();
     let peak = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| watch_memory(&binary, &stop));
         for _ in 0..5 {
+            served.sandbox.forget_calls();
             let begun = Instant::now();
             workspace.must_be_unchanged();
             seconds.push(begun.elapsed().as_secs_f64());
@@ -117,8 +127,39 @@ fn no_op_plan() {
         stop.store(true, Ordering::Relaxed);
         watcher.join().unwrap()
     });
-    row("no-op plan with the real terraform, s", median(seconds), "");
-    row("peak memory of the provider in it, MB", peak.to_string(), "≤ 50");
+    (seconds, peak, served.sandbox.calls().len())
+}
+
+/// The same stack as separate resources of hashicorp/aws, on the same account, one after the other in one run.
+fn side_by_side() {
+    let served = Served::new();
+    let Some(stack) = Stack::new(&served) else { return };
+    let workspace = Workspace::with_provider(&served, &provider(), &cluster(&served, "prod", ""));
+    workspace.apply().must_succeed();
+    stack.workspace.apply().must_succeed();
+    // Beside each other, as neither would be alone: the account is the same for both.
+    let ours = plans(&served, &workspace, &provider());
+    let theirs = plans(&served, &stack.workspace, &stack.binary);
+    let resources = stack.workspace.run(&["state", "list"]).out;
+    let resources = resources.lines().filter(|line| !line.starts_with("data.")).count();
+    let primitives = workspace.state()["attributes"]["components"].as_object().unwrap().len();
+    let both = |ours: String, theirs: String| format!("{ours} : {theirs}");
+    let middle = |mut all: Vec<f64>| {
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    };
+    row(
+        "beside hashicorp/aws 5.100.0: primitives",
+        both(primitives.to_string(), resources.to_string()),
+        "",
+    );
+    row(
+        "… no-op plan, s",
+        both(format!("{:.2}", middle(ours.0)), format!("{:.2}", middle(theirs.0))),
+        "a fifth",
+    );
+    row("… peak memory, MB", both(ours.1.to_string(), theirs.1.to_string()), "a fifteenth");
+    row("… calls", both(ours.2.to_string(), theirs.2.to_string()), "half, for each primitive");
 }
 
 /// The functions' program in real time: how large it is, and how soon a new monitor has decided something.

@@ -20,6 +20,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+import others
 import runbooks
 
 NAMES = {"tagging": "resourcegroupstaggingapi"}
@@ -556,6 +557,7 @@ def drive(account):
     drive_rest(account, network, keys[EAST])
     drive_running(account, keys[EAST])
     drive_databases(account, network, keys, role)
+    others.drive(account, network)
     ec2.delete_security_group(GroupId=group)
     ec2.delete_vpc_peering_connection(VpcPeeringConnectionId=peering)
     iam.detach_role_policy(RoleName="monitor", PolicyArn=policy)

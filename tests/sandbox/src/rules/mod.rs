@@ -8,6 +8,7 @@ mod functions;
 mod identity;
 mod names;
 mod network;
+mod others;
 mod rds;
 mod runbooks;
 mod running;

@@ -54,6 +54,22 @@ const OPERATIONS: &[Operation] = &[
         on_items,
         query,
     ),
+    op("DescribeContinuousBackups", "TableName", on_table, |world, request| {
+        found(world, request).map(continuous_backups)
+    }),
+    op(
+        "UpdateContinuousBackups",
+        "TableName PointInTimeRecoverySpecification",
+        on_table,
+        update_continuous_backups,
+    ),
+    op("DescribeTimeToLive", "TableName", on_table, |world, request| {
+        let table = found(world, request)?;
+        let name = &table["_expires"];
+        let status = if name.is_null() { "DISABLED" } else { "ENABLED" };
+        Ok(json!({"TimeToLiveDescription": {"TimeToLiveStatus": status, "AttributeName": name}}))
+    }),
+    op("UpdateTimeToLive", "TableName TimeToLiveSpecification", on_table, update_time_to_live),
     op("TagResource", "ResourceArn Tags", on_table, |world, request| {
         let new = tag_map(request.get("Tags"), "Key", "Value");
         let table = found_mut(world, request)?;
@@ -141,7 +157,9 @@ fn create(world: &mut World, request: &Request) -> Reply {
         .iter()
         .filter_map(|one| one["AttributeName"].as_str())
         .collect();
-    if keys.is_empty() || keys.len() > 2 || keys != defined {
+    // In whatever order.
+    let all_defined = keys.len() == defined.len() && keys.iter().all(|key| defined.contains(key));
+    if keys.is_empty() || keys.len() > 2 || !all_defined {
         return Err(invalid(
             "One or more parameter values were invalid: Some index key attributes are not defined in AttributeDefinitions",
         ));
@@ -163,6 +181,47 @@ fn create(world: &mut World, request: &Request) -> Reply {
         }
     });
     Ok(json!({"TableDescription": shown(&record)}))
+}
+
+/// Continuous backups are always on; the recovery of moments is what can be turned on and off.
+fn continuous_backups(table: &Value) -> Value {
+    let days = &table["_recovery_days"];
+    let recovery = if days.is_null() {
+        json!({"PointInTimeRecoveryStatus": "DISABLED"})
+    } else {
+        json!({"PointInTimeRecoveryStatus": "ENABLED", "RecoveryPeriodInDays": days})
+    };
+    json!({"ContinuousBackupsDescription": {
+        "ContinuousBackupsStatus": "ENABLED", "PointInTimeRecoveryDescription": recovery,
+    }})
+}
+
+fn update_continuous_backups(world: &mut World, request: &Request) -> Reply {
+    let wanted = request.get("PointInTimeRecoverySpecification").clone();
+    let days = wanted["RecoveryPeriodInDays"].as_u64().unwrap_or(35);
+    if !(1..=35).contains(&days) {
+        return Err(invalid("RecoveryPeriodInDays must be from 1 to 35"));
+    }
+    let table = found_mut(world, request)?;
+    let on = wanted["PointInTimeRecoveryEnabled"] == true;
+    table["_recovery_days"] = if on { days.into() } else { Value::Null };
+    Ok(continuous_backups(table))
+}
+
+/// The same again is refused, as DynamoDB does (API reference, "UpdateTimeToLive").
+fn update_time_to_live(world: &mut World, request: &Request) -> Reply {
+    let wanted = request.get("TimeToLiveSpecification").clone();
+    let table = found_mut(world, request)?;
+    let on = wanted["Enabled"] == true;
+    if on != table["_expires"].is_null() {
+        let state = if on { "enabled" } else { "disabled" };
+        return Err(invalid(format!("TimeToLive is already {state}")));
+    }
+    if !on && table["_expires"] != wanted["AttributeName"] {
+        return Err(invalid("TimeToLive is active on a different AttributeName"));
+    }
+    table["_expires"] = if on { wanted["AttributeName"].clone() } else { Value::Null };
+    Ok(json!({"TimeToLiveSpecification": wanted}))
 }
 
 fn encryption(world: &World, request: &Request) -> Reply {

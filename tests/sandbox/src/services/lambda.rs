@@ -81,6 +81,18 @@ const OPERATIONS: &[Operation] = &[
         }
         Ok(answer)
     }),
+    // Nothing here is published: there is what can be changed, and no more.
+    op("ListVersionsByFunction", "FunctionName", on_function, |world, request| {
+        let mut latest = shown(found(world, request)?);
+        let arn = latest["FunctionArn"].as_str().unwrap_or_default();
+        latest["FunctionArn"] = format!("{arn}:$LATEST").into();
+        Ok(json!({"Versions": [latest]}))
+    }),
+    // Nothing here is signed.
+    op("GetFunctionCodeSigningConfig", "FunctionName", on_function, |world, request| {
+        let function = found(world, request)?;
+        Ok(json!({"FunctionName": function["FunctionName"]}))
+    }),
     op("UpdateFunctionCode", "FunctionName ZipFile Architectures", on_function, update_code),
     op(
         "UpdateFunctionConfiguration",
@@ -105,6 +117,11 @@ const OPERATIONS: &[Operation] = &[
             });
         }
         Ok(function["_event"].clone())
+    }),
+    op("DeleteFunctionEventInvokeConfig", "FunctionName", on_function, |world, request| {
+        let function = found_mut(world, request)?;
+        function["_event"] = Value::Null;
+        Ok(json!({"_status": 204}))
     }),
     op(
         "AddPermission",
@@ -196,6 +213,15 @@ pub(crate) fn decode(incoming: &Incoming) -> Option<(String, Value)> {
         }
         ("GET", ["functions", name, "event-invoke-config"]) => {
             ("GetFunctionEventInvokeConfig", Some(("FunctionName", *name)))
+        }
+        ("DELETE", ["functions", name, "event-invoke-config"]) => {
+            ("DeleteFunctionEventInvokeConfig", Some(("FunctionName", *name)))
+        }
+        ("GET", ["functions", name, "code-signing-config"]) => {
+            ("GetFunctionCodeSigningConfig", Some(("FunctionName", *name)))
+        }
+        ("GET", ["functions", name, "versions"]) => {
+            ("ListVersionsByFunction", Some(("FunctionName", *name)))
         }
         ("POST", ["functions", name, "policy"]) => ("AddPermission", Some(("FunctionName", *name))),
         ("GET", ["functions", name, "policy"]) => ("GetPolicy", Some(("FunctionName", *name))),

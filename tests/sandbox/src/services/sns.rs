@@ -8,7 +8,7 @@ use crate::{
     request::{Failure, Reply, Request, arn},
     services::kms,
     wire::Protocol,
-    world::{World, tag_list, tag_map, tags},
+    world::{World, shown, tag_list, tag_map, tags},
 };
 
 pub(crate) const SERVICE: Service = Service {
@@ -23,8 +23,20 @@ pub(crate) const TOPIC: &str = "sns-topic";
 const SUBSCRIPTION: &str = "sns-subscription";
 /// What ListSubscriptionsByTopic calls one whose owner has not answered yet.
 const PENDING: &str = "PendingConfirmation";
-/// Attributes of a topic that can be set here.
-const ATTRIBUTES: &[&str] = &["Policy", "KmsMasterKeyId", "DisplayName"];
+/// Attributes of a topic that is no FIFO topic (SNS API reference, "SetTopicAttributes"). What is delivered goes
+/// by none but the first two here.
+const ATTRIBUTES: &[&str] = &[
+    "Policy",
+    "KmsMasterKeyId",
+    "DisplayName",
+    "DeliveryPolicy",
+    "SignatureVersion",
+    "TracingConfig",
+];
+/// How deliveries to each kind of subscriber are logged: two roles, and how much of what succeeds.
+const FEEDBACK_OF: &[&str] = &["Application", "Firehose", "HTTP", "Lambda", "SQS"];
+const FEEDBACK: &[&str] =
+    &["SuccessFeedbackRoleArn", "FailureFeedbackRoleArn", "SuccessFeedbackSampleRate"];
 
 const OPERATIONS: &[Operation] = &[
     op(
@@ -68,6 +80,16 @@ const OPERATIONS: &[Operation] = &[
         Ok(Value::Null)
     }),
     op("Subscribe", "TopicArn Protocol Endpoint ReturnSubscriptionArn", on_topic, subscribe),
+    op(
+        "GetSubscriptionAttributes",
+        "SubscriptionArn",
+        |_, request| {
+            let subscription = request.text("SubscriptionArn").unwrap_or_default();
+            let topic = subscription.rsplit_once(':').map_or(subscription, |(topic, _)| topic);
+            vec![Need::new("", topic)]
+        },
+        subscription_attributes,
+    ),
     op(
         "Unsubscribe",
         "SubscriptionArn",
@@ -120,10 +142,26 @@ fn topic_mut<'a>(world: &'a mut World, request: &Request) -> Result<&'a mut Valu
 
 /// Checks an attribute, and brings a policy into one form.
 fn checked(world: &World, name: &str, value: &Value) -> Result<Value, Failure> {
-    if !ATTRIBUTES.contains(&name) {
+    let feedback = FEEDBACK_OF
+        .iter()
+        .find_map(|kind| name.strip_prefix(kind))
+        .is_some_and(|rest| FEEDBACK.contains(&rest));
+    if !ATTRIBUTES.contains(&name) && !feedback {
         return Err(invalid("Invalid parameter: AttributeName"));
     }
     let text = value.as_str().unwrap_or_default();
+    let fits = match name {
+        "SignatureVersion" => ["1", "2"].contains(&text),
+        "TracingConfig" => ["PassThrough", "Active"].contains(&text),
+        "DeliveryPolicy" => text.is_empty() || serde_json::from_str::<Value>(text).is_ok(),
+        _ if name.ends_with("SampleRate") => text.parse().is_ok_and(|rate: u8| rate <= 100),
+        _ => true,
+    };
+    if !fits {
+        return Err(invalid(format!(
+            "Invalid parameter: AttributeValue Reason: {name} cannot be {text}"
+        )));
+    }
     if name == "Policy" && !text.is_empty() {
         let policy: Value = serde_json::from_str(text)
             .map_err(|_| invalid("Invalid parameter: Policy Error: null"))?;
@@ -225,7 +263,7 @@ fn subscribe(world: &mut World, request: &Request) -> Reply {
     let arn = format!("{topic}:{}", world.uuid());
     let record = json!({
         "SubscriptionArn": arn, "Owner": crate::ACCOUNT, "Protocol": protocol, "Endpoint": endpoint,
-        "TopicArn": topic, "_confirmed": confirmed,
+        "TopicArn": topic, "_confirmed": confirmed, "_principal": request.principal.arn,
     });
     world.put(&request.region, SUBSCRIPTION, &arn, record);
     Ok(answer(&arn))
@@ -251,6 +289,20 @@ fn unsubscribe(world: &mut World, request: &Request) -> Reply {
     Ok(Value::Null)
 }
 
+fn subscription_attributes(world: &mut World, request: &Request) -> Reply {
+    let arn = request.required("SubscriptionArn")?;
+    let one = world.get(&request.region, SUBSCRIPTION, arn).ok_or_else(|| Failure {
+        status: 404,
+        ..Failure::new("NotFound", "Subscription does not exist")
+    })?;
+    let mut attributes = shown(one);
+    attributes["PendingConfirmation"] = (one["_confirmed"] != true).to_string().into();
+    attributes["ConfirmationWasAuthenticated"] = (one["_confirmed"] == true).to_string().into();
+    attributes["RawMessageDelivery"] = "false".into();
+    attributes["SubscriptionPrincipal"] = one["_principal"].clone();
+    Ok(json!({"Attributes": entries(&attributes)}))
+}
+
 fn list_subscriptions(world: &mut World, request: &Request) -> Reply {
     let topic = request.required("TopicArn")?.to_owned();
     topic_mut(world, request)?;
@@ -259,7 +311,7 @@ fn list_subscriptions(world: &mut World, request: &Request) -> Reply {
         .values()
         .filter(|one| one["TopicArn"] == topic.as_str())
         .map(|one| {
-            let mut view = crate::world::shown(one);
+            let mut view = shown(one);
             if one["_confirmed"] != true {
                 view["SubscriptionArn"] = PENDING.into();
             }

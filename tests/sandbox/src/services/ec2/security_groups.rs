@@ -7,7 +7,7 @@ use crate::{
     ACCOUNT,
     iam::Need,
     request::{Failure, Reply, Request, integer},
-    world::World,
+    world::{World, tag_list},
 };
 
 pub(super) fn access_create(world: &World, request: &Request) -> Vec<Need> {
@@ -107,6 +107,7 @@ fn described_rule(group: &str, rule: &Value) -> Value {
         "fromPort": if rule["from"].is_null() { json!(-1) } else { rule["from"].clone() },
         "toPort": if rule["to"].is_null() { json!(-1) } else { rule["to"].clone() },
         "cidrIpv4": rule["cidr"], "description": rule["description"],
+        "tagSet": {"item": tag_list(rule, "key", "value")},
         "referencedGroupInfo": if rule["group"].is_null() { Value::Null } else { json!({"groupId": rule["group"], "userId": ACCOUNT}) },
     })
 }
@@ -192,8 +193,10 @@ fn group_mut<'a>(
 
 fn authorize(world: &mut World, request: &Request, egress: bool) -> Reply {
     let mut asked = asked(world, request, egress)?;
+    let tags = specified_tags(request, "security-group-rule");
     for rule in &mut asked {
         rule["id"] = world.new_id("sgr").into();
+        rule["_tags"] = Value::Object(tags.clone());
     }
     let (id, group) = group_mut(world, request)?;
     let mut rules = group["_rules"].as_array().cloned().unwrap_or_default();

@@ -30,6 +30,8 @@ pub(super) fn describe_vpc_attribute(world: &mut World, request: &Request) -> Re
     let value = match name {
         "enableDnsSupport" => &vpc["_dns_support"],
         "enableDnsHostnames" => &vpc["_dns_hostnames"],
+        // Off, unless somebody has turned it on, which nothing here can.
+        "enableNetworkAddressUsageMetrics" => &Value::Bool(false),
         _ => {
             let message = format!("Value ({name}) for parameter attribute is invalid.");
             return Err(Failure::new("InvalidParameterValue", message));

@@ -26,18 +26,19 @@ pub(crate) const SERVICE: Service = Service {
 const RULE: &str = "event-rule";
 
 const OPERATIONS: &[Operation] = &[
-    op("PutRule", "Name ScheduleExpression State Description Tags", on_rule, put_rule),
+    op("PutRule", "Name ScheduleExpression State Description Tags EventBusName", on_rule, put_rule),
     op(
         "ListRules",
-        "NamePrefix NextToken Limit",
+        "NamePrefix NextToken Limit EventBusName",
         |_, request| vec![Need::new("", request.arn("events", "rule/*"))],
         list_rules,
     ),
-    op("DescribeRule", "Name", on_rule, |world, request| {
+    op("DescribeRule", "Name EventBusName", on_rule, |world, request| {
         let rule = found_mut(world, request)?;
         Ok(shown(rule))
     }),
-    op("DeleteRule", "Name", on_rule, |world, request| {
+    op("DeleteRule", "Name EventBusName Force", on_rule, |world, request| {
+        bus(request)?;
         let name = request.required("Name")?.to_owned();
         if let Some(rule) = world.get(&request.region, RULE, &name)
             && rule["_targets"].as_array().is_some_and(|all| !all.is_empty())
@@ -47,12 +48,12 @@ const OPERATIONS: &[Operation] = &[
         world.remove(&request.region, RULE, &name);
         Ok(Value::Null)
     }),
-    op("PutTargets", "Rule Targets", on_rule, put_targets),
-    op("ListTargetsByRule", "Rule", on_rule, |world, request| {
+    op("PutTargets", "Rule Targets EventBusName", on_rule, put_targets),
+    op("ListTargetsByRule", "Rule EventBusName NextToken Limit", on_rule, |world, request| {
         let rule = found_mut(world, request)?;
         Ok(json!({"Targets": rule["_targets"]}))
     }),
-    op("RemoveTargets", "Rule Ids", on_rule, |world, request| {
+    op("RemoveTargets", "Rule Ids EventBusName Force", on_rule, |world, request| {
         let gone = request.texts("Ids");
         let rule = found_mut(world, request)?;
         if let Some(all) = rule["_targets"].as_array_mut() {
@@ -98,7 +99,18 @@ fn on_rule(world: &World, request: &Request) -> Vec<Need> {
     vec![Need::new("", request.arn("events", &format!("rule/{name}"))).on(record)]
 }
 
+/// The account has no other bus than the one it comes with.
+fn bus(request: &Request) -> Result<(), Failure> {
+    let name = request.text("EventBusName").unwrap_or("default");
+    if name == "default" || name == request.arn("events", "event-bus/default") {
+        return Ok(());
+    }
+    let message = format!("Event bus {name} does not exist.");
+    Err(Failure::new("ResourceNotFoundException", message))
+}
+
 fn found_mut<'a>(world: &'a mut World, request: &Request) -> Result<&'a mut Value, Failure> {
+    bus(request)?;
     let name = name(request);
     world.get_mut(&request.region, RULE, &name).ok_or_else(|| {
         let message = format!("Rule {name} does not exist on EventBus default.");
@@ -107,6 +119,7 @@ fn found_mut<'a>(world: &'a mut World, request: &Request) -> Result<&'a mut Valu
 }
 
 fn put_rule(world: &mut World, request: &Request) -> Reply {
+    bus(request)?;
     let name = request.required("Name")?.to_owned();
     let expression = request.required("ScheduleExpression")?;
     if Schedule::parse(expression).is_none() {
@@ -130,6 +143,7 @@ fn put_rule(world: &mut World, request: &Request) -> Reply {
 }
 
 fn list_rules(world: &mut World, request: &Request) -> Reply {
+    bus(request)?;
     let prefix = request.text("NamePrefix").unwrap_or_default();
     let all = world.table(&request.region, RULE).iter();
     let all: Vec<Value> =

@@ -34,6 +34,12 @@ const OPERATIONS: &[Operation] = &[
     op("GetHostedZone", "Id", on_zone, zones::get),
     op("ListHostedZones", "maxitems marker", any, zones::list),
     op("ListHostedZonesByName", "dnsname hostedzoneid maxitems", any, zones::list_by_name),
+    op(
+        "ListHostedZonesByVPC",
+        "vpcid vpcregion maxitems nexttoken",
+        any_and_vpcs,
+        zones::list_by_vpc,
+    ),
     op("DeleteHostedZone", "Id", on_zone, zones::delete),
     op("AssociateVPCWithHostedZone", "Id VPC Comment", on_zone_and_vpc, zones::associate),
     op("DisassociateVPCFromHostedZone", "Id VPC Comment", on_zone_and_vpc, zones::disassociate),
@@ -91,6 +97,7 @@ pub(crate) fn decode(incoming: &Incoming) -> Option<(String, Value)> {
         ("POST", ["hostedzone"]) => ("CreateHostedZone", &[]),
         ("GET", ["hostedzone"]) => ("ListHostedZones", &[]),
         ("GET", ["hostedzonesbyname"]) => ("ListHostedZonesByName", &[]),
+        ("GET", ["hostedzonesbyvpc"]) => ("ListHostedZonesByVPC", &[]),
         ("GET", ["hostedzone", _]) => ("GetHostedZone", &[("Id", 1)]),
         ("DELETE", ["hostedzone", _]) => ("DeleteHostedZone", &[("Id", 1)]),
         ("POST", ["hostedzone", _, "associatevpc"]) => ("AssociateVPCWithHostedZone", &[("Id", 1)]),
@@ -127,6 +134,13 @@ fn on_zone(_: &World, request: &Request) -> Vec<Need> {
 /// A zone is tied to a VPC by whoever may see VPCs (Service Authorization Reference).
 fn on_zone_and_vpc(world: &World, request: &Request) -> Vec<Need> {
     let mut needs = on_zone(world, request);
+    needs.push(Need::new("ec2:DescribeVpcs", "*"));
+    needs
+}
+
+/// Service authorization reference, "Amazon Route 53": it depends on `ec2:DescribeVpcs`.
+fn any_and_vpcs(world: &World, request: &Request) -> Vec<Need> {
+    let mut needs = any(world, request);
     needs.push(Need::new("ec2:DescribeVpcs", "*"));
     needs
 }

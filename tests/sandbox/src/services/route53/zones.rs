@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{changed, invalid};
 use crate::{
     request::{Failure, Reply, Request, truth},
-    services::ec2,
+    services::{ec2, page},
     world::{GLOBAL, World, shown},
 };
 
@@ -89,6 +89,29 @@ pub(super) fn get(world: &mut World, request: &Request) -> Reply {
     let id = request.required("Id")?;
     let zone = world.get(GLOBAL, ZONE, id).ok_or_else(|| missing(id))?;
     Ok(json!({"HostedZone": shown(zone), "VPCs": {"VPC": zone["_vpcs"]}}))
+}
+
+/// Of this account: whoever asks has to own the VPC.
+pub(super) fn list_by_vpc(world: &mut World, request: &Request) -> Reply {
+    let (id, region) = (request.required("vpcid")?, request.required("vpcregion")?);
+    if world.get(region, ec2::VPC, id).is_none() {
+        let message = format!("The VPC {id} in region {region} does not exist or is not yours.");
+        return Err(Failure::new("InvalidVPCId", message));
+    }
+    let vpc = json!({"VPCRegion": region, "VPCId": id});
+    let zones = world.table(GLOBAL, ZONE).iter().filter(|(_, zone)| sees(zone, &vpc));
+    let all: Vec<_> = zones
+        .map(|(id, zone)| {
+            json!({
+                "HostedZoneId": id, "Name": zone["Name"], "Owner": {"OwningAccount": crate::ACCOUNT},
+            })
+        })
+        .collect();
+    let (zones, next) = page(&all, request.text("nexttoken"), most(request));
+    Ok(json!({
+        "HostedZoneSummaries": {"HostedZoneSummary": zones}, "MaxItems": most(request).to_string(),
+        "NextToken": next,
+    }))
 }
 
 fn listed(mut zones: Vec<Value>, most: usize) -> (Vec<Value>, bool) {

@@ -138,8 +138,17 @@ pub(super) fn describe(world: &mut World, request: &Request) -> Reply {
     Ok(json!({"Document": described(record, &number)}))
 }
 
+pub(super) fn permissions(world: &mut World, request: &Request) -> Reply {
+    found(world, request)?;
+    Ok(json!({"AccountIds": [], "AccountSharingInfoList": []}))
+}
+
 pub(super) fn get(world: &mut World, request: &Request) -> Reply {
     let record = found(world, request)?;
+    if request.text("DocumentFormat").is_some_and(|one| one != "JSON") {
+        let message = "the sandbox keeps documents as JSON, and does not convert them";
+        return Err(Failure { status: 501, ..Failure::new("NotImplemented", message) });
+    }
     let number = meant(record, request.text("DocumentVersion"));
     let version = version_of(record, &number).ok_or_else(|| missing(&number))?;
     Ok(json!({

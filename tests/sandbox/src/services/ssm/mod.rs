@@ -38,6 +38,12 @@ const OPERATIONS: &[Operation] = &[
         |_, request| parameter_needs(request, &[request.text("Path").unwrap_or_default()]),
         parameters::get_by_path,
     ),
+    op(
+        "DescribeParameters",
+        "ParameterFilters MaxResults NextToken",
+        super::any,
+        parameters::describe,
+    ),
     op("DeleteParameter", "Name", on_name, parameters::delete),
     op(
         "DeleteParameters",
@@ -74,7 +80,19 @@ const OPERATIONS: &[Operation] = &[
         documents::create,
     ),
     op("DescribeDocument", "Name DocumentVersion", documents::on_document, documents::describe),
-    op("GetDocument", "Name DocumentVersion", documents::on_document, documents::get),
+    op(
+        "GetDocument",
+        "Name DocumentVersion DocumentFormat",
+        documents::on_document,
+        documents::get,
+    ),
+    // Nothing here is shared with other accounts.
+    op(
+        "DescribeDocumentPermission",
+        "Name PermissionType",
+        documents::on_document,
+        documents::permissions,
+    ),
     op("ListDocuments", "Filters MaxResults NextToken", super::any, documents::list),
     op("ListDocumentVersions", "Name NextToken", documents::on_document, documents::versions),
     op(

@@ -98,6 +98,7 @@ pub(super) fn put(world: &mut World, request: &Request) -> Reply {
     let record = json!({
         "Name": name, "Type": kind, "Value": value, "Version": version, "ARN": arn, "DataType": "text",
         "LastModifiedDate": request.now.as_seconds(), "_tags": tags, "_tier": tier,
+        "_description": request.get("Description"),
     });
     world.put(&request.region, KIND, &name, record);
     Ok(json!({"Version": version, "Tier": tier}))
@@ -124,6 +125,39 @@ pub(super) fn get_by_path(world: &mut World, request: &Request) -> Reply {
     let size = request.number("MaxResults").unwrap_or(10);
     if !(1..=10).contains(&size) {
         return Err(Failure::new("ValidationException", "MaxResults must be from 1 to 10"));
+    }
+    let (items, next) =
+        page(&found, request.text("NextToken"), usize::try_from(size).unwrap_or(10));
+    Ok(json!({"Parameters": items, "NextToken": next}))
+}
+
+/// What is known of parameters without their values; the one filter here is by whole names.
+pub(super) fn describe(world: &mut World, request: &Request) -> Reply {
+    let mut wanted: Option<Vec<String>> = None;
+    for filter in request.items("ParameterFilters") {
+        let by_name = filter["Key"] == "Name"
+            && filter["Option"].as_str().is_none_or(|option| option == "Equals");
+        if !by_name {
+            let message = "the sandbox filters parameters by whole names only";
+            return Err(Failure { status: 501, ..Failure::new("NotImplemented", message) });
+        }
+        wanted = Some(texts(&filter["Values"]));
+    }
+    let found: Vec<_> = world
+        .table(&request.region, KIND)
+        .iter()
+        .filter(|(name, _)| wanted.as_ref().is_none_or(|wanted| wanted.contains(name)))
+        .map(|(_, record)| {
+            let mut about = crate::world::shown(record);
+            about["Tier"] = record["_tier"].clone();
+            about["Description"] = record["_description"].clone();
+            about.as_object_mut().map(|about| about.remove("Value"));
+            about
+        })
+        .collect();
+    let size = request.number("MaxResults").unwrap_or(10);
+    if !(1..=50).contains(&size) {
+        return Err(Failure::new("ValidationException", "MaxResults must be from 1 to 50"));
     }
     let (items, next) =
         page(&found, request.text("NextToken"), usize::try_from(size).unwrap_or(10));
