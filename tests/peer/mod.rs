@@ -164,7 +164,8 @@ fn drifts(
             "dynamodb-table",
             named("ledger"),
             Some(json!({"_recovery_days": null})),
-            "update aws_dynamodb_table.ledger",
+            // Terraform reads the policy's document during the apply only, as it depends on what changes.
+            "update aws_dynamodb_table.ledger, update aws_iam_role_policy.monitor",
         ),
         (
             WEST,
@@ -222,6 +223,9 @@ fn hashicorp_aws_applies_the_stack_finds_nothing_puts_drift_back_and_destroys() 
     told("one line is changed");
 
     stack.workspace.destroy().must_succeed();
-    assert_eq!(served.leftovers(), Vec::<String>::new());
-    told("destroyed");
+    // Ending their replication leaves what was replicated, and this client ends it only (RDS guide, "Replicating automated backups to another AWS Region").
+    let left = served.leftovers();
+    let is_backup = |one: &String| one.starts_with("us-west-2/db-automated-backup/");
+    assert!(left.len() == 1 && left.iter().all(is_backup), "{left:?}");
+    told("destroyed; the replicated backups stay behind");
 }

@@ -628,6 +628,7 @@ resource "aws_cloudwatch_event_rule" "monitor" {
   provider            = aws.dr
   name                = "trading-db-monitor-${var.suffix}"
   schedule_expression = "rate(1 minute)"
+  state               = "ENABLED"
 }
 
 resource "aws_cloudwatch_event_target" "monitor" {
