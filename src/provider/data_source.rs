@@ -37,10 +37,16 @@ impl DataSource for ClusterDataSource {
         let result = match configured(&self.configured) {
             Ok(configured) => {
                 let config = self.schema.with_defaults(&config);
-                overview::read(configured, &self.cluster, &context, config, |_, primary, dr| {
-                    format!("set primary_region to {primary} and dr_region to {dr}")
-                })
-                .await
+                let seen = overview::read(
+                    configured,
+                    &self.cluster,
+                    &context,
+                    config,
+                    |_, primary, dr| {
+                        format!("set primary_region to {primary} and dr_region to {dr}")
+                    },
+                );
+                seen.await.map(|seen| seen.found)
             }
             Err(found) => Err(found),
         };

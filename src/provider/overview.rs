@@ -97,6 +97,29 @@ impl Known {
     }
 }
 
+/// What was found, and whether everybody answered.
+pub(super) struct Seen {
+    pub(super) found: Found,
+    pub(super) is_whole: bool,
+}
+
+/// Waits for what only the DR region tells, and without which there is nothing to show.
+///
+/// # Errors
+/// It does not answer; what the answer itself says is left to the caller.
+async fn only<T>(region: &str, asked: impl Future<Output = T>) -> Result<T, Diagnostics> {
+    tokio::time::timeout(LONGEST, asked).await.map_err(|_| {
+        Diagnostics::from_error(
+            format!("{region} does not answer"),
+            format!(
+                "The cluster's record is there, and without it nothing can be shown. There was no answer within \
+                 {} s.",
+                LONGEST.as_secs()
+            ),
+        )
+    })
+}
+
 /// Looks; `elsewhere` says how to ask for a cluster in other regions.
 ///
 /// # Errors
@@ -107,7 +130,7 @@ pub(super) async fn read(
     context: &Context,
     config: Value,
     elsewhere: fn(&Suffix, &str, &str) -> String,
-) -> Result<Found, Diagnostics> {
+) -> Result<Seen, Diagnostics> {
     let text = |name: &str| config.get(name).as_str().unwrap_or_default().to_owned();
     let (primary, dr) = (text("primary_region"), text("dr_region"));
     let suffix = Suffix::parse(&text("environment_suffix")).map_err(|why| {
@@ -117,10 +140,11 @@ pub(super) async fn read(
     let session = session(configured, context.cancel.clone(), limit);
     let doing = "looking at the cluster";
     let trouble = |error: ApiError| explain::trouble(&error.into(), doing);
-    let scope = configured.scope(&session, suffix.as_str(), &dr).await.map_err(trouble)?;
+    let asked = configured.scope(&session, suffix.as_str(), &dr);
+    let scope = only(&dr, asked).await?.map_err(trouble)?;
     let env = Env::new(configured.aws.clone(), session, scope);
     let place = Place { suffix: &suffix, primary: &primary, dr: &dr, elsewhere };
-    let (claim, state) = read::find(&env, cluster, &place).await?;
+    let (claim, state) = only(&dr, read::find(&env, cluster, &place)).await??;
     let spec = read::spec_of(configured, cluster, &state)?;
     let env = env.for_cluster(Some(claim.cluster_id.clone()));
     let mut surroundings = Surroundings::unknown(&env.scope.account, &env.scope.partition);
@@ -149,7 +173,9 @@ pub(super) async fn read(
             );
         }
     }
-    Ok(Found { state: Some(shown(config, &opened, &known)), diagnostics })
+    let is_whole = known.silent.is_empty() && known.unheard.is_empty();
+    let found = Found { state: Some(shown(config, &opened, &known)), diagnostics };
+    Ok(Seen { found, is_whole })
 }
 
 /// Asks both regions at once.

@@ -2,8 +2,14 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use super::{checks, cluster_schema, connect::Configured, data_source::MOMENTS, overview, read};
-use crate::plugin::{CancellationToken, Context, Diagnostics, Found, Path, Severity, Value};
+use super::{
+    checks, cluster_schema,
+    connect::Configured,
+    data_source::MOMENTS,
+    overview::{self, Seen},
+    read,
+};
+use crate::plugin::{CancellationToken, Context, Diagnostics, Path, Severity, Value};
 
 /// How it is used.
 pub const USAGE: &str = "\
@@ -16,7 +22,8 @@ where every AWS tool finds them; docs/data-sources/dr_cluster.md has the policy 
   SUFFIX   the cluster's environment suffix; with its regions where they are not us-east-1 and us-west-2
   --json   as JSON, with the attributes of the data source trading_dr_cluster
 
-It ends with 0 if the cluster is available and no alarm is on, with 1 if not, with 2 if it could not be looked at.
+It ends with 0 if the cluster is available, no alarm is on, and everybody answered within 20 s; with 1 if not; with 2 if
+it could not be looked at, as while the DR region, where its record is, does not answer.
 ";
 
 /// What is asked for.
@@ -72,15 +79,19 @@ pub struct Report {
 /// # Errors
 /// There is no such cluster, or it could not be looked at; the text says why.
 pub async fn status(options: &Options) -> Result<Report, String> {
-    let found = look(options).await.map_err(|found| told(&found))?;
+    let Seen { found, is_whole } = look(options).await.map_err(|found| told(&found))?;
     let state = found.state.unwrap_or(Value::Null);
-    let well = state.get("status").as_str() == Some("available");
-    let is_well = well && state.get("alarms").items().is_empty();
-    let text = if options.is_json { format!("{:#}\n", state.to_json()) } else { shown(&state) };
+    let text =
+        if options.is_json { format!("{:#}\n", state.to_json()) } else { shown(&state, is_whole) };
+    let is_well = is_whole && is_well(&state);
     Ok(Report { text, warnings: told(&found.diagnostics), is_well })
 }
 
-async fn look(options: &Options) -> Result<Found, Diagnostics> {
+fn is_well(state: &Value) -> bool {
+    state.get("status").as_str() == Some("available") && state.get("alarms").items().is_empty()
+}
+
+async fn look(options: &Options) -> Result<Seen, Diagnostics> {
     let nothing = Value::Mapping(BTreeMap::new());
     let configured =
         Configured::connect(&super::schema::provider().with_defaults(&nothing)).await?;
@@ -112,8 +123,8 @@ fn told(found: &Diagnostics) -> String {
     text
 }
 
-/// A line for each thing that somebody asks first, the writer's site above the other.
-fn shown(state: &Value) -> String {
+/// A line for each thing that somebody asks first. Where not everybody answered, what is not there is not known.
+fn shown(state: &Value, is_whole: bool) -> String {
     let text = |name: &str| state.get(name).as_str();
     let number = |name: &str| match state.get(name) {
         Value::Number(number) => Some(number.to_string()),
@@ -144,7 +155,8 @@ fn shown(state: &Value) -> String {
     line("standby behind", if both.is_empty() { nothing } else { both.join(", ") });
     line("failover", text("phase").unwrap_or("no monitor has run yet").to_owned());
     let alarms: Vec<_> = state.get("alarms").items().iter().filter_map(Value::as_str).collect();
-    line("alarms on", if alarms.is_empty() { "none".into() } else { alarms.join(", ") });
+    let none = if is_whole { "none" } else { "none that is known: not everybody answered" };
+    line("alarms on", if alarms.is_empty() { none.into() } else { alarms.join(", ") });
     let last = state.get("last_failover");
     if !last.is_null() {
         for (moment, _) in MOMENTS {
@@ -202,7 +214,14 @@ mod tests {
             .with("status", Value::string("unknown"))
             .with("primary_region", Value::string("us-east-1"))
             .with("dr_region", Value::string("us-west-2"));
-        let shown = shown(&state);
+        assert!(!is_well(&state));
+        let state = state.with("status", Value::string("available"));
+        assert!(is_well(&state) && shown(&state, true).contains("alarms on            none\n"));
+        let on = state.clone().with("alarms", Value::strings(["us-west-2/trading-db-cpu-prod"]));
+        assert!(!is_well(&on), "an alarm is on");
+        let state = state.with("status", Value::string("unknown"));
+        let shown = shown(&state, false);
+        assert!(shown.contains("none that is known"), "{shown}");
         assert!(shown.starts_with("prod: unknown\n"), "{shown}");
         assert!(
             shown.contains("us-east-1 (primary)  role not known: no instance is known"),

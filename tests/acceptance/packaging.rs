@@ -114,7 +114,7 @@ fn a_release_is_refused_where_versions_disagree_or_a_file_is_missing() {
 }
 
 #[test]
-fn every_platform_of_a_release_is_tried_with_its_own_terraform() {
+fn what_tries_each_platform_of_a_release_tells_a_provider_from_what_is_none() {
     let folder = TempDir::new().unwrap();
     let program = folder.path().join("program");
     std::fs::write(&program, b"\x7fELF\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x3e\0").unwrap();

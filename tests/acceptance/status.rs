@@ -1,5 +1,6 @@
 //! `terraform-provider-trading status`, from a terminal without a configuration.
 
+use aws_sandbox::{Effect, Fault, Rule};
 use serde_json::{Value as Json, json};
 
 use crate::support::terraform::{Ran, Served, Workspace, cluster};
@@ -34,6 +35,14 @@ fn a_cluster_is_shown_as_it_is() {
     assert_eq!(shown["writer_region"], "us-east-1");
     assert_eq!(ran.code, i32::from(!shown["alarms"].as_array().unwrap().is_empty()));
 
+    // Alarms that nobody tells are not taken for none.
+    let rule = Rule { operation: Some("DescribeAlarms".into()), ..Rule::default() };
+    served.sandbox.add_fault(Fault::new(rule, Effect::Throttle));
+    let ran = status(&workspace, &["prod"]);
+    assert!(ran.code == 1 && ran.out.contains("none that is known"), "{}\n{}", ran.out, ran.err);
+    assert!(ran.err.contains("Warning: Alarms in us-west-2 could not be looked at"), "{}", ran.err);
+    served.sandbox.clear_faults();
+
     // A region that is gone is said, and what the other one knows is shown all the same.
     served.sandbox.set_down("us-east-1", true);
     let ran = status(&workspace, &["prod"]);
@@ -41,6 +50,10 @@ fn a_cluster_is_shown_as_it_is() {
     assert!(ran.out.starts_with("prod: unknown\n"), "{}", ran.out);
     assert!(ran.err.contains("Warning: us-east-1 does not answer"), "{}", ran.err);
     served.sandbox.set_down("us-east-1", false);
+    served.sandbox.set_down("us-west-2", true);
+    let ran = status(&workspace, &["prod"]);
+    assert!(ran.code == 2 && ran.err.contains("us-west-2"), "{}\n{}", ran.out, ran.err);
+    served.sandbox.set_down("us-west-2", false);
 
     let drifted = json!({"StateValue": "ALARM"});
     let alarm = "trading-db-replica-lag-prod";

@@ -1,7 +1,7 @@
 """Holds what makes a release against the rules of whoever reads it: GoReleaser, GitHub, the Terraform Registry.
 
 None of them can be run here, so their rules are: GoReleaser's schema (its part in goreleaser.json), what its Rust
-builder refuses (internal/builders/rust and base, 2.18), GitHub's schema for workflows (by way of check-jsonschema),
+builder refuses (internal/builders/rust and base, at cd616d2c0 of 2026-08-22), GitHub's schema for workflows (by way of check-jsonschema),
 and the Registry's demands on names, manifest, checksums and signature
 (https://developer.hashicorp.com/terraform/registry/providers/publishing). Then every rule is broken once, and has to
 be noticed.
@@ -136,6 +136,8 @@ def workflows(release, test, deny):
                 for tool in re.findall(r"(?<![\w/])(?:tools|\.ci)/[\w-]+", script):
                     if not (ROOT / tool).is_file():
                         yield f"{name}.{job}: {tool} is missing"
+    if "tools/install-check" not in json.dumps(release["jobs"]["build"]["steps"]):
+        yield "release.build: nobody tries whether Terraform installs what was built"
     built = {one["target"] for one in release["jobs"]["build"]["strategy"]["matrix"]["include"]}
     if built != set(TARGETS):
         yield "release.build: not the platforms that .goreleaser.yml packs"
@@ -200,6 +202,7 @@ MISTAKES = [
     put("release", "jobs", "build", "needs", value="agents"),
     put("release", "jobs", "build", "timeout-minutes"),
     put("release", "jobs", "build", "strategy", "matrix", "include", 0),
+    put("release", "jobs", "build", "steps", value=[]),
     put("release", "jobs", "release", "needs", value=["build"]),
     put("release", "jobs", "agent", "steps", 0, "uses", value="actions/checkout@main"),
     put("release", "jobs", "agent", "steps", 1, "run", value="tools/agent"),

@@ -12,29 +12,44 @@ use crate::support::terraform::{Served, Workspace};
 
 /// The one release that the stack is written for and the figures are of.
 pub const VERSION: &str = "5.100.0";
+const PLACE: &str = "registry.terraform.io/hashicorp/aws";
 const STACK: &str = include_str!("stack.tf");
 const EAST: &str = "us-east-1";
 const WEST: &str = "us-west-2";
 
-/// A folder with the provider: the one that `AWS_PROVIDER_MIRROR` names, one of those that Terraform looks into by
-/// itself, or one in /opt.
+/// A folder with the provider, as zips or unpacked: the one that `AWS_PROVIDER_MIRROR` names, one of those that
+/// Terraform looks into by itself, or one in /opt.
 fn mirror() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("AWS_PROVIDER_MIRROR") {
+        let named = PathBuf::from(named);
+        assert!(has(&named), "AWS_PROVIDER_MIRROR: {} has no {VERSION}", named.display());
+        return Some(named);
+    }
     let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
     let mut places = vec![
         home.join(".terraform.d/plugins"),
         "/usr/local/share/terraform/plugins".into(),
         "/usr/share/terraform/plugins".into(),
     ];
-    if let Some(named) = std::env::var_os("AWS_PROVIDER_MIRROR") {
-        places.insert(0, named.into());
-    }
     let optional = std::fs::read_dir("/opt").into_iter().flatten().flatten();
     places.extend(optional.map(|entry| entry.path()));
-    places.into_iter().find(|place| of(place).is_dir())
+    places.into_iter().find(|place| has(place))
 }
 
-fn of(mirror: &Path) -> PathBuf {
-    mirror.join("registry.terraform.io/hashicorp/aws").join(VERSION)
+fn has(mirror: &Path) -> bool {
+    let all = std::fs::read_dir(mirror.join(PLACE)).into_iter().flatten().flatten();
+    let zip = format!("terraform-provider-aws_{VERSION}_");
+    all.map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .any(|name| name == VERSION || name.starts_with(&zip))
+}
+
+/// The provider's program, where `terraform init` has put it or a link to it.
+fn program(workspace: &Workspace) -> PathBuf {
+    let version = workspace.path(".terraform/providers").join(PLACE).join(VERSION);
+    let platform = std::fs::read_dir(version).unwrap().next().unwrap().unwrap().path();
+    let programs = std::fs::read_dir(platform).unwrap().flatten().map(|entry| entry.path());
+    let is_program = |path: &PathBuf| path.to_string_lossy().contains("terraform-provider-aws");
+    programs.into_iter().find(is_program).unwrap()
 }
 
 /// The stack in a folder of its own.
@@ -56,15 +71,12 @@ impl Stack {
         let workspace = Workspace::bare(served);
         workspace.install_from(&format!("filesystem_mirror {{\n path = {mirror:?}\n }}"));
         std::fs::write(workspace.path("stack.tf"), STACK).unwrap();
-        let programs = std::fs::read_dir(of(&mirror).join("linux_amd64")).unwrap().flatten();
-        let mut programs = programs.map(|entry| entry.path());
-        let program = programs.find(|path| path.to_string_lossy().contains("terraform-provider"));
-        let stack = Self { workspace, binary: program.unwrap() };
         let mut network = served.sandbox.with(|world| world.network());
         network.as_object_mut().unwrap().remove("hosted_zone");
-        let function = stack.workspace.path("agent.zip");
+        let function = workspace.path("agent.zip");
+        workspace.run(&["init", "-no-color"]).must_succeed();
+        let stack = Self { binary: program(&workspace), workspace };
         stack.set(&json!({"network": network, "function_zip": function}));
-        stack.workspace.run(&["init", "-no-color"]).must_succeed();
         Some(stack)
     }
 

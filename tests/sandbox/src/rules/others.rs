@@ -27,8 +27,10 @@ fn a_tables_keys_are_defined_in_any_order_and_nothing_else_is() {
 #[test]
 fn a_tables_moments_are_kept_and_its_items_expire_only_when_that_is_turned_on() {
     let mut caller = Caller::new();
-    caller.must(WEST, "dynamodb", "CreateTable", table(&["pk", "sk"]));
     let named = json!({"TableName": "others"});
+    let reply = caller.call(WEST, "dynamodb", "DescribeContinuousBackups", named.clone());
+    refused(reply, "TableNotFoundException", "others");
+    caller.must(WEST, "dynamodb", "CreateTable", table(&["pk", "sk"]));
     let status = |answer: &Value| {
         let of = &answer["ContinuousBackupsDescription"];
         assert_eq!(of["ContinuousBackupsStatus"], "ENABLED");
@@ -40,6 +42,9 @@ fn a_tables_moments_are_kept_and_its_items_expire_only_when_that_is_turned_on() 
         json!({"TableName": "others", "PointInTimeRecoverySpecification":
             {"PointInTimeRecoveryEnabled": true, "RecoveryPeriodInDays": days}})
     };
+    let reply = caller.call(WEST, "dynamodb", "UpdateContinuousBackups", wanted(7));
+    refused(reply, "ContinuousBackupsUnavailableException", "retry");
+    caller.pass(60);
     let reply = caller.call(WEST, "dynamodb", "UpdateContinuousBackups", wanted(36));
     refused(reply, "ValidationException", "1 to 35");
     caller.must(WEST, "dynamodb", "UpdateContinuousBackups", wanted(7));
@@ -50,8 +55,13 @@ fn a_tables_moments_are_kept_and_its_items_expire_only_when_that_is_turned_on() 
     let reply = caller.call(WEST, "dynamodb", "UpdateTimeToLive", expire(false, "end"));
     refused(reply, "ValidationException", "already disabled");
     caller.must(WEST, "dynamodb", "UpdateTimeToLive", expire(true, "end"));
+    let reply = caller.call(WEST, "dynamodb", "UpdateTimeToLive", expire(false, "end"));
+    refused(reply, "ValidationException", "multiple times");
+    caller.pass(3600);
     let reply = caller.call(WEST, "dynamodb", "UpdateTimeToLive", expire(true, "end"));
     refused(reply, "ValidationException", "already enabled");
+    let reply = caller.call(WEST, "dynamodb", "UpdateTimeToLive", expire(true, "other"));
+    refused(reply, "ValidationException", "different AttributeName");
     let reply = caller.call(WEST, "dynamodb", "UpdateTimeToLive", expire(false, "other"));
     refused(reply, "ValidationException", "different AttributeName");
     let found = caller.must(WEST, "dynamodb", "DescribeTimeToLive", named);
@@ -137,7 +147,7 @@ fn zones_and_parameters_are_listed_without_what_others_see() {
         "ListHostedZonesByVPC",
         json!({"vpcid": east, "vpcregion": WEST}),
     );
-    refused(reply, "InvalidVPCId", "us-west-2");
+    refused(reply, "InvalidInput", "us-west-2");
 
     let made =
         json!({"Name": "/others", "Value": "x", "Type": "String", "Description": "About it"});
@@ -179,4 +189,19 @@ fn nothing_that_a_function_does_not_have_is_found() {
         let reply = caller.call(EAST, "lambda", operation, json!({"FunctionName": "gone"}));
         refused(reply, "ResourceNotFoundException", "gone");
     }
+    caller.function_role();
+    caller.pass(20);
+    let wanted = caller.function(json!({}));
+    caller.must(EAST, "lambda", "CreateFunction", wanted);
+    caller.pass(20);
+    let named = json!({"FunctionName": "f"});
+    let gone = |caller: &mut Caller| {
+        let reply = caller.call(EAST, "lambda", "DeleteFunctionEventInvokeConfig", named.clone());
+        refused(reply, "ResourceNotFoundException", "EventInvokeConfig");
+    };
+    gone(&mut caller);
+    let config = json!({"FunctionName": "f", "MaximumRetryAttempts": 0});
+    caller.must(EAST, "lambda", "PutFunctionEventInvokeConfig", config);
+    caller.must(EAST, "lambda", "DeleteFunctionEventInvokeConfig", named.clone());
+    gone(&mut caller);
 }

@@ -55,7 +55,7 @@ const OPERATIONS: &[Operation] = &[
         query,
     ),
     op("DescribeContinuousBackups", "TableName", on_table, |world, request| {
-        found(world, request).map(continuous_backups)
+        backed_up(world, request).map(continuous_backups)
     }),
     op(
         "UpdateContinuousBackups",
@@ -183,6 +183,14 @@ fn create(world: &mut World, request: &Request) -> Reply {
     Ok(json!({"TableDescription": shown(&record)}))
 }
 
+/// A table by an operation on backups, which has an error of its own where there is none.
+fn backed_up<'a>(world: &'a World, request: &Request) -> Result<&'a Value, Failure> {
+    found(world, request).map_err(|_| {
+        let message = format!("Table not found: {}", name(request));
+        Failure::new("TableNotFoundException", message)
+    })
+}
+
 /// Continuous backups are always on; the recovery of moments is what can be turned on and off.
 fn continuous_backups(table: &Value) -> Value {
     let days = &table["_recovery_days"];
@@ -202,25 +210,41 @@ fn update_continuous_backups(world: &mut World, request: &Request) -> Reply {
     if !(1..=35).contains(&days) {
         return Err(invalid("RecoveryPeriodInDays must be from 1 to 35"));
     }
+    if backed_up(world, request)?["TableStatus"] != "ACTIVE" {
+        let message = "Backups are being enabled for the table. Please retry later";
+        return Err(Failure::new("ContinuousBackupsUnavailableException", message));
+    }
     let table = found_mut(world, request)?;
     let on = wanted["PointInTimeRecoveryEnabled"] == true;
     table["_recovery_days"] = if on { days.into() } else { Value::Null };
     Ok(continuous_backups(table))
 }
 
-/// The same again is refused, as DynamoDB does (API reference, "UpdateTimeToLive").
+/// How long a change of it may take, and another one is refused, in seconds (API reference, "UpdateTimeToLive").
+const TIME_TO_LIVE: u64 = 3600;
+
 fn update_time_to_live(world: &mut World, request: &Request) -> Reply {
     let wanted = request.get("TimeToLiveSpecification").clone();
+    let now = request.now;
     let table = found_mut(world, request)?;
-    let on = wanted["Enabled"] == true;
-    if on != table["_expires"].is_null() {
+    if table["TableStatus"] != "ACTIVE" {
+        let message = "Attempt to change a resource which is still in use";
+        return Err(Failure::new("ResourceInUseException", message));
+    }
+    if table["_expires_until"].as_u64().is_some_and(|until| now.0 < until) {
+        let message = "Time to live has been modified multiple times within a fixed interval";
+        return Err(invalid(message));
+    }
+    let (on, active) = (wanted["Enabled"] == true, !table["_expires"].is_null());
+    if active && table["_expires"] != wanted["AttributeName"] {
+        return Err(invalid("TimeToLive is active on a different AttributeName"));
+    }
+    if on == active {
         let state = if on { "enabled" } else { "disabled" };
         return Err(invalid(format!("TimeToLive is already {state}")));
     }
-    if !on && table["_expires"] != wanted["AttributeName"] {
-        return Err(invalid("TimeToLive is active on a different AttributeName"));
-    }
     table["_expires"] = if on { wanted["AttributeName"].clone() } else { Value::Null };
+    table["_expires_until"] = now.plus_seconds(TIME_TO_LIVE).0.into();
     Ok(json!({"TimeToLiveSpecification": wanted}))
 }
 

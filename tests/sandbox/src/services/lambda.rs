@@ -108,19 +108,11 @@ const OPERATIONS: &[Operation] = &[
         put_event_config,
     ),
     op("GetFunctionEventInvokeConfig", "FunctionName", on_function, |world, request| {
-        let function = found(world, request)?;
-        if function["_event"].is_null() {
-            let message = "The function does not have an EventInvokeConfig";
-            return Err(Failure {
-                status: 404,
-                ..Failure::new("ResourceNotFoundException", message)
-            });
-        }
-        Ok(function["_event"].clone())
+        event_config(found(world, request)?).cloned()
     }),
     op("DeleteFunctionEventInvokeConfig", "FunctionName", on_function, |world, request| {
-        let function = found_mut(world, request)?;
-        function["_event"] = Value::Null;
+        event_config(found(world, request)?)?;
+        found_mut(world, request)?["_event"] = Value::Null;
         Ok(json!({"_status": 204}))
     }),
     op(
@@ -239,6 +231,12 @@ pub(crate) fn decode(incoming: &Incoming) -> Option<(String, Value)> {
         params[member] = value.into();
     }
     Some((name.to_owned(), params))
+}
+
+fn event_config(function: &Value) -> Result<&Value, Failure> {
+    let message = "The function does not have an EventInvokeConfig";
+    let missing = || Failure { status: 404, ..Failure::new("ResourceNotFoundException", message) };
+    Some(&function["_event"]).filter(|one| !one.is_null()).ok_or_else(missing)
 }
 
 fn name(request: &Request) -> String {

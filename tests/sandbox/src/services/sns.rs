@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Operation, Service, op, page};
+use super::{Operation, Service, any, op, page};
 use crate::{
     iam::{self, Need},
     request::{Failure, Reply, Request, arn},
@@ -80,16 +80,7 @@ const OPERATIONS: &[Operation] = &[
         Ok(Value::Null)
     }),
     op("Subscribe", "TopicArn Protocol Endpoint ReturnSubscriptionArn", on_topic, subscribe),
-    op(
-        "GetSubscriptionAttributes",
-        "SubscriptionArn",
-        |_, request| {
-            let subscription = request.text("SubscriptionArn").unwrap_or_default();
-            let topic = subscription.rsplit_once(':').map_or(subscription, |(topic, _)| topic);
-            vec![Need::new("", topic)]
-        },
-        subscription_attributes,
-    ),
+    op("GetSubscriptionAttributes", "SubscriptionArn", any, subscription_attributes),
     op(
         "Unsubscribe",
         "SubscriptionArn",

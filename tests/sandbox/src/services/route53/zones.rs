@@ -96,7 +96,7 @@ pub(super) fn list_by_vpc(world: &mut World, request: &Request) -> Reply {
     let (id, region) = (request.required("vpcid")?, request.required("vpcregion")?);
     if world.get(region, ec2::VPC, id).is_none() {
         let message = format!("The VPC {id} in region {region} does not exist or is not yours.");
-        return Err(Failure::new("InvalidVPCId", message));
+        return Err(Failure::new("InvalidInput", message));
     }
     let vpc = json!({"VPCRegion": region, "VPCId": id});
     let zones = world.table(GLOBAL, ZONE).iter().filter(|(_, zone)| sees(zone, &vpc));
