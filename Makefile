@@ -17,7 +17,7 @@ provider: ## A release of the provider in target/release, with the functions' pr
 	$(or $(CARGO_TARGET_DIR),target)/release/terraform-provider-trading pack \
 		$(or $(CARGO_TARGET_DIR),target)/release/trading-dr-agent $(or $(CARGO_TARGET_DIR),target)/release/trading-dr-agent.zip
 
-package: provider ## The zip that a mirror serves, manifest and checksums, in dist/ (15 MB at most, as it stands in the README)
+package: provider ## The zip that a mirror serves, manifest and checksums, in dist/ (15 MB at most; builds a release)
 	$(or $(CARGO_TARGET_DIR),target)/release/terraform-provider-trading package dist LICENSE README.md CHANGELOG.md
 	@test -z "$$(find dist -name '*.zip' -size +15000000c -print)" || { echo 'more than 15 MB' >&2; exit 1; }
 

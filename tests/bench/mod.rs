@@ -14,7 +14,7 @@ use aws_sandbox::{Effect, Fault, Rule, World, durations};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
-    peer::Stack,
+    peer::{Stack, VERSION},
     simulation::failover::judge,
     support::{
         agent::{WEST, remembered_in},
@@ -40,8 +40,13 @@ fn row(what: &str, figure: String, aim: &str) {
     println!("| {what:<52} | {figure:>22} | {aim:<28} |");
 }
 
-fn median(mut all: Vec<f64>) -> String {
+fn sorted(mut all: Vec<f64>) -> Vec<f64> {
     all.sort_by(f64::total_cmp);
+    all
+}
+
+fn median(all: Vec<f64>) -> String {
+    let all = sorted(all);
     format!("{:.1} ({:.1}–{:.1})", all[all.len() / 2], all[0], all[all.len() - 1])
 }
 
@@ -111,13 +116,16 @@ fn no_op_plan() {
     row("peak memory of the provider in it, MB", peak.to_string(), "≤ 50");
 }
 
-/// Five plans that find nothing to change: how long each takes, the provider's peak of memory, the calls of one.
+/// How many plans are measured.
+const PLANS: usize = 5;
+
+/// Plans that find nothing to change: how long each takes, the provider's peak of memory, the calls of one.
 fn plans(served: &Served, workspace: &Workspace, binary: &Path) -> (Vec<f64>, u64, usize) {
     let (binary, stop) = (binary.canonicalize().unwrap(), AtomicBool::new(false));
     let mut seconds = Vec::new();
     let peak = std::thread::scope(|scope| {
         let watcher = scope.spawn(|| watch_memory(&binary, &stop));
-        for _ in 0..5 {
+        for _ in 0..PLANS {
             served.sandbox.forget_calls();
             let begun = Instant::now();
             workspace.must_be_unchanged();
@@ -146,12 +154,9 @@ fn side_by_side() {
     let resources = stack.workspace.run(&["state", "list"]).out;
     let resources = resources.lines().filter(|line| !line.starts_with("data.")).count();
     let both = |ours: String, theirs: String| format!("{ours} : {theirs}");
-    let middle = |mut all: Vec<f64>| {
-        all.sort_by(f64::total_cmp);
-        all[all.len() / 2]
-    };
+    let middle = |all: Vec<f64>| sorted(all)[PLANS / 2];
     row(
-        "beside hashicorp/aws 5.100.0: primitives",
+        &format!("beside hashicorp/aws {VERSION}: primitives"),
         both(primitives.to_string(), resources.to_string()),
         "",
     );
@@ -216,7 +221,7 @@ fn simulation() {
         judge(u64::from(seed)).unwrap();
     }
     let rate = f64::from(seeds) / begun.elapsed().as_secs_f64();
-    row("simulated failovers per second and core, unoptimised", format!("{rate:.0}"), "");
+    row("simulated failovers per second and core, in tests", format!("{rate:.0}"), "");
 }
 
 /// What AWS itself needs for a create, one after the other: role known, primary, replica, its backups and

@@ -157,7 +157,8 @@ fn create(world: &mut World, request: &Request) -> Reply {
         .iter()
         .filter_map(|one| one["AttributeName"].as_str())
         .collect();
-    // In whatever order.
+    // "An array of attributes that describe the key schema" (API reference, "CreateTable"): no order is asked for, and
+    // hashicorp/aws sends its own.
     let all_defined = keys.len() == defined.len() && keys.iter().all(|key| defined.contains(key));
     if keys.is_empty() || keys.len() > 2 || !all_defined {
         return Err(invalid(

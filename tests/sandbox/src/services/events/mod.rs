@@ -51,7 +51,10 @@ const OPERATIONS: &[Operation] = &[
     op("PutTargets", "Rule Targets EventBusName", on_rule, put_targets),
     op("ListTargetsByRule", "Rule EventBusName NextToken Limit", on_rule, |world, request| {
         let rule = found_mut(world, request)?;
-        Ok(json!({"Targets": rule["_targets"]}))
+        let all = rule["_targets"].as_array().cloned().unwrap_or_default();
+        let size = usize::try_from(request.number("Limit").unwrap_or(100)).unwrap_or(100);
+        let (targets, next) = page(&all, request.text("NextToken"), size);
+        Ok(json!({"Targets": targets, "NextToken": next}))
     }),
     op("RemoveTargets", "Rule Ids EventBusName Force", on_rule, |world, request| {
         let gone = request.texts("Ids");
