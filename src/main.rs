@@ -43,7 +43,7 @@ looks for `trading-dr-agent.zip` beside itself. `package <folder> [<file>...]` w
 files into a zip there that a mirror can serve, with the Registry's manifest and the checksums.
 ";
 
-/// What a development build's unoptimised futures need on a thread's stack; only what is used is memory.
+/// What a development build's large futures need on a thread's stack; only what is used is memory.
 const STACK: usize = 8 << 20;
 
 fn main() -> ExitCode {
@@ -69,13 +69,12 @@ async fn run() -> ExitCode {
         );
     }
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    if arguments.first().is_some_and(|command| command == "watch") {
-        let texts = arguments[1..].iter().map(|one| one.to_string_lossy().into_owned());
-        return watching(&texts.collect::<Vec<_>>());
-    }
-    if arguments.first().is_some_and(|command| command == "status") {
-        let texts = arguments[1..].iter().map(|one| one.to_string_lossy().into_owned());
-        return telling(&texts.collect::<Vec<_>>()).await;
+    let texts: Vec<String> =
+        arguments.iter().map(|one| one.to_string_lossy().into_owned()).collect();
+    match texts.split_first() {
+        Some((command, more)) if command == "watch" => return watching(more),
+        Some((command, more)) if command == "status" => return telling(more).await,
+        _ => {}
     }
     if let [command, program, archive] = &arguments[..]
         && command == "pack"

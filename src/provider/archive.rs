@@ -1,14 +1,14 @@
 //! The agent's archive: what Lambda runs, found beside the provider, and how it is made.
 
 use std::{
-    io::Cursor,
+    io::{Cursor, Write as _},
     path::{Path, PathBuf},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest as _, Sha256};
+use zip::{CompressionMethod, DateTime, ZipWriter, write::SimpleFileOptions};
 
-use super::package;
 use crate::components::Archive;
 
 /// The archive's name, beside the provider's program.
@@ -110,7 +110,22 @@ fn unfit(program: &[u8]) -> Option<String> {
 }
 
 fn packed(program: &[u8]) -> zip::result::ZipResult<Vec<u8>> {
-    package::zipped(&[(PROGRAM.into(), program.to_vec(), 0o755)])
+    zipped(&[(PROGRAM.into(), program.to_vec(), 0o755)])
+}
+
+/// Files with their names, contents and rights, in a zip; times are fixed.
+pub(super) fn zipped(files: &[(String, Vec<u8>, u32)]) -> zip::result::ZipResult<Vec<u8>> {
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, bytes, rights) in files {
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Deflated)
+            .compression_level(Some(9))
+            .last_modified_time(DateTime::default())
+            .unix_permissions(*rights);
+        writer.start_file(name, options)?;
+        writer.write_all(bytes)?;
+    }
+    Ok(writer.finish()?.into_inner())
 }
 
 #[cfg(test)]

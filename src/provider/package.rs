@@ -3,12 +3,10 @@
 
 use std::{
     fmt::Write as _,
-    io::{Cursor, Write as _},
     path::{Path, PathBuf},
 };
 
 use sha2::{Digest as _, Sha256};
-use zip::{CompressionMethod, DateTime, ZipWriter, write::SimpleFileOptions};
 
 use super::archive;
 
@@ -60,7 +58,7 @@ pub fn package(
         let name = text.file_name().ok_or_else(|| format!("{} is no file", text.display()))?;
         files.push((name.to_string_lossy().into_owned(), read(text)?, 0o644));
     }
-    let zipped = zipped(&files).map_err(|error| format!("{}: {error}", into.display()))?;
+    let zipped = archive::zipped(&files).map_err(|error| format!("{}: {error}", into.display()))?;
     let release = format!("{NAME}_{}", env!("CARGO_PKG_VERSION"));
     let platform = platform(std::env::consts::OS, std::env::consts::ARCH);
     let zip = format!("{release}_{platform}.zip");
@@ -90,23 +88,10 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Files with their names, contents and rights, in a zip; times are fixed.
-pub(super) fn zipped(files: &[(String, Vec<u8>, u32)]) -> zip::result::ZipResult<Vec<u8>> {
-    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, bytes, rights) in files {
-        let options = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Deflated)
-            .compression_level(Some(9))
-            .last_modified_time(DateTime::default())
-            .unix_permissions(*rights);
-        writer.start_file(name, options)?;
-        writer.write_all(bytes)?;
-    }
-    Ok(writer.finish()?.into_inner())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
 
     #[test]

@@ -9,7 +9,10 @@ use super::{
     overview::{self, Seen},
     read,
 };
-use crate::plugin::{CancellationToken, Context, Diagnostics, Path, Severity, Value};
+use crate::{
+    cluster::names::Suffix,
+    plugin::{CancellationToken, Context, Diagnostics, Path, Severity, Value},
+};
 
 /// How it is used.
 pub const USAGE: &str = "\
@@ -29,7 +32,9 @@ it could not be looked at, as while the DR region, where its record is, does not
 /// What is asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Options {
-    id: String,
+    suffix: Suffix,
+    primary: String,
+    dr: String,
     is_json: bool,
 }
 
@@ -49,17 +54,17 @@ impl Options {
             }
         }
         let id = id.ok_or("of which cluster? Its environment suffix is missing")?;
-        let Some(place) = read::parse_id(&id) else {
+        let Some((suffix, primary, dr)) = read::parse_id(&id) else {
             return Err(format!("{id} is neither a suffix nor SUFFIX/PRIMARY-REGION/DR-REGION"));
         };
         let mut found = Diagnostics::new();
-        for region in [place.1, place.2] {
+        for region in [primary, dr] {
             checks::region(&Value::string(region), &Path::root(), &mut found);
         }
         if let Some(wrong) = found.iter().next() {
             return Err(format!("{id}: {}", wrong.detail));
         }
-        Ok(Self { id, is_json })
+        Ok(Self { suffix, primary: primary.to_owned(), dr: dr.to_owned(), is_json })
     }
 }
 
@@ -95,13 +100,10 @@ async fn look(options: &Options) -> Result<Seen, Diagnostics> {
     let nothing = Value::Mapping(BTreeMap::new());
     let configured =
         Configured::connect(&super::schema::provider().with_defaults(&nothing)).await?;
-    let Some((suffix, primary, dr)) = read::parse_id(&options.id) else {
-        return Err(Diagnostics::from_error("No such cluster", options.id.clone()));
-    };
     let config = nothing
-        .with("environment_suffix", Value::string(suffix.as_str()))
-        .with("primary_region", Value::string(primary))
-        .with("dr_region", Value::string(dr));
+        .with("environment_suffix", Value::string(options.suffix.as_str()))
+        .with("primary_region", Value::string(options.primary.as_str()))
+        .with("dr_region", Value::string(options.dr.as_str()));
     let context = Context { cancel: CancellationToken::new() };
     overview::read(
         &configured,

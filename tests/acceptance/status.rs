@@ -29,11 +29,23 @@ fn a_cluster_is_shown_as_it_is() {
     let calls = served.sandbox.calls();
     assert!(!calls.is_empty() && !calls.iter().any(|call| changing(&call.operation)), "{calls:?}");
 
+    // No monitor runs here, and that is what is on.
+    let silent = "trading-db-monitor-silent-prod";
+    served.until(600, "their silence is noticed", |world| {
+        world.inventory()["us-west-2"]["alarm"][silent]["StateValue"] == "ALARM"
+    });
+    let ran = status(&workspace, &["prod"]);
+    assert_eq!(ran.code, 1, "{}", ran.out);
+    assert!(ran.out.contains(&format!("us-west-2/{silent}")), "{}", ran.out);
+    for region in ["us-east-1", "us-west-2"] {
+        served.sandbox.with(|world| world.drift(region, "alarm", silent, None)).unwrap();
+    }
+
     // The same as JSON, for a program.
     let ran = status(&workspace, &["--json", "prod/us-east-1/us-west-2"]);
     let shown: Json = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(shown["writer_region"], "us-east-1");
-    assert_eq!(ran.code, i32::from(!shown["alarms"].as_array().unwrap().is_empty()));
+    assert_eq!((ran.code, &shown["alarms"]), (0, &json!([])), "{}", ran.err);
 
     // Alarms that nobody tells are not taken for none.
     let rule = Rule { operation: Some("DescribeAlarms".into()), ..Rule::default() };
@@ -52,7 +64,12 @@ fn a_cluster_is_shown_as_it_is() {
     served.sandbox.set_down("us-east-1", false);
     served.sandbox.set_down("us-west-2", true);
     let ran = status(&workspace, &["prod"]);
-    assert!(ran.code == 2 && ran.err.contains("us-west-2"), "{}\n{}", ran.out, ran.err);
+    assert!(
+        ran.code == 2 && ran.err.contains("in us-west-2 did not answer"),
+        "{}\n{}",
+        ran.out,
+        ran.err
+    );
     served.sandbox.set_down("us-west-2", false);
 
     let drifted = json!({"StateValue": "ALARM"});

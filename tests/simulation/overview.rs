@@ -222,6 +222,22 @@ fn alarms_and_metrics_that_nobody_tells_are_missing_and_nothing_else_is() {
 }
 
 #[test]
+fn a_dr_region_that_takes_too_long_is_told_and_not_waited_for() {
+    simulate(async || {
+        let (user, _) = User::with_cluster().await;
+        for operation in ["GetParametersByPath", "GetCallerIdentity"] {
+            let rule = Rule { operation: Some(operation.into()), ..Rule::default() };
+            user.sandbox.add_fault(Fault::new(rule, Effect::Delay { milliseconds: 60_000 }));
+            let begun = tokio::time::Instant::now();
+            let found = look(&user.sandbox).await;
+            assert!(said(&found.diagnostics, "us-west-2 does not answer"), "{operation}");
+            assert!(found.state.is_none() && begun.elapsed().as_secs() < 45, "{operation}");
+            user.sandbox.clear_faults();
+        }
+    });
+}
+
+#[test]
 fn a_failover_that_was_called_off_is_none() {
     simulate(async || {
         let (user, _) = User::with_cluster().await;
