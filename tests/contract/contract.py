@@ -22,6 +22,7 @@ from botocore.exceptions import ClientError
 
 import others
 import runbooks
+import sessions
 
 NAMES = {"tagging": "resourcegroupstaggingapi"}
 EAST, WEST = "us-east-1", "us-west-2"
@@ -558,6 +559,7 @@ def drive(account):
     drive_running(account, keys[EAST])
     drive_databases(account, network, keys, role)
     others.drive(account, network)
+    sessions.drive(account, refused)
     ec2.delete_security_group(GroupId=group)
     ec2.delete_vpc_peering_connection(VpcPeeringConnectionId=peering)
     iam.detach_role_policy(RoleName="monitor", PolicyArn=policy)

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use crate::{
     faults::{Effect, only_reads},
     iam::{self, Need, Principal},
-    request::{Failure, Reply, Request},
-    services::{self, Operation, Service},
+    request::{Failure, Reply, Request, texts},
+    services::{self, Operation, Service, sts},
     wire::{Protocol, cbor, query, xml},
     world::{GLOBAL, World},
 };
@@ -68,7 +68,8 @@ pub(crate) struct Invoke {
 }
 
 /// Parameters whose values are kept out of the call log: secrets, and archives, which are megabytes.
-const SECRET: &[&str] = &["MasterUserPassword", "SecretString", "Payload", "ZipFile", "Code"];
+const SECRET: &[&str] =
+    &["MasterUserPassword", "SecretString", "Payload", "ZipFile", "Code", "WebIdentityToken"];
 
 struct Scope {
     access_key: String,
@@ -113,6 +114,20 @@ fn principal(world: &World, access_key: &str) -> Result<Principal, Failure> {
         name: text("_name"),
         id: text("_id"),
         session_policy: Some(record["_session_policy"].clone()).filter(|one| !one.is_null()),
+        tags: serde_json::from_value(record["_tags"].clone()).unwrap_or_default(),
+        transitive: texts(&record["_transitive"]),
+        source_identity: record["_source_identity"].as_str().map(str::to_owned),
+    })
+}
+
+/// Where an unsigned request goes: a token is turned into credentials by whoever has none yet.
+fn unsigned(incoming: &Incoming) -> Option<Scope> {
+    let body = std::str::from_utf8(&incoming.body).ok()?;
+    let params = query::parse(body)?;
+    (params["Action"] == sts::UNSIGNED).then(|| Scope {
+        access_key: String::new(),
+        region: "us-east-1".into(),
+        service: "sts".into(),
     })
 }
 
@@ -189,7 +204,11 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
         invoke: None,
         automation: None,
     };
-    let Some(scope) = incoming.authorization.as_deref().and_then(scope) else {
+    let scope = match &incoming.authorization {
+        Some(header) => scope(header),
+        None => unsigned(incoming),
+    };
+    let Some(scope) = scope else {
         out.status = 403;
         out.body =
             "<ErrorResponse><Error><Code>MissingAuthenticationToken</Code><Message>Request is \
@@ -312,8 +331,9 @@ pub(crate) fn act(
 }
 
 fn run(world: &mut World, service: &Service, scope: &Scope, name: &str, params: &Value) -> Reply {
-    let principal = principal(world, &scope.access_key);
-    run_as(world, service, &scope.region, principal?, name, params)
+    let principal =
+        if name == sts::UNSIGNED { sts::nobody() } else { principal(world, &scope.access_key)? };
+    run_as(world, service, &scope.region, principal, name, params)
 }
 
 fn run_as(
@@ -354,6 +374,7 @@ fn tagging(request: &Request, operation: &str, made: Option<&Need>) -> Option<Ne
         "ec2" => "CreateTags",
         "iam" => "TagRole",
         "rds" | "ssm" => "AddTagsToResource",
+        "sts" => "TagSession",
         _ => "TagResource",
     };
     let retags = operation == action || operation == "DeleteTags";
@@ -387,6 +408,12 @@ pub(crate) fn authorise(world: &World, request: &Request, need: Need) -> Result<
     let mut need = need
         .with("aws:RequestedRegion", &request.region)
         .with("aws:PrincipalArn", &request.principal.arn);
+    for (key, value) in &request.principal.tags {
+        need = need.with(&format!("aws:PrincipalTag/{key}"), value);
+    }
+    if let Some(identity) = &request.principal.source_identity {
+        need = need.with("aws:SourceIdentity", identity);
+    }
     let requested = services::requested_tags(request);
     if !requested.is_empty() {
         need.context.push(("aws:TagKeys".into(), requested.keys().cloned().collect()));

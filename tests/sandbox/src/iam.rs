@@ -65,7 +65,7 @@ impl World {
 }
 
 /// Who calls.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Principal {
     /// `arn:aws:iam::…:user/…` or `arn:aws:sts::…:assumed-role/…`.
     pub(crate) arn: String,
@@ -76,6 +76,12 @@ pub(crate) struct Principal {
     pub(crate) id: String,
     /// A policy that narrows an assumed role's session.
     pub(crate) session_policy: Option<Value>,
+    /// The session's own tags.
+    pub(crate) tags: BTreeMap<String, String>,
+    /// Those of them that a session which follows this one inherits.
+    pub(crate) transitive: Vec<String>,
+    /// Who began the chain of sessions, where that was said.
+    pub(crate) source_identity: Option<String>,
 }
 
 impl Principal {
@@ -336,7 +342,7 @@ pub(crate) fn role_principal(role: &str) -> Principal {
         kind: "role",
         name: role.to_owned(),
         id: format!("AROA{role}:function"),
-        session_policy: None,
+        ..Principal::default()
     }
 }
 
@@ -344,6 +350,23 @@ pub(crate) fn role_principal(role: &str) -> Principal {
 pub(crate) fn function_principal(world: &World, access_key: &str) -> Option<Principal> {
     let role = access_key.strip_prefix(ROLE_KEY)?;
     world.get(GLOBAL, "role", role).map(|_| role_principal(role))
+}
+
+/// Whether a role's trust policy lets a principal do something with the role.
+pub(crate) fn trusts(policy: &Value, who: &Principal, need: &Need) -> bool {
+    let named = [
+        who.arn.clone(),
+        who.iam_arn(),
+        format!("arn:aws:iam::{ACCOUNT}:root"),
+        ACCOUNT.to_owned(),
+    ];
+    judge(policy, need, &|statement| names(statement, "AWS", &named)) == Verdict::Allowed
+}
+
+/// The same for whoever comes with a token of an identity provider.
+pub(crate) fn trusts_federated(policy: &Value, provider: &str, need: &Need) -> bool {
+    let named = [provider.to_owned()];
+    judge(policy, need, &|statement| names(statement, "Federated", &named)) == Verdict::Allowed
 }
 
 /// Whether a resource's policy lets an AWS service do something.

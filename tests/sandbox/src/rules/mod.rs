@@ -12,6 +12,7 @@ mod others;
 mod rds;
 mod runbooks;
 mod running;
+mod sessions;
 mod storage;
 mod trouble;
 mod watching;

@@ -28,6 +28,27 @@ const OPERATIONS: &[Operation] = &[
         on_role,
         create_role,
     ),
+    op(
+        "CreateOpenIDConnectProvider",
+        "Url ClientIDList ThumbprintList",
+        |_, request| {
+            let issuer = request.text("Url").unwrap_or("https://*");
+            vec![Need::new("", issuer_arn(issuer))]
+        },
+        create_issuer,
+    ),
+    op(
+        "DeleteOpenIDConnectProvider",
+        "OpenIDConnectProviderArn",
+        |_, request| vec![Need::new("", request.text("OpenIDConnectProviderArn").unwrap_or("*"))],
+        |world, request| {
+            let arn = request.required("OpenIDConnectProviderArn")?;
+            let issuer = arn.split_once("oidc-provider/").map_or(arn, |(_, issuer)| issuer);
+            // Whether it is there or not.
+            world.remove(GLOBAL, ISSUER, issuer);
+            Ok(Value::Null)
+        },
+    ),
     op("GetRole", "RoleName", on_role, |world, request| {
         Ok(json!({"Role": described(role(world, request)?)}))
     }),
@@ -40,7 +61,12 @@ const OPERATIONS: &[Operation] = &[
     }),
     op("UpdateRole", "RoleName Description MaxSessionDuration", on_role, |world, request| {
         let description = request.get("Description").clone();
-        role_mut(world, request)?["Description"] = description;
+        let duration = request.number("MaxSessionDuration");
+        let role = role_mut(world, request)?;
+        role["Description"] = description;
+        if let Some(seconds) = duration {
+            role["MaxSessionDuration"] = seconds.into();
+        }
         Ok(json!({}))
     }),
     op("AttachRolePolicy", "RoleName PolicyArn", on_role_and_policy, attach),
@@ -182,6 +208,28 @@ fn check_principals(world: &World, document: &Value) -> Result<(), Failure> {
             Err(Failure::new("MalformedPolicyDocument", message))
         }
     }
+}
+
+/// Whoever issues tokens that roles trust.
+pub(crate) const ISSUER: &str = "oidc-provider";
+
+fn issuer_arn(url: &str) -> String {
+    format!("arn:aws:iam::{ACCOUNT}:oidc-provider/{}", url.trim_start_matches("https://"))
+}
+
+fn create_issuer(world: &mut World, request: &Request) -> Reply {
+    let url = request.required("Url")?;
+    let Some(issuer) = url.strip_prefix("https://").filter(|host| !host.is_empty()) else {
+        return Err(Failure::new("ValidationError", "Invalid Open ID Connect Provider URL"));
+    };
+    if world.get(GLOBAL, ISSUER, issuer).is_some() {
+        let message = format!("Provider with url {url} already exists.");
+        return Err(Failure::new("EntityAlreadyExists", message));
+    }
+    let arn = issuer_arn(url);
+    let record = json!({"_arn": arn, "Url": issuer, "ClientIDList": request.texts("ClientIDList")});
+    world.put(GLOBAL, ISSUER, issuer, record);
+    Ok(json!({"OpenIDConnectProviderArn": arn}))
 }
 
 fn create_role(world: &mut World, request: &Request) -> Reply {

@@ -138,7 +138,7 @@ pub(crate) async fn execute(sandbox: Sandbox, region: String, id: String) {
         kind: if part(1) == "role" { "role" } else { "user" },
         name: part(2),
         id: part(3),
-        session_policy: None,
+        ..Principal::default()
     };
     let mut values = record["_values"].clone();
     values["global:REGION"] = region.as_str().into();
