@@ -8,81 +8,42 @@ use std::{
 
 use aws_config::{
     BehaviorVersion, ConfigLoader, Region, SdkConfig, profile::ProfileFileCredentialsProvider,
-    retry::RetryConfig, sts::AssumeRoleProvider, timeout::TimeoutConfig,
+    retry::RetryConfig, timeout::TimeoutConfig,
 };
-use aws_credential_types::{Credentials as Keys, provider::SharedCredentialsProvider};
-use aws_runtime::env_config::file::{EnvConfigFileKind, EnvConfigFiles};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
-use super::{Clock, session::Api};
+use super::{
+    Clock, Network, NetworkError,
+    credentials::{Credentials, chained},
+    session::{Api, Attempts},
+};
 
 /// A call that has not answered by then is taken for lost.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A role to assume on the way.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RoleToAssume {
-    /// Its ARN.
-    pub arn: String,
-    /// The session's name.
-    pub session_name: String,
-    /// What its trust policy may ask for.
-    pub external_id: Option<String>,
-    /// A policy in JSON that narrows the session.
-    pub policy: Option<String>,
-    /// How long the session lasts before it is renewed; AWS's hour if `None`.
-    pub duration: Option<Duration>,
-}
-
-/// Shared files other than the usual ones, each kind for itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SharedFiles {
-    /// Instead of `~/.aws/config`.
-    pub config: Vec<String>,
-    /// Instead of `~/.aws/credentials`.
-    pub credentials: Vec<String>,
-}
-
-impl SharedFiles {
-    /// As the SDK takes them; `None` where the usual ones are meant.
-    fn chosen(&self) -> Option<EnvConfigFiles> {
-        if self.config.is_empty() && self.credentials.is_empty() {
-            return None;
-        }
-        let mut files = EnvConfigFiles::builder()
-            .include_default_config_file(self.config.is_empty())
-            .include_default_credentials_file(self.credentials.is_empty());
-        for path in &self.config {
-            files = files.with_file(EnvConfigFileKind::Config, path);
-        }
-        for path in &self.credentials {
-            files = files.with_file(EnvConfigFileKind::Credentials, path);
-        }
-        Some(files.build())
-    }
-}
-
-/// Where credentials come from.
-#[derive(Clone, Debug, Default)]
-pub struct Credentials {
-    /// A profile of the shared configuration; the environment's choice if `None`.
-    pub profile: Option<String>,
-    /// Roles to assume, one after the other.
-    pub roles: Vec<RoleToAssume>,
-    /// Keys that are given, and nothing is looked for.
-    pub keys: Option<Keys>,
-    /// Where profiles are.
-    pub files: SharedFiles,
-}
+/// The region whose STS gives credentials, unless another one is chosen: the usual DR region, because credentials
+/// are needed most when the usual primary region is lost. They count everywhere.
+const STS_REGION: &str = "us-west-2";
 
 /// How AWS is reached.
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// The time that requests are signed with and that everything waits by.
     pub clock: Clock,
-    /// Endpoints by service (`kms`, `logs`…), for all regions; `*` is every service without its own.
+    /// Endpoints by service (`kms`, `logs`…), for all regions, or for one (`kms.us-west-2`), which wins; `*` is
+    /// every service without its own.
     pub endpoints: BTreeMap<String, String>,
+    /// Whether the endpoints of FIPS 140 are called, where a service has none of its own.
+    pub use_fips: Option<bool>,
+    /// Whether the endpoints with IPv6 are called, where a service has none of its own.
+    pub use_dual_stack: Option<bool>,
+    /// The region whose STS is asked for roles, and who is calling; the DR region for the latter if `None`.
+    pub sts_region: Option<String>,
+    /// How often a call is made before its failing counts.
+    pub attempts: Attempts,
+    /// Whether calls to a service that throttles are spaced out beforehand.
+    pub is_adaptive: bool,
     /// Something other than the network to send requests to.
     pub http: Option<SharedHttpClient>,
     /// Something other than the usual places to take credentials from.
@@ -92,7 +53,31 @@ pub struct Connection {
 impl Connection {
     /// AWS itself, in real time.
     pub fn aws() -> Self {
-        Self { clock: Clock::real(), endpoints: BTreeMap::new(), http: None, credentials: None }
+        Self {
+            clock: Clock::real(),
+            endpoints: BTreeMap::new(),
+            use_fips: None,
+            use_dual_stack: None,
+            sts_region: None,
+            attempts: Attempts::default(),
+            is_adaptive: false,
+            http: None,
+            credentials: None,
+        }
+    }
+
+    /// The same, with requests that leave the machine like that.
+    ///
+    /// # Errors
+    /// A choice cannot be followed.
+    pub fn through(self, network: &Network) -> Result<Self, NetworkError> {
+        Ok(Self { http: Some(network.client()?), ..self })
+    }
+
+    /// The endpoint that was chosen for a service in a region.
+    fn endpoint(&self, service: &str, region: &str) -> Option<&String> {
+        let own = self.endpoints.get(&format!("{service}.{region}"));
+        own.or_else(|| self.endpoints.get(service)).or_else(|| self.endpoints.get(EVERY_SERVICE))
     }
 }
 
@@ -160,32 +145,21 @@ impl Aws {
     /// # Errors
     /// An endpoint for a service that is not called.
     pub async fn connect(connection: Connection, from: &Credentials) -> Result<Self, ConfigError> {
-        let unknown = connection.endpoints.keys().find(|name| !SERVICES.contains(&name.as_str()));
+        let is_known =
+            |name: &str| name.split('.').next().is_some_and(|one| SERVICES.contains(&one));
+        let unknown = connection.endpoints.keys().find(|name| !is_known(name));
         if let Some(unknown) = unknown {
             return Err(ConfigError::UnknownService(unknown.clone()));
         }
-        let mut config = loader(&connection, from).load().await;
-        for role in &from.roles {
-            let mut builder = AssumeRoleProvider::builder(&role.arn)
-                .session_name(&role.session_name)
-                .configure(&config);
-            if let Some(id) = &role.external_id {
-                builder = builder.external_id(id);
+        let loaded = loader(&connection, from).load().await;
+        let region = loaded.region().map(Region::to_string).unwrap_or_default();
+        let config = chained(loaded, from, |config| {
+            let mut builder = aws_sdk_sts::config::Builder::from(config);
+            if let Some(endpoint) = connection.endpoint("sts", &region) {
+                builder = builder.endpoint_url(endpoint).use_fips(false).use_dual_stack(false);
             }
-            if let Some(policy) = &role.policy {
-                builder = builder.policy(policy);
-            }
-            if let Some(duration) = role.duration {
-                builder = builder.session_length(duration);
-            }
-            let inner = config.credentials_provider();
-            let provider = match inner {
-                Some(inner) => builder.build_from_provider(inner).await,
-                None => builder.build().await,
-            };
-            let shared = SharedCredentialsProvider::new(provider);
-            config = config.into_builder().credentials_provider(shared).build();
-        }
+            aws_sdk_sts::Client::from_conf(builder.build())
+        });
         Ok(Self { config, connection, regions: Mutex::default() })
     }
 
@@ -197,6 +171,16 @@ impl Aws {
     /// The clock.
     pub fn clock(&self) -> &Clock {
         &self.connection.clock
+    }
+
+    /// How often a call is made before its failing counts.
+    pub fn attempts(&self) -> Attempts {
+        self.connection.attempts
+    }
+
+    /// The region whose STS is asked, where that was chosen.
+    pub fn sts_region(&self) -> Option<&str> {
+        self.connection.sts_region.as_deref()
     }
 
     /// The clients of a region.
@@ -213,12 +197,9 @@ impl Aws {
         // configuration, where the SDK puts it last.
         macro_rules! client {
             ($service:ident, $name:literal) => {{
-                let endpoints = &self.connection.endpoints;
                 let mut builder = $service::config::Builder::from(&config);
-                if let Some(endpoint) =
-                    endpoints.get($name).or_else(|| endpoints.get(EVERY_SERVICE))
-                {
-                    builder = builder.endpoint_url(endpoint);
+                if let Some(endpoint) = self.connection.endpoint($name, name) {
+                    builder = builder.endpoint_url(endpoint).use_fips(false).use_dual_stack(false);
                 }
                 $service::Client::from_conf(builder.build())
             }};
@@ -249,9 +230,15 @@ fn loader(connection: &Connection, from: &Credentials) -> ConfigLoader {
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .build();
-    // Retries are the session's, where they can be interrupted and are decided by one table.
+    // Retries are the session's, where they can be interrupted and are decided by one table. The SDK only spaces
+    // calls out, if that is wanted.
+    let retries = if connection.is_adaptive {
+        RetryConfig::adaptive().with_max_attempts(1)
+    } else {
+        RetryConfig::disabled()
+    };
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .retry_config(RetryConfig::disabled())
+        .retry_config(retries)
         .timeout_config(timeouts)
         .time_source(connection.clock.clone())
         .sleep_impl(connection.clock.clone());
@@ -279,8 +266,15 @@ fn loader(connection: &Connection, from: &Credentials) -> ConfigLoader {
     if let Some(credentials) = &connection.credentials {
         loader = loader.credentials_provider(credentials.clone());
     }
+    if let Some(use_fips) = connection.use_fips {
+        loader = loader.use_fips(use_fips);
+    }
+    if let Some(use_dual_stack) = connection.use_dual_stack {
+        loader = loader.use_dual_stack(use_dual_stack);
+    }
     // Only for the credentials' own calls; every client is given its region.
-    loader.region(Region::new("us-east-1"))
+    let region = connection.sts_region.as_deref().unwrap_or(STS_REGION);
+    loader.region(Region::new(region.to_owned()))
 }
 
 /// The clients of one region.

@@ -3,13 +3,19 @@
 
 mod client;
 mod clock;
+mod credentials;
 mod environment;
 mod error;
+mod network;
 mod session;
 mod wait;
 
-pub use client::{Aws, ConfigError, Connection, Credentials, Regional, RoleToAssume, SharedFiles};
+pub use client::{Aws, ConfigError, Connection, Regional};
 pub use clock::{Clock, ScaleError};
+pub use credentials::{
+    Credentials, RoleSession, RoleToAssume, Shared, SharedFiles, Token, WebIdentity,
+};
 pub use error::{ApiError, ErrorClass};
-pub use session::{Api, CONSISTENCY_LIMIT, Session};
+pub use network::{Network, NetworkError};
+pub use session::{Api, Attempts, CONSISTENCY_LIMIT, Session};
 pub use wait::{Progress, WaitError};

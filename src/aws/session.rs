@@ -43,10 +43,6 @@ impl fmt::Display for Api {
 const FIRST_BACKOFF: Duration = Duration::from_millis(500);
 /// Backoff ends here.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(20);
-/// How often a call is repeated when AWS or the network fails, before that is taken for an outage.
-const TRANSIENT_ATTEMPTS: u32 = 8;
-/// How often when it is throttled: it will get its turn.
-const THROTTLED_ATTEMPTS: u32 = 30;
 /// How long something that exists may stay invisible: as long as AWS's own tools allow (aws-facts 1.5).
 pub const CONSISTENCY_LIMIT: Duration = Duration::from_secs(300);
 /// How long a thing may be busy with something else: the longest modification, and the time that network
@@ -54,6 +50,28 @@ pub const CONSISTENCY_LIMIT: Duration = Duration::from_secs(300);
 const BUSY_LIMIT: Duration = Duration::from_secs(2400);
 /// How long a call that is in flight may take after an interrupt, so that its result is not lost.
 const IN_FLIGHT_LIMIT: Duration = Duration::from_secs(8);
+
+/// How often a call is made before its failing counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempts {
+    /// While AWS or the network fails: before that is taken for an outage.
+    pub failing: u32,
+    /// While it is throttled: it will get its turn.
+    pub throttled: u32,
+}
+
+impl Default for Attempts {
+    fn default() -> Self {
+        Self { failing: 8, throttled: 30 }
+    }
+}
+
+impl Attempts {
+    /// So often, whatever the reason; once at least.
+    pub fn at_most(count: u32) -> Self {
+        Self { failing: count.max(1), throttled: count.max(1) }
+    }
+}
 
 /// Calls AWS for one run.
 #[derive(Clone, Debug)]
@@ -63,6 +81,7 @@ pub struct Session {
     /// Fires when the user interrupts.
     pub cancel: CancellationToken,
     deadline: Option<SystemTime>,
+    attempts: Attempts,
     jitter: Arc<AtomicU64>,
     /// The component that calls are made for, in the log.
     component: Arc<str>,
@@ -75,7 +94,14 @@ impl Session {
         let seed = clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let seed = u64::from(seed.subsec_nanos()) ^ u64::from(std::process::id());
         let jitter = Arc::new(AtomicU64::new(seed | 1));
-        Self { clock, cancel, deadline, jitter, component: "".into() }
+        let attempts = Attempts::default();
+        Self { clock, cancel, deadline, attempts, jitter, component: "".into() }
+    }
+
+    /// The same session with another patience.
+    #[must_use]
+    pub fn with_attempts(&self, attempts: Attempts) -> Self {
+        Self { attempts, ..self.clone() }
     }
 
     /// The same session with another way of being stopped.
@@ -267,8 +293,8 @@ impl Session {
                 _ => 0,
             };
             let again = match error.class {
-                ErrorClass::Throttled => failing < THROTTLED_ATTEMPTS,
-                ErrorClass::Transient => repeat_ambiguous && failing < TRANSIENT_ATTEMPTS,
+                ErrorClass::Throttled => failing < self.attempts.throttled,
+                ErrorClass::Transient => repeat_ambiguous && failing < self.attempts.failing,
                 ErrorClass::NotYetConsistent => self.clock.since(begun) < CONSISTENCY_LIMIT,
                 ErrorClass::Busy => self.clock.since(begun) < BUSY_LIMIT,
                 _ => false,
@@ -332,7 +358,8 @@ fn stopped(api: Api, reason: &str) -> ApiError {
     ApiError { api, class, code: None, message: reason.to_owned(), request_id: None }
 }
 
-fn describe<E>(api: &Api, error: &SdkError<E, HttpResponse>) -> ApiError
+/// What an error of the SDK means for whoever made the call.
+pub(super) fn describe<E>(api: &Api, error: &SdkError<E, HttpResponse>) -> ApiError
 where
     E: ProvideErrorMetadata + fmt::Debug,
 {
@@ -354,13 +381,11 @@ where
         SdkError::TimeoutError(_) => (ErrorClass::Transient, None, "no answer in time".to_owned()),
         SdkError::DispatchFailure(failure) => {
             let cause = failure.as_connector_error().map(|one| one as &dyn std::error::Error);
-            let text = causes(cause);
-            let class = if names_credentials(cause) {
-                ErrorClass::Credentials
-            } else {
-                ErrorClass::Transient
-            };
-            (class, None, text)
+            match of_credentials(cause) {
+                Some(Lack::Role(refusal)) => return refusal,
+                Some(Lack::Keys) => (ErrorClass::Credentials, None, causes(cause)),
+                None => (ErrorClass::Transient, None, causes(cause)),
+            }
         }
         SdkError::ResponseError(_) => (
             classify(None, "", status),
@@ -375,17 +400,31 @@ where
     ApiError { api: api.clone(), class, code, message, request_id }
 }
 
-/// Whether a request was not sent because nobody had credentials for it. What else keeps one from being
-/// sent or answered, a connection that breaks above all, may pass.
-fn names_credentials(mut error: Option<&(dyn std::error::Error + 'static)>) -> bool {
+/// Why a request had no credentials.
+enum Lack {
+    /// None were found.
+    Keys,
+    /// A role was not to be had.
+    Role(ApiError),
+}
+
+/// Why a request was not sent, if it is that there were no credentials for it. What else keeps one from being sent or
+/// answered, a connection that breaks above all, may pass; so may what keeps STS from answering.
+fn of_credentials(mut error: Option<&(dyn std::error::Error + 'static)>) -> Option<Lack> {
     use aws_credential_types::provider::error::CredentialsError;
+    let mut lack = None;
     while let Some(one) = error {
         if one.downcast_ref::<CredentialsError>().is_some() {
-            return true;
+            lack = Some(Lack::Keys);
+        }
+        if let Some(refusal) = one.downcast_ref::<ApiError>() {
+            let class =
+                if refusal.class.is_retryable() { refusal.class } else { ErrorClass::Credentials };
+            return lack.map(|_| Lack::Role(ApiError { class, ..refusal.clone() }));
         }
         error = one.source();
     }
-    false
+    lack
 }
 
 /// The texts of an error and of everything that caused it.

@@ -286,7 +286,7 @@ impl Primitive for Alarm {
                         .with("enabled", one.actions_enabled().unwrap_or(false).to_string())
                         .with("description", one.alarm_description().unwrap_or_default())
                         .output(ARN, arn)
-                        .tagged(tags, &env.scope),
+                        .tagged(tags, env),
                 );
             }
         }

@@ -115,7 +115,7 @@ impl Primitive for DbBackup {
                     .output(STATUS, state(&one))
                     .output(SOURCE_ARN, one.db_instance_arn().unwrap_or_default())
                     .readiness(readiness)
-                    .tagged(tags, &env.scope);
+                    .tagged(tags, env);
                 // What is replicated now is of our instance, tagged yet or not. What is retained may be of an
                 // earlier instance of that name, of which it may be the last copy: then its tags decide.
                 if is_untagged && !is_retained {

@@ -113,7 +113,7 @@ impl Primitive for DbEventSubscription {
                     .with("state", state)
                     .output(ARN, arn)
                     .readiness(readiness)
-                    .tagged(tags, &env.scope),
+                    .tagged(tags, env),
             );
         }
         Ok(found)

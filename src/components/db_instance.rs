@@ -257,7 +257,7 @@ pub async fn glance(env: &Env, region: &str, name: &str) -> Result<Option<Observ
     let status = instance.db_instance_status().unwrap_or_default();
     let mut found = Observation::new(DbInstance::address(region), region, name)
         .readiness(readiness(status))
-        .tagged(from_rds(instance.tag_list()), &env.scope);
+        .tagged(from_rds(instance.tag_list()), env);
     let outputs = [
         (ENDPOINT, instance.endpoint().and_then(|one| one.address())),
         (SOURCE, instance.read_replica_source_db_instance_identifier()),
@@ -362,7 +362,7 @@ pub(super) async fn look(
         seen = seen.output(FINAL_SNAPSHOT, snapshot);
     }
     seen.pending = pending;
-    Ok(seen.tagged(tags, &env.scope))
+    Ok(seen.tagged(tags, env))
 }
 
 /// The settings that the description itself tells, with what is pending laid over them where it counts.

@@ -121,7 +121,7 @@ impl Primitive for DbParameterGroup {
                     .with("family", one.db_parameter_group_family().unwrap_or_default())
                     .with("parameters", parameters_text(&values?))
                     .output(ARN, arn)
-                    .tagged(tags, &env.scope),
+                    .tagged(tags, env),
             );
         }
         Ok(found)

@@ -48,7 +48,7 @@ async fn all(
             let name = one.db_snapshot_identifier().unwrap_or_default().to_owned();
             let seen = Observation::new(DbSnapshotCopy::address(region, &name), region, &name)
                 .output(ARN, one.db_snapshot_arn().unwrap_or_default())
-                .tagged(from_rds(one.tag_list()), &env.scope);
+                .tagged(from_rds(one.tag_list()), env);
             found.insert(name, (one.status().unwrap_or_default().to_owned(), seen));
         }
         if page.is_none() {

@@ -121,7 +121,7 @@ impl Primitive for DbSubnetGroup {
                 Observation::new(wanted.address.clone(), region, &wanted.name)
                     .with("subnets", subnets.join(","))
                     .output(ARN, arn)
-                    .tagged(tags, &env.scope),
+                    .tagged(tags, env),
             );
         }
         Ok(found)

@@ -43,7 +43,7 @@ impl Primitive for DrillInstance {
             .map(|one| {
                 Observation::new(any.address.clone(), region, &any.name)
                     .output(ARN, one.db_instance_arn().unwrap_or_default())
-                    .tagged(from_rds(one.tag_list()), &env.scope)
+                    .tagged(from_rds(one.tag_list()), env)
             })
             .into_iter()
             .collect())

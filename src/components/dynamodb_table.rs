@@ -173,7 +173,7 @@ impl Primitive for DynamodbTable {
                 .with("key", key.unwrap_or_default())
                 .output(ARN, arn)
                 .readiness(readiness)
-                .tagged(tags, &env.scope);
+                .tagged(tags, env);
             if wanted.settings.is_ledger {
                 seen = seen
                     .with("cluster", if said.is_removed { REMOVED } else { KEPT })

@@ -12,32 +12,14 @@ use std::{
 
 use tokio::sync::OnceCell;
 
-use super::{Address, Output, Text};
+use super::{Address, CLUSTER_TAG, IgnoredTags, Output, SUFFIX_TAG, Tags, Text, canonical_tags};
 use crate::{
     aws::{ApiError, Aws, Regional, Session, WaitError},
     progress::{Event, Journal},
 };
 
-/// Tags as AWS has them.
-pub type Tags = BTreeMap<String, String>;
 /// What AWS decided about a component.
 pub type Outputs = BTreeMap<Output, String>;
-
-/// The tag that says which cluster a thing is part of, by its suffix.
-pub const SUFFIX_TAG: &str = "trading-dr:environment-suffix";
-/// The tag that tells two clusters of the same suffix apart.
-pub const CLUSTER_TAG: &str = "trading-dr:cluster-id";
-pub use crate::contract::SECRET_TAG;
-
-/// The tag of a health check that says in which zone and under which name its record is: records carry no
-/// tags, and a zone that is somebody else's is not found otherwise once it is no longer named.
-pub const RECORD_TAG: &str = "trading-dr:dns-record";
-
-/// The tag of a secret with a login that says in which instance the role was made: databases carry no tags.
-pub const PREPARED_TAG: &str = "trading-dr:prepared-instance";
-
-/// Tags that say something about a thing and that nobody chose.
-const REMEMBERED: [&str; 3] = [SECRET_TAG, RECORD_TAG, PREPARED_TAG];
 
 /// The archive of the agent: what its functions run.
 #[derive(Clone, PartialEq, Eq)]
@@ -102,26 +84,6 @@ impl Scope {
     }
 }
 
-/// Tags in one text, without those that nobody chooses.
-pub fn canonical_tags(tags: &Tags) -> String {
-    let own =
-        |key: &str| key.starts_with("aws:") || key == CLUSTER_TAG || REMEMBERED.contains(&key);
-    let chosen = tags.iter().filter(|(key, _)| !own(key));
-    let pairs: Vec<_> = chosen.map(|(key, value)| format!("{key}={value}")).collect();
-    pairs.join(",")
-}
-
-/// What to set and what to remove, so that `current` becomes `wanted`.
-pub fn retag(current: &Tags, wanted: &Tags) -> (Tags, Vec<String>) {
-    let set = wanted.iter().filter(|(key, value)| current.get(*key) != Some(value));
-    let set = set.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let stays = |key: &str| {
-        wanted.contains_key(key) || key.starts_with("aws:") || REMEMBERED.contains(&key)
-    };
-    let gone = current.keys().filter(|key| !stays(key));
-    (set, gone.cloned().collect())
-}
-
 /// 32 random bits in hex: for names that AWS takes once and never again.
 pub(super) fn nonce() -> Result<String, Failure> {
     let mut bytes = [0u8; 4];
@@ -161,6 +123,7 @@ pub struct Env {
     pub archive: Option<Archive>,
     /// Where it is told what is being done.
     journal: Option<Arc<Journal>>,
+    ignored: Arc<IgnoredTags>,
     outputs: Arc<Mutex<BTreeMap<Address, Outputs>>>,
     answers: Arc<Mutex<BTreeMap<String, Arc<dyn Any + Send + Sync>>>>,
     thorough: Arc<AtomicBool>,
@@ -170,8 +133,20 @@ impl Env {
     /// For one run.
     pub fn new(aws: Arc<Aws>, session: Session, scope: Scope) -> Self {
         let (outputs, answers) = (Arc::default(), Arc::default());
-        let thorough = Arc::default();
-        Self { aws, session, scope, archive: None, journal: None, outputs, answers, thorough }
+        let (ignored, thorough) = (Arc::default(), Arc::default());
+        let (archive, journal) = (None, None);
+        Self { aws, session, scope, archive, journal, ignored, outputs, answers, thorough }
+    }
+
+    /// The same, with tags that are none of our business.
+    #[must_use]
+    pub fn ignoring(self, ignored: Arc<IgnoredTags>) -> Self {
+        Self { ignored, ..self }
+    }
+
+    /// The tags that are ours to judge.
+    pub(super) fn judged(&self, tags: Tags) -> Tags {
+        self.ignored.without(tags)
     }
 
     /// The same with the agent's archive at hand.
@@ -330,13 +305,12 @@ impl Env {
     {
         if let Some(wanted) = wanted {
             let shared = self.tagged(region).await?;
-            if let Some(tags) =
-                shared.get(arn).filter(|tags| canonical_tags(tags) == canonical_tags(wanted))
-            {
-                return Ok(tags.clone());
+            let told = shared.get(arn).cloned().map(|tags| self.judged(tags));
+            if let Some(tags) = told.filter(|tags| canonical_tags(tags) == canonical_tags(wanted)) {
+                return Ok(tags);
             }
         }
-        ask().await
+        ask().await.map(|tags| self.judged(tags))
     }
 
     /// A pause before looking again after a call whose result is not known: 2 s, and longer each time, up to 30 s.

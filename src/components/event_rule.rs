@@ -170,7 +170,7 @@ impl Primitive for EventRule {
                     .with("input", input.unwrap_or_default())
                     .with("description", rule.description().unwrap_or_default())
                     .output(ARN, arn)
-                    .tagged(tags, &env.scope),
+                    .tagged(tags, env),
             ))
         })
         .await

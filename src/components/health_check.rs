@@ -133,7 +133,7 @@ impl Primitive for HealthCheck {
                 .with("disabled", config.disabled().unwrap_or(false).to_string())
                 .output(ID, one.id())
                 .output(ARN, format!("arn:{partition}:route53:::healthcheck/{}", one.id()))
-                .tagged(tags, &env.scope);
+                .tagged(tags, env);
             seen.owner = Owner::Ours;
             found.push(seen);
         }

@@ -261,7 +261,7 @@ async fn observed(
         .with("vpc", vpc)
         .output(ID, &seen.id)
         .output(ARN, arn)
-        .tagged(tags, &env.scope);
+        .tagged(tags, env);
     one.owner = owner;
     Ok(Some(one))
 }

@@ -133,7 +133,7 @@ impl Primitive for IamRole {
                     .with("inline_policies", inline?.join(","))
                     .with("permissions", own?.unwrap_or_default())
                     .output(ARN, role.arn())
-                    .tagged(tags, &env.scope),
+                    .tagged(tags, env),
             ))
         })
         .await

@@ -350,6 +350,6 @@ async fn look(
         .with("policy", canonical_json(policy.policy().unwrap_or_default()))
         .output(ID, id)
         .output(ARN, arn)
-        .tagged(tags, &env.scope)
+        .tagged(tags, env)
         .readiness(readiness))
 }

@@ -339,7 +339,8 @@ impl Primitive for LambdaFunction {
     }
 
     /// Its network interfaces outlive it for up to an hour, and hold its security group (aws-facts 8). Out of
-    /// the VPC before it goes, it lets Lambda begin to remove them; should that fail, they go later.
+    /// the VPC before it goes, it lets Lambda begin to remove them; should that fail, they go later, unless it is
+    /// a right that is missing: who is told so need not wait for an hour.
     async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
         let (region, name) = (&found.region, &found.id);
         let regional = env.region(region);
@@ -355,6 +356,7 @@ impl Primitive for LambdaFunction {
             let call = call.vpc_config(nowhere).send();
             match env.session.attempt(api, OUT_OF_VPC, call).await {
                 Ok(_) => idle(env, region, name).await?,
+                Err(error) if error.class == ErrorClass::Denied => return Err(error.into()),
                 Err(error) => tracing::info!("{name} goes as it is: {error}"),
             }
         }
@@ -419,7 +421,7 @@ fn observed(
         seen = seen.with(variable.field, variables.remove(variable.name).unwrap_or_default());
     }
     let others: Vec<_> = variables.into_keys().collect();
-    seen.with("other_variables", others.join(",")).tagged(tags, &env.scope)
+    seen.with("other_variables", others.join(",")).tagged(tags, env)
 }
 
 async fn attend(env: &Env, wanted: &Wanted<LambdaFunction>) -> Result<(), ApiError> {

@@ -97,7 +97,7 @@ impl Primitive for LogGroup {
                 .with("key", one.kms_key_id().unwrap_or_default())
                 .with("retention_days", days)
                 .output(ARN, &arn)
-                .tagged(tags, &env.scope);
+                .tagged(tags, env);
             if is_untagged {
                 seen.owner = Owner::Ours;
             }

@@ -38,6 +38,7 @@ pub mod security_group_rule;
 pub mod sns_subscription;
 pub mod sns_topic;
 pub mod ssm_document;
+mod tags;
 pub mod vpc_peering;
 pub mod vpc_peering_accepter;
 pub mod vpc_peering_options;
@@ -49,10 +50,7 @@ use async_trait::async_trait;
 use crate::aws::ApiError;
 pub use address::{Address, GLOBAL};
 pub use alarm::Alarm;
-pub use env::{
-    Archive, CLUSTER_TAG, Env, Failure, Outputs, Owner, PREPARED_TAG, RECORD_TAG, SECRET_TAG,
-    SUFFIX_TAG, Scope, Tags, canonical_tags, retag,
-};
+pub use env::{Archive, Env, Failure, Outputs, Owner, Scope};
 pub use field::{
     ARN, ENDPOINT, Effect, Equality, Field, ID, Output, RESOURCE_ID, SOURCE, STATUS, Slots, Style,
     Text, canonical_json, short_digest,
@@ -60,6 +58,10 @@ pub use field::{
 pub use hosted_zone::HostedZone;
 pub use security_group::SecurityGroup;
 pub use sns_topic::SnsTopic;
+pub use tags::{
+    CLUSTER_TAG, IgnoredTags, PREPARED_TAG, RECORD_TAG, SECRET_TAG, SUFFIX_TAG, Tags,
+    canonical_tags, retag,
+};
 
 /// A component that is wanted, with settings of a type of its own.
 #[derive(Clone, Debug)]
@@ -273,8 +275,9 @@ impl Observation {
 
     /// Adds its tags, and judges by them whom it belongs to.
     #[must_use]
-    pub fn tagged(mut self, tags: Tags, scope: &Scope) -> Self {
-        self.owner = scope.owner(&tags);
+    pub fn tagged(mut self, tags: Tags, env: &Env) -> Self {
+        self.owner = env.scope.owner(&tags);
+        let tags = env.judged(tags);
         self.settings.insert("tags", canonical_tags(&tags));
         self.tags = tags;
         self

@@ -182,7 +182,7 @@ impl Primitive for Secret {
                         replica_arn(&one.arn, region, &wanted.settings.replica_region),
                     )
                     .output(ARN, one.arn)
-                    .tagged(one.tags, &env.scope),
+                    .tagged(one.tags, env),
             ))
         })
         .await

@@ -137,7 +137,7 @@ impl Primitive for SecurityGroup {
                     .with("egress", told(one.ip_permissions_egress()))
                     .output(ID, id)
                     .output(ARN, arn)
-                    .tagged(from_ec2(one.tags()), &env.scope),
+                    .tagged(from_ec2(one.tags()), env),
             ))
         })
         .await

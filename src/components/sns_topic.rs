@@ -96,7 +96,7 @@ impl Primitive for SnsTopic {
                     .with("key", text("KmsMasterKeyId"))
                     .with("policy", canonical_json(&text("Policy")))
                     .output(ARN, &arn)
-                    .tagged(tags, &env.scope),
+                    .tagged(tags, env),
             );
         }
         Ok(found)

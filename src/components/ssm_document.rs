@@ -163,7 +163,7 @@ impl Primitive for SsmDocument {
                     .with("content", one.version_name().unwrap_or_default())
                     .with("type", kind)
                     .output(ARN, arn)
-                    .tagged(tags_of(one), &env.scope),
+                    .tagged(tags_of(one), env),
             )
         };
         Ok(wanted.iter().filter_map(seen).collect())

@@ -187,7 +187,7 @@ impl Primitive for VpcPeering {
                     .with("peer_region", peer_region)
                     .output(ID, id)
                     .output(ARN, arn)
-                    .tagged(tags, &env.scope),
+                    .tagged(tags, env),
             );
         }
         Ok(found)

@@ -55,7 +55,7 @@ impl Primitive for VpcPeeringAccepter {
             let seen = Observation::new(wanted.address.clone(), region, id)
                 .with("peering", id)
                 .output(ID, id)
-                .tagged(from_ec2(one.tags()), &env.scope);
+                .tagged(from_ec2(one.tags()), env);
             found.push(seen);
         }
         Ok(found)

@@ -197,6 +197,7 @@ impl Lease {
         let value = value.clone();
         // The heart beats on while the run winds down after an interrupt.
         let session = Session::new(env.session.clock.clone(), CancellationToken::new(), None);
+        let session = session.with_attempts(env.aws.attempts());
         let env = env.with_session(session);
         let lost = CancellationToken::new();
         let beating = beat(

@@ -14,7 +14,7 @@ use crate::{
     plugin::{Diagnostics, Path, Value},
 };
 
-fn wrong(value: &Value, path: &Path, found: &mut Diagnostics, why: impl Into<String>) {
+pub(super) fn wrong(value: &Value, path: &Path, found: &mut Diagnostics, why: impl Into<String>) {
     let shown = match value {
         Value::String(text) => format!("{text:?}"),
         Value::Number(number) => number.to_string(),
@@ -24,7 +24,7 @@ fn wrong(value: &Value, path: &Path, found: &mut Diagnostics, why: impl Into<Str
 }
 
 /// With a capital letter and a full stop.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|one| one.to_uppercase().to_string()).unwrap_or_default();
     let end = if text.ends_with('.') { "" } else { "." };
@@ -123,7 +123,7 @@ pub(super) fn gib(value: &Value, path: &Path, found: &mut Diagnostics) {
     within(value, path, found, 1..=65_536);
 }
 
-fn each(
+pub(super) fn each(
     value: &Value,
     path: &Path,
     found: &mut Diagnostics,
@@ -240,7 +240,7 @@ pub(super) fn class(value: &Value, path: &Path, found: &mut Diagnostics) {
     }
 }
 
-fn within(
+pub(super) fn within(
     value: &Value,
     path: &Path,
     found: &mut Diagnostics,
@@ -268,7 +268,7 @@ pub(super) fn retention(value: &Value, path: &Path, found: &mut Diagnostics) {
     within(value, path, found, 7..=35);
 }
 
-fn one_of(value: &Value, path: &Path, found: &mut Diagnostics, allowed: &[&str]) {
+pub(super) fn one_of(value: &Value, path: &Path, found: &mut Diagnostics, allowed: &[&str]) {
     if !allowed.contains(&value.as_str().unwrap_or_default()) {
         wrong(value, path, found, format!("it is one of {}", allowed.join(", ")));
     }

@@ -6,14 +6,17 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use aws_credential_types::Credentials as Keys;
 use tokio::sync::OnceCell;
 
-use super::{archive, checks::parse_duration, flow::Opened};
+use super::{
+    archive,
+    configuration::{self, Accounts, Configuration},
+    flow::Opened,
+};
 use crate::{
-    aws::{ApiError, Aws, Connection, Credentials, RoleToAssume, Session, SharedFiles},
-    components::{Archive, Scope, Tags},
-    plugin::{Diagnostics, Path, Value},
+    aws::{ApiError, Aws, Session},
+    components::{Archive, Env, IgnoredTags, Scope, Tags},
+    plugin::{Diagnostics, Value},
 };
 
 /// Who calls AWS.
@@ -27,127 +30,13 @@ pub(super) struct Identity {
 pub(super) struct Configured {
     pub(super) aws: Arc<Aws>,
     pub(super) default_tags: Tags,
+    pub(super) ignored: Arc<IgnoredTags>,
     archive: OnceLock<Result<Archive, String>>,
     identity: OnceCell<Identity>,
     accounts: Accounts,
     memory: Mutex<Memory>,
     /// The folder of the files in which runs tell what they do.
     pub(super) progress: Option<PathBuf>,
-}
-
-/// Which accounts may be worked in.
-#[derive(Clone, Debug, Default)]
-struct Accounts {
-    allowed: BTreeSet<String>,
-    forbidden: BTreeSet<String>,
-}
-
-impl Accounts {
-    fn of(config: &Value) -> Result<Self, Diagnostics> {
-        let ids = |name: &str| -> BTreeSet<String> {
-            config
-                .get(name)
-                .items()
-                .iter()
-                .filter_map(|id| id.as_str().map(str::to_owned))
-                .collect()
-        };
-        let all =
-            Self { allowed: ids("allowed_account_ids"), forbidden: ids("forbidden_account_ids") };
-        if all.allowed.is_empty() || all.forbidden.is_empty() {
-            return Ok(all);
-        }
-        Err(refused(
-            "forbidden_account_ids",
-            "Accounts are allowed or forbidden, not both",
-            "With allowed_account_ids, every other account is ruled out already. Leave one of the two out.",
-        ))
-    }
-
-    /// Why an account may not be worked in.
-    fn refuse(&self, account: &str) -> Option<String> {
-        if self.forbidden.contains(account) {
-            return Some(format!(
-                "They belong to the account {account}, which forbidden_account_ids names. Nothing else was called."
-            ));
-        }
-        if self.allowed.is_empty() || self.allowed.contains(account) {
-            return None;
-        }
-        Some(format!(
-            "They belong to the account {account}, and allowed_account_ids names only {}. Nothing else was called.",
-            self.allowed.iter().cloned().collect::<Vec<_>>().join(", ")
-        ))
-    }
-}
-
-fn refused(argument: &'static str, summary: &str, detail: impl Into<String>) -> Diagnostics {
-    let mut found = Diagnostics::new();
-    found.error_at(Path::attributes(argument), summary, detail);
-    found
-}
-
-/// Where credentials come from, by a configuration.
-fn credentials(config: &Value) -> Result<Credentials, Diagnostics> {
-    let text = |value: &Value, name: &str| value.get(name).as_str().map(str::to_owned);
-    let list = |name: &str| -> Vec<String> {
-        config.get(name).items().iter().filter_map(|one| one.as_str().map(str::to_owned)).collect()
-    };
-    let roles = config.get("assume_role").items().iter().map(|role| RoleToAssume {
-        arn: text(role, "role_arn").unwrap_or_default(),
-        session_name: text(role, "session_name")
-            .unwrap_or_else(|| "terraform-provider-trading".into()),
-        external_id: text(role, "external_id"),
-        policy: text(role, "policy"),
-        duration: text(role, "duration").and_then(|length| parse_duration(&length)),
-    });
-    let profile = text(config, "profile");
-    let keys = match (text(config, "access_key"), text(config, "secret_key")) {
-        (Some(_), Some(_)) if profile.is_some() => {
-            return Err(refused(
-                "profile",
-                "Keys and a profile are both given",
-                "Either access_key and secret_key are meant, or the profile. Leave one of them out.",
-            ));
-        }
-        (Some(id), Some(secret)) => {
-            Some(Keys::new(id, secret, text(config, "token"), None, "provider"))
-        }
-        (None, None) if text(config, "token").is_none() => None,
-        (Some(_), None) => {
-            return Err(refused(
-                "secret_key",
-                "The secret of access_key is missing",
-                "Give both, or neither.",
-            ));
-        }
-        (None, _) => {
-            return Err(refused(
-                "access_key",
-                "The id of the key is missing",
-                "Give it with secret_key, or neither.",
-            ));
-        }
-    };
-    let files = SharedFiles {
-        config: list("shared_config_files"),
-        credentials: list("shared_credentials_files"),
-    };
-    for (argument, files) in
-        [("shared_config_files", &files.config), ("shared_credentials_files", &files.credentials)]
-    {
-        // The SDK knows `~`, and takes a file that is not there for an empty one.
-        let is_missing =
-            |path: &&String| !path.starts_with('~') && !std::path::Path::new(path).is_file();
-        if let Some(path) = files.iter().find(is_missing) {
-            return Err(refused(
-                argument,
-                "A shared file is missing",
-                format!("There is no file {path}."),
-            ));
-        }
-    }
-    Ok(Credentials { profile, roles: roles.collect(), keys, files })
 }
 
 /// What an operation leaves for a later one of the same process.
@@ -173,9 +62,9 @@ impl Configured {
     ) -> Self {
         let archive = archive.map_or_else(OnceLock::new, OnceLock::from);
         let (identity, memory) = (OnceCell::new(), Mutex::default());
-        let accounts = Accounts::default();
-        let aws = Arc::new(aws);
-        Self { aws, default_tags, archive, identity, accounts, memory, progress: None }
+        let (accounts, ignored) = (Accounts::default(), Arc::default());
+        let (aws, progress) = (Arc::new(aws), None);
+        Self { aws, default_tags, ignored, archive, identity, accounts, memory, progress }
     }
 
     /// The same, whose runs tell what they do in a file in that folder.
@@ -188,37 +77,29 @@ impl Configured {
         self.archive.get_or_init(archive::find)
     }
 
-    /// Connects as a configuration says.
+    /// Connects as a configuration says, for a version of Terraform, or for nobody's.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) async fn connect(config: &Value) -> Result<Self, Diagnostics> {
-        let mut endpoints = BTreeMap::new();
-        for (service, endpoint) in config.get("endpoints").entries() {
-            endpoints.insert(service.to_owned(), endpoint.as_str().unwrap_or_default().to_owned());
-        }
-        let connection = Connection::from_environment(endpoints).map_err(|error| {
-            Diagnostics::from_error("The clock cannot be scaled", error.to_string())
+    pub(super) async fn connect(
+        config: &Value,
+        terraform_version: Option<&str>,
+    ) -> Result<Self, Diagnostics> {
+        let Configuration { connection, credentials, accounts, default_tags, ignored } =
+            Configuration::read(config, terraform_version).await?;
+        let aws = Aws::connect(connection, &credentials).await.map_err(|error| {
+            configuration::refused(
+                "endpoints",
+                "The endpoints cannot be used",
+                format!("{error}. The provider calls: {}.", Aws::services().join(", ")),
+            )
         })?;
-        let credentials = credentials(config)?;
-        let accounts = Accounts::of(config)?;
-        let tags = config.get("default_tags");
-        let tags = tags
-            .get("tags")
-            .entries()
-            .filter_map(|(key, tag)| Some((key.to_owned(), tag.as_str()?.to_owned())));
-        match Aws::connect(connection, &credentials).await {
-            Ok(aws) => Ok(Self { accounts, ..Self::new(aws, tags.collect(), None) }),
-            Err(error) => {
-                let mut found = Diagnostics::new();
-                found.error_at(
-                    Path::attributes("endpoints"),
-                    "The endpoints cannot be used",
-                    format!("{error}. The provider calls: {}.", Aws::services().join(", ")),
-                );
-                Err(found)
-            }
-        }
+        Ok(Self { accounts, ignored: Arc::new(ignored), ..Self::new(aws, default_tags, None) })
+    }
+
+    /// What an operation on a cluster works with.
+    pub(super) fn env(&self, session: Session, scope: Scope) -> Env {
+        Env::new(self.aws.clone(), session, scope).ignoring(Arc::clone(&self.ignored))
     }
 
     /// What later operations of this process may use.
@@ -226,7 +107,8 @@ impl Configured {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The account and partition, asked for once; in the DR region, which is there when the other is not.
+    /// The account and partition, asked for once; in the DR region, which is there when the other is not, unless
+    /// another one's STS was chosen.
     ///
     /// # Errors
     /// The call failed.
@@ -237,7 +119,7 @@ impl Configured {
         region: &str,
     ) -> Result<Scope, ApiError> {
         let ask = || async {
-            let regional = self.aws.region(region);
+            let regional = self.aws.region(self.aws.sts_region().unwrap_or(region));
             let api = regional.api("sts", "GetCallerIdentity");
             let call = || regional.sts.get_caller_identity().send();
             let answer = session.call(api.clone(), call).await?;

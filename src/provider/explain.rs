@@ -16,6 +16,11 @@ pub(super) fn api(error: &ApiError) -> String {
             "The credentials may not do this. Allow the action on the resource that AWS names, in the \
              policies of whoever runs Terraform, and apply again."
         }
+        ErrorClass::Credentials if of_role(error) => {
+            "The role's trust policy has to name whoever assumes it, and allow what is asked for (tags of the session need \
+             sts:TagSession, a source identity sts:SetSourceIdentity); whoever assumes it needs the same rights on the \
+             role in policies of their own. `aws sts assume-role` shows the same."
+        }
         ErrorClass::Credentials => {
             "AWS did not take the credentials, or none were found. They are looked for where every AWS tool \
              does: environment variables, the shared files and profiles (also of SSO), web identity, and the \
@@ -51,8 +56,14 @@ pub(super) fn trouble(trouble: &Trouble, doing: &str) -> Diagnostics {
     }
 }
 
+/// Whether a role was not to be had.
+fn of_role(error: &ApiError) -> bool {
+    error.api.operation.starts_with("AssumeRole")
+}
+
 fn summary(error: &ApiError, doing: &str) -> String {
     match error.class {
+        ErrorClass::Credentials if of_role(error) => "A role cannot be assumed".to_owned(),
         ErrorClass::Credentials => "There are no credentials that AWS takes".to_owned(),
         ErrorClass::Denied => format!("Permission denied while {doing}"),
         ErrorClass::Transient | ErrorClass::Throttled => {

@@ -75,7 +75,7 @@ pub(super) fn session(
 ) -> Session {
     let clock = configured.aws.clock().clone();
     let deadline = clock.now() + limit;
-    Session::new(clock, cancel, Some(deadline))
+    Session::new(clock, cancel, Some(deadline)).with_attempts(configured.aws.attempts())
 }
 
 /// The environment of an operation on a cluster.
@@ -91,7 +91,7 @@ pub(super) async fn environment(
     let session = session(configured, context.cancel.clone(), limit);
     let scope = configured.scope(&session, spec.suffix.as_str(), &spec.dr.region).await?;
     let archive = configured.archive().as_ref().ok().cloned();
-    Ok(Env::new(configured.aws.clone(), session, scope).with_archive(archive))
+    Ok(configured.env(session, scope).with_archive(archive))
 }
 
 impl Opened {

@@ -4,6 +4,7 @@ mod apply;
 pub mod archive;
 mod checks;
 mod cluster_schema;
+mod configuration;
 mod connect;
 mod data_source;
 mod draft;
@@ -17,7 +18,6 @@ mod plan;
 mod read;
 mod recovery;
 mod resource;
-mod schema;
 mod state;
 pub mod status;
 
@@ -50,7 +50,7 @@ impl TradingProvider {
         let configured = Arc::new(OnceLock::new());
         let resource = Arc::new(ClusterResource::new(Arc::clone(&configured)));
         let data_source = Arc::new(ClusterDataSource::new(Arc::clone(&configured)));
-        Self { schema: schema::provider(), configured, resource, data_source, progress: None }
+        Self { schema: configuration::schema(), configured, resource, data_source, progress: None }
     }
 
     /// The same, whose runs tell what they do in a file in that folder ([`crate::progress`]).
@@ -90,13 +90,13 @@ impl Provider for TradingProvider {
         vec![Arc::clone(&self.data_source) as _]
     }
 
-    async fn configure(&self, config: Value, _terraform_version: &str) -> Diagnostics {
+    async fn configure(&self, config: Value, terraform_version: &str) -> Diagnostics {
         // With values that are known only after apply there is nothing to connect with yet; each operation
         // says so by itself.
         if !config.is_wholly_known() || self.configured.get().is_some() {
             return Diagnostics::new();
         }
-        match Configured::connect(&config).await {
+        match Configured::connect(&config, Some(terraform_version)).await {
             Ok(configured) => {
                 let _ = self.configured.set(configured.with_progress_in(self.progress.clone()));
                 Diagnostics::new()

@@ -142,7 +142,7 @@ pub(super) async fn read(
     let trouble = |error: ApiError| explain::trouble(&error.into(), doing);
     let asked = configured.scope(&session, suffix.as_str(), &dr);
     let scope = only(&dr, asked).await?.map_err(trouble)?;
-    let env = Env::new(configured.aws.clone(), session, scope);
+    let env = configured.env(session, scope);
     let place = Place { suffix: &suffix, primary: &primary, dr: &dr, elsewhere };
     let (claim, state) = only(&dr, read::find(&env, cluster, &place)).await??;
     let spec = read::spec_of(configured, cluster, &state)?;

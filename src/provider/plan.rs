@@ -35,6 +35,15 @@ pub(super) async fn plan(
         Ok(draft) => draft,
         Err(mistakes) => return failed(diagnose(&mistakes)),
     };
+    if let Draft::Decided(spec) = &draft
+        && let Some(key) = spec.tags.keys().find(|key| configured.ignored.covers(key))
+    {
+        return failed(Diagnostics::from_error(
+            format!("The tag {key} is chosen and ignored"),
+            "The provider's ignore_tags says that somebody else looks after it, and tags or default_tags give it a \
+             value. Leave it out of one of the two.",
+        ));
+    }
     let changed = match &input.prior {
         Some(prior) => schema.changed_arguments(prior, &arguments),
         None => Vec::new(),

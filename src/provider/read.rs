@@ -240,7 +240,7 @@ pub(super) async fn import(
         Ok(scope) => scope,
         Err(error) => return failed(explain::trouble(&error.into(), "looking for the cluster")),
     };
-    let env = Env::new(configured.aws.clone(), session, scope);
+    let env = configured.env(session, scope);
     let place = Place {
         suffix: &suffix,
         primary,

@@ -99,7 +99,7 @@ fn is_well(state: &Value) -> bool {
 async fn look(options: &Options) -> Result<Seen, Diagnostics> {
     let nothing = Value::Mapping(BTreeMap::new());
     let configured =
-        Configured::connect(&super::schema::provider().with_defaults(&nothing)).await?;
+        Configured::connect(&super::configuration::schema().with_defaults(&nothing), None).await?;
     let config = nothing
         .with("environment_suffix", Value::string(options.suffix.as_str()))
         .with("primary_region", Value::string(options.primary.as_str()))

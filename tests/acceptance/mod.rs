@@ -1,6 +1,7 @@
 //! The whole way: the real `terraform`, the provider's own process, HTTP to the sandbox.
 
 mod agent;
+mod configuration;
 mod failover;
 mod lifecycle;
 mod packaging;

@@ -148,11 +148,9 @@ fn every_attribute_is_described_and_none_could_hold_a_secret_unmarked() {
             assert!(one.description.len() > 8, "{place} is not described");
             assert!(one.description.ends_with('.'), "{place}: {}", one.description);
             let holds = ["password", "secret", "token"].iter().any(|word| one.name.contains(word));
-            // An ARN tells where a secret is, not what it is.
-            assert!(
-                !holds || one.sensitive || one.name.ends_with("_arn"),
-                "{place} is not sensitive"
-            );
+            // An ARN and a file tell where a secret is, not what it is.
+            let is_place = one.name.ends_with("_arn") || one.name.ends_with("_file");
+            assert!(!holds || one.sensitive || is_place, "{place} is not sensitive");
             if let Kind::Nested(_, inner) = &one.kind {
                 walk(inner, &format!("{place}."));
             }

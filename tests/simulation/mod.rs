@@ -18,6 +18,7 @@ mod ownership;
 mod refusals;
 mod runbooks;
 mod running;
+mod sessions;
 mod storms;
 mod summaries;
 mod watching;

@@ -21,7 +21,7 @@ use aws_smithy_runtime_api::{
 };
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
-use trading::aws::{Aws, Clock, Connection, Credentials};
+use trading::aws::{Aws, Clock, Connection, Credentials, RoleToAssume};
 
 /// Called after each answer of a sandbox, before the SDK gets it.
 pub type Witness = Arc<dyn Fn(&Sandbox) + Send + Sync>;
@@ -83,10 +83,13 @@ impl HttpConnector for InProcess {
     }
 }
 
-/// A way to reach AWS: with whose key, who sees and who changes every answer, and from which region.
+/// A way to reach AWS: with whose key and as which roles, who sees and who changes every answer, from which region,
+/// and whether calls are spaced out.
 #[derive(Clone)]
 pub struct Way {
     pub access_key: String,
+    pub roles: Vec<RoleToAssume>,
+    pub is_adaptive: bool,
     pub witness: Option<Witness>,
     pub mangler: Option<Mangler>,
     pub from: Option<&'static str>,
@@ -95,7 +98,14 @@ pub struct Way {
 /// As the account's administrator, unseen.
 impl Default for Way {
     fn default() -> Self {
-        Self { access_key: ACCESS_KEY.to_owned(), witness: None, mangler: None, from: None }
+        Self {
+            access_key: ACCESS_KEY.to_owned(),
+            roles: Vec::new(),
+            is_adaptive: false,
+            witness: None,
+            mangler: None,
+            from: None,
+        }
     }
 }
 
@@ -122,9 +132,11 @@ pub async fn connect_like(sandbox: &Sandbox, way: &Way) -> Aws {
         clock: Clock::starting_at(base),
         http: Some(SharedHttpClient::new(InProcess(sandbox.clone(), way.clone()))),
         credentials: Some(SharedCredentialsProvider::new(keys)),
+        is_adaptive: way.is_adaptive,
         ..Connection::aws()
     };
-    Aws::connect(connection, &Credentials::default()).await.unwrap()
+    let credentials = Credentials { roles: way.roles.clone(), ..Credentials::default() };
+    Aws::connect(connection, &credentials).await.unwrap()
 }
 
 /// What an unoptimised build's futures need on the stack.

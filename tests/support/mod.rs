@@ -6,6 +6,7 @@ pub mod core;
 pub mod flood;
 pub mod mirror;
 pub mod postgres;
+pub mod proxy;
 pub mod rules;
 pub mod terraform;
 pub mod user;
