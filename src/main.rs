@@ -10,7 +10,7 @@ use std::{
 use trading::{
     plugin,
     progress::watch,
-    provider::{TradingProvider, archive, package, status},
+    provider::{TradingProvider, archive, graph, package, status},
 };
 
 const EXPLANATION: &str = "\
@@ -35,8 +35,8 @@ To try a build of your own without a registry, name its folder in ~/.terraformrc
       direct {}
     }
 
-In the folder where an apply runs, `watch` shows what it does; `status <suffix>` shows a cluster as it is, from anywhere.
-`watch --help` and `status --help` say more.
+In the folder where an apply runs, `watch` shows what it does; `status <suffix>` shows a cluster as it is, from anywhere;
+`graph` draws what a cluster consists of. Each says more with `--help`.
 
 `--version` prints the version. `pack <program> <archive>` packs the agent's program for AWS Lambda; the provider
 looks for `trading-dr-agent.zip` beside itself. `package <folder> [<file>...]` writes this program, that archive and the
@@ -74,6 +74,7 @@ async fn run() -> ExitCode {
     match texts.split_first() {
         Some((command, more)) if command == "watch" => return watching(more),
         Some((command, more)) if command == "status" => return telling(more).await,
+        Some((command, more)) if command == "graph" => return drawing(more),
         _ => {}
     }
     if let [command, program, archive] = &arguments[..]
@@ -143,6 +144,20 @@ fn watching(arguments: &[String]) -> ExitCode {
     match shown {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        Err(why) => say(&mut std::io::stderr(), &why, ExitCode::from(2)),
+    }
+}
+
+/// Draws a cluster.
+fn drawing(arguments: &[String]) -> ExitCode {
+    if arguments.iter().any(|one| one == "--help" || one == "-h") {
+        return say(&mut std::io::stdout(), graph::USAGE, ExitCode::SUCCESS);
+    }
+    let drawn = graph::Options::parse(arguments)
+        .map_err(|why| format!("{why}\n\n{}", graph::USAGE))
+        .and_then(|options| graph::graph(&options).map_err(|why| format!("{why}\n")));
+    match drawn {
+        Ok(text) => say(&mut std::io::stdout(), &text, ExitCode::SUCCESS),
         Err(why) => say(&mut std::io::stderr(), &why, ExitCode::from(2)),
     }
 }

@@ -302,8 +302,13 @@ impl Schema {
 
     /// Runs every validator on what is known in `config`.
     pub fn validate(&self, config: &Value) -> Diagnostics {
+        self.validate_for(config, true)
+    }
+
+    /// The same for a Terraform that may not know write-only arguments: it would keep them in its state.
+    pub fn validate_for(&self, config: &Value, knows_write_only: bool) -> Diagnostics {
         let mut found = Diagnostics::new();
-        validate_object(&self.attributes, config, &Path::root(), &mut found);
+        validate_object(&self.attributes, config, &Path::root(), knows_write_only, &mut found);
         found
     }
 
@@ -400,7 +405,13 @@ fn erase_write_only(attributes: &[Attribute], object: Value) -> Value {
     Value::Mapping(items)
 }
 
-fn validate_object(attributes: &[Attribute], object: &Value, path: &Path, found: &mut Diagnostics) {
+fn validate_object(
+    attributes: &[Attribute],
+    object: &Value,
+    path: &Path,
+    knows_write_only: bool,
+    found: &mut Diagnostics,
+) {
     for attribute in attributes {
         let (value, path) = (object.get(attribute.name), path.attribute(attribute.name));
         match (&attribute.presence, value) {
@@ -412,7 +423,17 @@ fn validate_object(attributes: &[Attribute], object: &Value, path: &Path, found:
                 );
                 continue;
             }
-            (_, Value::Null | Value::Unknown) => continue,
+            (_, Value::Null) => continue,
+            _ if attribute.write_only && !knows_write_only => {
+                found.error_at(
+                    path.clone(),
+                    format!("{path} needs Terraform 1.11 or newer"),
+                    "It is write-only: this version of Terraform would keep it in its state. Leave it out, or use a \
+                     newer one.",
+                );
+                continue;
+            }
+            (_, Value::Unknown) => continue,
             (Presence::Computed, _) => {
                 found.error_at(
                     path.clone(),
@@ -431,15 +452,17 @@ fn validate_object(attributes: &[Attribute], object: &Value, path: &Path, found:
         }
         let Kind::Nested(nesting, inner) = &attribute.kind else { continue };
         match (nesting, value) {
-            (Nesting::Single, object) => validate_object(inner, object, &path, found),
+            (Nesting::Single, object) => {
+                validate_object(inner, object, &path, knows_write_only, found);
+            }
             (_, Value::Sequence(items)) => {
                 for (index, item) in items.iter().enumerate() {
-                    validate_object(inner, item, &path.index(index), found);
+                    validate_object(inner, item, &path.index(index), knows_write_only, found);
                 }
             }
             (_, Value::Mapping(items)) => {
                 for (key, item) in items {
-                    validate_object(inner, item, &path.key(key), found);
+                    validate_object(inner, item, &path.key(key), knows_write_only, found);
                 }
             }
             _ => {}

@@ -171,7 +171,9 @@ impl wire::provider_server::Provider for Service {
             let resource = self.resource(&request.type_name)?;
             let schema = resource.schema();
             let config = decode(request.config.as_ref(), &schema.object_type(), "configuration")?;
-            let mut found = schema.validate(&config);
+            let capabilities = request.client_capabilities.unwrap_or_default();
+            let mut found =
+                schema.validate_for(&config, capabilities.write_only_attributes_allowed);
             if !found.has_errors() {
                 found.extend(resource.validate(&config));
             }

@@ -11,6 +11,7 @@ mod draft;
 mod elsewhere;
 mod explain;
 mod flow;
+pub mod graph;
 mod intent;
 mod overview;
 pub mod package;

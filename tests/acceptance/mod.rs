@@ -3,6 +3,7 @@
 mod agent;
 mod configuration;
 mod failover;
+mod graph;
 mod lifecycle;
 mod packaging;
 mod progress;

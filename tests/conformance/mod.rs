@@ -4,3 +4,4 @@ mod anything;
 mod callers;
 mod host;
 pub mod toy;
+mod versions;
