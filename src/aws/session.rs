@@ -110,6 +110,11 @@ impl Session {
         Self { cancel, ..self.clone() }
     }
 
+    /// Whether a call that fails is made again at all.
+    pub fn is_patient(&self) -> bool {
+        self.attempts.failing > 1
+    }
+
     /// The same session with the component named in the log that its calls are made for.
     #[must_use]
     pub fn for_component(&self, address: &str) -> Self {

@@ -14,7 +14,7 @@ use super::{
     flow::Opened,
 };
 use crate::{
-    aws::{ApiError, Aws, Session},
+    aws::{ApiError, Attempts, Aws, Session},
     components::{Archive, Env, IgnoredTags, Scope, Tags},
     plugin::{Diagnostics, Value},
 };
@@ -107,8 +107,27 @@ impl Configured {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The account and partition, asked for once; in the DR region, which is there when the other is not, unless
-    /// another one's STS was chosen.
+    /// Asks a region's STS who calls.
+    async fn ask(&self, session: &Session, region: &str) -> Result<Identity, ApiError> {
+        let regional = self.aws.region(region);
+        let api = regional.api("sts", "GetCallerIdentity");
+        let call = || regional.sts.get_caller_identity().send();
+        let answer = session.call(api.clone(), call).await?;
+        let partition = answer.arn().and_then(|arn| arn.split(':').nth(1));
+        match (answer.account(), partition) {
+            (Some(account), Some(partition)) => match self.accounts.refuse(account) {
+                Some(why) => Err(ApiError::wrong_account(api, why)),
+                None => {
+                    let (account, partition) = (account.to_owned(), partition.to_owned());
+                    Ok(Identity { account, partition })
+                }
+            },
+            _ => Err(ApiError::unusable(api, "the answer names no account")),
+        }
+    }
+
+    /// The account and partition, asked for once: in the first of these regions, or in the second one while that does
+    /// not answer, unless another one's STS was chosen.
     ///
     /// # Errors
     /// The call failed.
@@ -116,23 +135,24 @@ impl Configured {
         &self,
         session: &Session,
         suffix: &str,
-        region: &str,
+        regions: [&str; 2],
     ) -> Result<Scope, ApiError> {
         let ask = || async {
-            let regional = self.aws.region(self.aws.sts_region().unwrap_or(region));
-            let api = regional.api("sts", "GetCallerIdentity");
-            let call = || regional.sts.get_caller_identity().send();
-            let answer = session.call(api.clone(), call).await?;
-            let partition = answer.arn().and_then(|arn| arn.split(':').nth(1));
-            match (answer.account(), partition) {
-                (Some(account), Some(partition)) => match self.accounts.refuse(account) {
-                    Some(why) => Err(ApiError::wrong_account(api, why)),
-                    None => Ok(Identity {
-                        account: account.to_owned(),
-                        partition: partition.to_owned(),
-                    }),
-                },
-                _ => Err(ApiError::unusable(api, "the answer names no account")),
+            if let Some(chosen) = self.aws.sts_region() {
+                return self.ask(session, chosen).await;
+            }
+            let passes = |error: &ApiError| error.class.is_retryable();
+            let once = session.with_attempts(Attempts::at_most(1));
+            let first = match self.ask(&once, regions[0]).await {
+                Err(error) if passes(&error) => error,
+                answer => return answer,
+            };
+            match self.ask(&once, regions[1]).await {
+                Err(error) if passes(&error) && session.is_patient() => {
+                    self.ask(session, regions[0]).await
+                }
+                Err(error) if passes(&error) => Err(first),
+                answer => answer,
             }
         };
         let identity = self.identity.get_or_try_init(ask).await?.clone();

@@ -89,7 +89,9 @@ pub(super) async fn environment(
     limit: Duration,
 ) -> Result<Env, ApiError> {
     let session = session(configured, context.cancel.clone(), limit);
-    let scope = configured.scope(&session, spec.suffix.as_str(), &spec.dr.region).await?;
+    let scope = configured
+        .scope(&session, spec.suffix.as_str(), [&spec.dr.region, &spec.primary.region])
+        .await?;
     let archive = configured.archive().as_ref().ok().cloned();
     Ok(configured.env(session, scope).with_archive(archive))
 }

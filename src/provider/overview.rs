@@ -140,7 +140,7 @@ pub(super) async fn read(
     let session = session(configured, context.cancel.clone(), limit);
     let doing = "looking at the cluster";
     let trouble = |error: ApiError| explain::trouble(&error.into(), doing);
-    let asked = configured.scope(&session, suffix.as_str(), &dr);
+    let asked = configured.scope(&session, suffix.as_str(), [&dr, &primary]);
     let scope = only(&dr, asked).await?.map_err(trouble)?;
     let env = configured.env(session, scope);
     let place = Place { suffix: &suffix, primary: &primary, dr: &dr, elsewhere };

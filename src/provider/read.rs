@@ -236,7 +236,7 @@ pub(super) async fn import(
     };
     let limit = super::cluster_schema::TIMEOUTS[1].1;
     let session = session(configured, context.cancel.clone(), limit);
-    let scope = match configured.scope(&session, suffix.as_str(), dr).await {
+    let scope = match configured.scope(&session, suffix.as_str(), [dr, primary]).await {
         Ok(scope) => scope,
         Err(error) => return failed(explain::trouble(&error.into(), "looking for the cluster")),
     };

@@ -96,6 +96,11 @@ fn figures() {
     agent();
     simulation();
     virtual_time();
+}
+
+#[test]
+#[ignore = "prints figures; run by make bench"]
+fn failovers() {
     failover::figures(&provider(), &archive());
 }
 

@@ -1,10 +1,7 @@
 //! The policies that the documentation hands out for whoever runs Terraform, and those of the functions' roles,
 //! suffice, and are no larger than they must be.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sandbox::{Access, Effect, Fault, RESTRICTED_KEY, Rule, Sandbox};
 use serde_json::{Value as Json, json};
@@ -12,7 +9,7 @@ use serde_json::{Value as Json, json};
 use super::drift::id_of;
 use crate::support::{
     agent::{EAST, WEST, WITNESS, begin_only, begin_the_others, ledger, remembered, set_lost},
-    aws::{Way, simulate},
+    aws::{Way, pass, simulate},
     user::{User, change, configuration, errors},
 };
 
@@ -49,10 +46,6 @@ fn published(sandbox: &Sandbox) -> Policies {
 fn set(sandbox: &Sandbox, kind: &str, name: &str, policies: &Policies) {
     let change = json!({"_policies": policies});
     sandbox.with(|world| world.drift("global", kind, name, Some(&change))).unwrap();
-}
-
-async fn pass(seconds: u64) {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
 /// Changes something behind Terraform's back and has it put back.

@@ -9,13 +9,9 @@ use trading::{agent::Ledger, cluster::failover::Phase};
 
 use crate::support::{
     agent::{EAST, LEDGER, PROBE_GROUP, WEST, WITNESS, begin, lease, ledger, set_lost},
-    aws::simulate,
+    aws::{pass, simulate},
     user::{User, differences, errors, lines},
 };
-
-async fn pass(seconds: u64) {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-}
 
 /// What a client in the DR region gets for the cluster's name.
 fn answers(sandbox: &Sandbox) -> Vec<String> {

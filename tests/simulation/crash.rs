@@ -76,19 +76,45 @@ fn expected(user: &User) -> Expected {
     Expected { components: state.get("components").clone(), census: census(&user.sandbox) }
 }
 
-/// Lives on in the copies on two threads, as many as the machine has cores.
-fn live_on(deaths: &[Death], each: impl Fn(&str, Sandbox) + Sync) {
+/// Tells how many points were tried, and how long the run took that came to the end, in minutes of the account's time.
+pub fn tell(what: &str, mut seconds: Vec<u64>) {
+    seconds.sort_unstable();
+    let minutes = |at: usize| (seconds.get(at).copied().unwrap_or_default() + 30) / 60;
+    let (count, median) = (seconds.len(), minutes(seconds.len() / 2));
+    let longest = minutes(count.saturating_sub(1));
+    println!(
+        "| {what}: points, all converged | {count} | the next run took {median} min, {longest} at most |"
+    );
+}
+
+/// Lives on in the copies on two threads, as many as the machine has cores; `each` says how many seconds of the account's
+/// time the next run took.
+fn live_on(what: &str, deaths: &[Death], each: impl Fn(&str, Sandbox) -> u64 + Sync) {
+    let times = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for half in 0..2 {
-            let each = &each;
+            let (each, times) = (&each, &times);
             scope.spawn(move || {
                 for (name, world) in deaths.iter().skip(half).step_by(2) {
-                    let mut world = Some(world.clone());
-                    each(name, Sandbox::with_world(world.take().unwrap(), 1.0));
+                    let took = each(name, Sandbox::with_world(world.clone(), 1.0));
+                    times.lock().unwrap().push(took);
                 }
             });
         }
     });
+    tell(&format!("{what}, killed after a call"), times.into_inner().unwrap());
+}
+
+/// A life in virtual time; what it says.
+fn lived(life: impl AsyncFnOnce() -> u64 + Send) -> u64 {
+    let mut took = 0;
+    simulate(async || took = life().await);
+    took
+}
+
+/// Seconds of the account's time since a moment.
+fn since(user: &User, begun: u64) -> u64 {
+    (user.sandbox.now().0 - begun) / 1000
 }
 
 #[test]
@@ -103,11 +129,13 @@ fn a_create_that_died_after_any_call_is_finished_by_the_next() {
     });
     let wanted = wanted.unwrap();
     assert!(deaths.len() > 50, "only {} calls changed something", deaths.len());
-    live_on(&deaths, |name, sandbox| {
-        simulate(async || {
+    live_on("Create", &deaths, |name, sandbox| {
+        lived(async || {
             // Terraform was killed as well: it has no state.
             let mut user = User::of(sandbox).await;
+            let begun = user.sandbox.now().0;
             let found = user.apply(&config).await;
+            let took = since(&user, begun);
             let complete = name.contains("ssm:PutParameter")
                 && errors(&found).iter().any(|one| one.contains("import"));
             if complete {
@@ -120,7 +148,8 @@ fn a_create_that_died_after_any_call_is_finished_by_the_next() {
             assert_eq!(census(&user.sandbox), wanted.census, "after {name}");
             user.must_destroy().await;
             assert_eq!(user.leftovers(), Vec::<String>::new(), "after {name}");
-        });
+            took
+        })
     });
 }
 
@@ -141,15 +170,18 @@ fn an_update_that_died_after_any_call_is_finished_by_the_next() {
     });
     let wanted = wanted.unwrap();
     assert!(deaths.len() > 25, "only {} calls changed something", deaths.len());
-    live_on(&deaths, |name, sandbox| {
-        simulate(async || {
+    live_on("Update", &deaths, |name, sandbox| {
+        lived(async || {
             let mut user = User::of(sandbox).await;
             user.state = before.clone();
+            let begun = user.sandbox.now().0;
             user.must_apply(&config).await;
+            let took = since(&user, begun);
             let state = user.state.value.clone().unwrap();
             assert_eq!(state.get("components"), &wanted.components, "after {name}");
             assert_eq!(census(&user.sandbox), wanted.census, "after {name}");
-        });
+            took
+        })
     });
 }
 
@@ -167,13 +199,16 @@ fn a_destroy_that_died_after_any_call_is_finished_by_the_next() {
         deaths = found.lock().unwrap().clone();
     });
     assert!(deaths.len() > 30, "only {} calls changed something", deaths.len());
-    live_on(&deaths, |name, sandbox| {
-        simulate(async || {
+    live_on("Destroy", &deaths, |name, sandbox| {
+        lived(async || {
             let mut user = User::of(sandbox).await;
             user.state = before.clone();
+            let begun = user.sandbox.now().0;
             let found = user.destroy().await;
+            let took = since(&user, begun);
             assert!(!found.has_errors(), "after {name}: {:#?}", errors(&found));
             assert_eq!(user.leftovers(), Vec::<String>::new(), "after {name}");
-        });
+            took
+        })
     });
 }

@@ -1,7 +1,5 @@
 //! Failovers are drilled on a throw-away copy of the standby, and nothing else is touched.
 
-use std::time::Duration;
-
 use aws_sandbox::{Effect, Fault, Rule, Sandbox};
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde_json::{Value as Json, json};
@@ -12,17 +10,13 @@ use trading::contract::{
 
 use crate::support::{
     agent::{EAST, LEDGER, WEST, begin_only, begin_the_others, ledger, remembered, set_lost},
-    aws::{connect, simulate},
+    aws::{connect, pass, simulate},
     user::{User, differences, errors, lines},
 };
 
 const COPY: &str = "trading-db-drill-prod";
 /// What a drill needs.
 const ALONE: &[&str] = &["drill", "probe"];
-
-async fn pass(seconds: u64) {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-}
 
 fn drills(sandbox: &Sandbox) -> Drills {
     serde_json::from_value(remembered(sandbox, WEST, "drill")).unwrap_or_default()

@@ -13,7 +13,7 @@ use aws_sandbox::{Effect, Fault, Rule, Sandbox, World};
 use serde_json::Value as Json;
 use trading::plugin::Diagnostics;
 
-use super::crash::{census, changes_something};
+use super::crash::{census, changes_something, tell};
 use crate::support::{
     aws::{Way, simulate},
     user::{State, User, change, configuration, errors, lines},
@@ -107,8 +107,9 @@ impl Recorded {
         recorded.unwrap()
     }
 
-    /// Lives through the run with one call that fares so, and through another one after it.
-    async fn live(&self, call: &Call, effect: &Effect) {
+    /// Lives through the run with one call that fares so, and through another one after it; how many seconds of the
+    /// account's time the latter took.
+    async fn live(&self, call: &Call, effect: &Effect) -> u64 {
         let told = format!("{:?}: {call:?} {effect:?}", self.deed);
         let mut user = User::of(Sandbox::with_world(self.world.clone(), 1.0)).await;
         user.state = self.state.clone();
@@ -124,7 +125,9 @@ impl Recorded {
         user.sandbox.clear_faults();
         user.restart().await;
         user.state.tainted = false;
+        let begun = user.sandbox.now().0;
         let found = errors(&self.run(&mut user).await);
+        let took = (user.sandbox.now().0 - begun) / 1000;
         assert_eq!(found, Vec::<String>::new(), "{told}");
         if self.deed == Deed::Destroy {
             assert_eq!(user.leftovers(), Vec::<String>::new(), "{told}");
@@ -132,6 +135,7 @@ impl Recorded {
             user.must_be_unchanged(&self.config).await;
             assert_eq!(census(&user.sandbox), self.census, "{told}");
         }
+        took
     }
 
     async fn run(&self, user: &mut User) -> Diagnostics {
@@ -173,17 +177,21 @@ fn try_points(deed: Deed, sample: usize) {
     let points = calls.flat_map(|call| effects.iter().map(move |effect| (call, effect)));
     // The sample is no multiple of the effects, so that each of them has its turn.
     let points: Vec<_> = points.step_by(if every { 1 } else { sample }).collect();
-    println!("{deed:?}: {} points", points.len());
+    let times = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for half in 0..2 {
-            let (points, recorded) = (&points, &recorded);
+            let (points, recorded, times) = (&points, &recorded, &times);
             scope.spawn(move || {
                 for (call, effect) in points.iter().skip(half).step_by(2) {
-                    simulate(async || recorded.live(call, effect).await);
+                    simulate(async || {
+                        let took = recorded.live(call, effect).await;
+                        times.lock().unwrap().push(took);
+                    });
                 }
             });
         }
     });
+    tell(&format!("{deed:?}, a call fails"), times.into_inner().unwrap());
 }
 
 #[test]

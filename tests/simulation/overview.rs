@@ -1,7 +1,5 @@
 //! The data source: what somebody sees of a cluster who does not manage it.
 
-use std::time::Duration;
-
 use aws_sandbox::{CallRecord, Effect, Fault, RESTRICTED_KEY, Rule, Sandbox};
 use serde_json::{Value as Json, json};
 use trading::{
@@ -11,13 +9,9 @@ use trading::{
 
 use crate::support::{
     agent::{EAST, LEDGER, WEST, begin, remembered, set_lost},
-    aws::{Way, connect_like, simulate},
+    aws::{Way, connect_like, pass, simulate},
     user::{User, configuration, errors, lines},
 };
-
-async fn pass(seconds: u64) {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-}
 
 /// What another process sees, by the configuration of a data source.
 async fn look_as(way: &Way, sandbox: &Sandbox, config: Json) -> Found {

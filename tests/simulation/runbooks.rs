@@ -1,20 +1,14 @@
 //! The runbooks that an apply installs, executed as Systems Manager executes them.
 
-use std::time::Duration;
-
 use aws_sandbox::{RESTRICTED_KEY, Sandbox};
 use aws_sdk_ssm::types::{AutomationExecution, AutomationExecutionStatus, DocumentVersionInfo};
 use serde_json::{Value as Json, json};
 
 use crate::support::{
     agent::{EAST, WEST, begin, begin_only, begin_the_others, ledger, remembered},
-    aws::{Way, connect, connect_like, simulate},
+    aws::{Way, connect, connect_like, pass, simulate},
     user::{User, differences},
 };
-
-async fn pass(seconds: u64) {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-}
 
 /// A region, a runbook, and its parameters.
 type Asked<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);

@@ -5,7 +5,8 @@ use serde_json::{Value as Json, json};
 
 use super::crash::census;
 use crate::support::{
-    aws::simulate,
+    agent::{WEST, begin},
+    aws::{pass, simulate},
     user::{User, configuration, errors, lines},
 };
 
@@ -90,7 +91,7 @@ async fn interrupted(seconds: u64) -> (User, Json) {
     fall_behind(&user.sandbox, 60, 100);
     let cancel = user.cancel.clone();
     let interrupt = tokio::spawn(async move {
-        tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+        pass(seconds).await;
         cancel.cancel();
     });
     let found = errors(&user.apply(&config).await);
@@ -147,7 +148,7 @@ fn moments() -> Vec<u64> {
 fn down_in(user: &User, place: &'static str, seconds: u64) {
     let sandbox = user.sandbox.clone();
     tokio::spawn(async move {
-        tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
+        pass(seconds).await;
         sandbox.set_down(place, true);
     });
 }
@@ -155,7 +156,7 @@ fn down_in(user: &User, place: &'static str, seconds: u64) {
 /// Ends the outage; the next run is another process.
 async fn up(user: &mut User, place: &str) {
     // Whatever was still to go down has.
-    tokio::time::sleep(std::time::Duration::from_secs(3600)).await;
+    pass(3600).await;
     user.sandbox.set_down(place, false);
     user.restart().await;
 }
@@ -240,6 +241,24 @@ fn an_outage_at_plan_is_named_and_changes_nothing() {
             let changing: Vec<_> =
                 calls.iter().filter(|call| super::crash::changes_something(call)).collect();
             assert!(changing.is_empty(), "{place}: {changing:#?}");
+        }
+    });
+}
+
+#[test]
+fn while_the_dr_region_is_away_a_plan_says_who_writes() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        begin(&user.sandbox);
+        pass(200).await;
+        user.restart().await;
+        user.sandbox.set_down(WEST, true);
+        let found = lines(&user.plan(&config).await.diagnostics);
+        for told in [
+            "in us-west-2 did not answer",
+            "By the monitors in us-east-1, applications may write there.",
+        ] {
+            assert!(found.iter().any(|one| one.contains(told)), "{told}: {found:#?}");
         }
     });
 }

@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use crate::support::{
     agent::begin,
-    aws::simulate,
+    aws::{pass, simulate},
     user::{User, configuration, differences, errors, lines},
 };
 
@@ -41,10 +41,6 @@ async fn publish(user: &User, value: f64) {
         .send()
         .await
         .unwrap();
-}
-
-async fn pass(seconds: u64) {
-    tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;
 }
 
 #[test]

@@ -139,6 +139,11 @@ pub async fn connect_like(sandbox: &Sandbox, way: &Way) -> Aws {
     Aws::connect(connection, &credentials).await.unwrap()
 }
 
+/// Lets so many seconds pass, in virtual time.
+pub async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
 /// What an unoptimised build's futures need on the stack.
 const STACK: usize = 64 << 20;
 

@@ -152,7 +152,7 @@ pub(in crate::provider) fn schema() -> Schema {
                 Type::String,
                 "The region whose STS gives the credentials of roles and tells whose they are. Default: `us-west-2` for \
                  the former, because credentials are needed most when the usual primary region is lost, and the DR \
-                 region for the latter.",
+                 region for the latter, or the primary one while that does not answer.",
             )
             .validate(checks::region),
             Attribute::optional(
