@@ -107,14 +107,15 @@ impl Stage {
         };
         let psql = laboratory.psql(from, endpoint, "postgres", login, "verify-full").await.unwrap();
         let mut psql = tokio::process::Command::from(psql);
-        psql.kill_on_drop(true);
+        // A busy machine takes seconds to answer; whoever is kept out is told so at once, or never.
+        psql.env("PGCONNECT_TIMEOUT", "8").kill_on_drop(true);
         psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = psql.spawn().unwrap();
         let mut input = child.stdin.take().unwrap();
         // One that could not connect has read nothing, and says so below.
         let _ = tokio::io::AsyncWriteExt::write_all(&mut input, LOOK.as_bytes()).await;
         drop(input);
-        let done = tokio::time::timeout(Duration::from_secs(3), child.wait_with_output()).await;
+        let done = tokio::time::timeout(Duration::from_secs(10), child.wait_with_output()).await;
         let Ok(done) = done else { return Seen::Closed };
         let done = done.unwrap();
         let (out, err) =
