@@ -8,7 +8,7 @@ use std::{
 
 use aws_config::{
     BehaviorVersion, ConfigLoader, Region, SdkConfig, profile::ProfileFileCredentialsProvider,
-    retry::RetryConfig, timeout::TimeoutConfig,
+    provider_config::ProviderConfig, retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -87,6 +87,12 @@ pub enum ConfigError {
     /// A service that is not called at all was given an endpoint.
     #[error("there is no service {0:?} that could have an endpoint")]
     UnknownService(String),
+    /// Endpoints of FIPS 140 or with IPv6 are wanted, and one endpoint is given for everything.
+    #[error(
+        "AWS_ENDPOINT_URL, or the profile's endpoint_url, names one endpoint for every service, and others are asked \
+         for as well"
+    )]
+    TwoEndpoints,
 }
 
 /// The name that an endpoint of all services is given under.
@@ -144,7 +150,10 @@ impl Aws {
     ///
     /// # Errors
     /// An endpoint for a service that is not called.
-    pub async fn connect(connection: Connection, from: &Credentials) -> Result<Self, ConfigError> {
+    pub async fn connect(
+        mut connection: Connection,
+        from: &Credentials,
+    ) -> Result<Self, ConfigError> {
         let is_known =
             |name: &str| name.split('.').next().is_some_and(|one| SERVICES.contains(&one));
         let unknown = connection.endpoints.keys().find(|name| !is_known(name));
@@ -152,6 +161,28 @@ impl Aws {
             return Err(ConfigError::UnknownService(unknown.clone()));
         }
         let loaded = loader(&connection, from).load().await;
+        let is_special = [loaded.use_fips(), loaded.use_dual_stack()].contains(&Some(true));
+        if is_special {
+            if loaded.endpoint_url().is_some() && !connection.endpoints.contains_key(EVERY_SERVICE)
+            {
+                return Err(ConfigError::TwoEndpoints);
+            }
+            // An endpoint of its own is one, whoever gave it: the SDK refuses it beside special ones.
+            for (name, service) in SERVICE_VARIABLES {
+                if let Some(url) = std::env::var(name).ok().filter(|url| !url.is_empty()) {
+                    connection.endpoints.entry((*service).to_owned()).or_insert(url);
+                }
+            }
+        }
+        // The credentials' own calls are repeated by the SDK, which nobody else does. All others are the session's to
+        // repeat, where they can be interrupted and are decided by one table; the SDK only spaces them out, if that
+        // is wanted.
+        let retries = if connection.is_adaptive {
+            RetryConfig::adaptive().with_max_attempts(1)
+        } else {
+            RetryConfig::disabled()
+        };
+        let loaded = loaded.into_builder().retry_config(retries).build();
         let region = loaded.region().map(Region::to_string).unwrap_or_default();
         let config = chained(loaded, from, |config| {
             let mut builder = aws_sdk_sts::config::Builder::from(config);
@@ -220,7 +251,14 @@ impl Aws {
             sns: client!(aws_sdk_sns, "sns"),
             ssm: client!(aws_sdk_ssm, "ssm"),
             sts: client!(aws_sdk_sts, "sts"),
-            tagging: client!(aws_sdk_resourcegroupstagging, "tagging"),
+            // AWS lists no endpoint of FIPS 140 for it.
+            tagging: aws_sdk_resourcegroupstagging::Client::from_conf(
+                client!(aws_sdk_resourcegroupstagging, "tagging")
+                    .config()
+                    .to_builder()
+                    .use_fips(false)
+                    .build(),
+            ),
         }
     }
 }
@@ -230,16 +268,11 @@ fn loader(connection: &Connection, from: &Credentials) -> ConfigLoader {
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .build();
-    // Retries are the session's, where they can be interrupted and are decided by one table. The SDK only spaces
-    // calls out, if that is wanted.
-    let retries = if connection.is_adaptive {
-        RetryConfig::adaptive().with_max_attempts(1)
-    } else {
-        RetryConfig::disabled()
-    };
+    let region = connection.sts_region.as_deref().unwrap_or(STS_REGION);
+    let region = Region::new(region.to_owned());
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .retry_config(retries)
-        .timeout_config(timeouts)
+        .retry_config(RetryConfig::standard())
+        .timeout_config(timeouts.clone())
         .time_source(connection.clock.clone())
         .sleep_impl(connection.clock.clone());
     let files = from.files.chosen();
@@ -248,7 +281,21 @@ fn loader(connection: &Connection, from: &Credentials) -> ConfigLoader {
     }
     if let Some(profile) = &from.profile {
         // A profile that is named is meant, whatever keys the environment holds.
-        let mut provider = ProfileFileCredentialsProvider::builder().profile_name(profile);
+        // Its roles and its single sign-on are reached as everything else is.
+        let mut way = ProviderConfig::without_region()
+            .with_behavior_version(Some(BehaviorVersion::v2026_01_12()))
+            .with_region(Some(region.clone()))
+            .with_time_source(connection.clock.clone())
+            .with_sleep_impl(connection.clock.clone())
+            .with_retry_config(RetryConfig::standard())
+            .with_timeout_config(timeouts)
+            .with_use_fips(connection.use_fips)
+            .with_use_dual_stack(connection.use_dual_stack);
+        if let Some(http) = &connection.http {
+            way = way.with_http_client(http.clone());
+        }
+        let mut provider =
+            ProfileFileCredentialsProvider::builder().configure(&way).profile_name(profile);
         if let Some(files) = files {
             provider = provider.profile_files(files);
         }
@@ -273,8 +320,7 @@ fn loader(connection: &Connection, from: &Credentials) -> ConfigLoader {
         loader = loader.use_dual_stack(use_dual_stack);
     }
     // Only for the credentials' own calls; every client is given its region.
-    let region = connection.sts_region.as_deref().unwrap_or(STS_REGION);
-    loader.region(Region::new(region.to_owned()))
+    loader.region(region)
 }
 
 /// The clients of one region.

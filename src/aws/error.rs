@@ -115,6 +115,8 @@ const MEANINGS: &[Row] = &[
     ),
     (
         &[
+            // What STS could not ask an identity provider.
+            "IDPCommunicationError",
             "InternalFailure",
             "InternalError",
             "InternalServerError",

@@ -1,5 +1,7 @@
 //! How requests leave the machine: through which proxies, trusting whom, and under which name.
 
+use std::fmt;
+
 use aws_smithy_http_client::{
     Builder, Connector,
     proxy::{ProxyConfig, ProxyError},
@@ -20,11 +22,11 @@ use http::HeaderValue;
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
 /// What is never asked for through a proxy: this machine, and who gives credentials to instances and containers.
-const NEARBY: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16,fd00:ec2::/32";
+const NEARBY: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16,fe80::/10,fd00:ec2::/32";
 
 /// How requests leave the machine, as far as somebody chose; the environment's choice counts for the rest
 /// (`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY`, `AWS_CA_BUNDLE`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Network {
     /// The proxy for `http://`; empty: none, whatever the environment says.
     pub http_proxy: Option<String>,
@@ -38,6 +40,19 @@ pub struct Network {
     pub user_agent: String,
     /// What is put behind the SDK's user agent.
     pub more_user_agent: Option<String>,
+}
+
+/// A proxy's URL may hold a password.
+impl fmt::Debug for Network {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept_out = |url: &Option<String>| url.as_ref().map(|_| "kept out");
+        out.debug_struct("Network")
+            .field("http_proxy", &kept_out(&self.http_proxy))
+            .field("https_proxy", &kept_out(&self.https_proxy))
+            .field("no_proxy", &self.no_proxy)
+            .field("ca_bundle", &self.ca_bundle)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A choice that cannot be followed.
@@ -92,7 +107,13 @@ impl Network {
         let trust = self.trust(variables)?;
         let no_proxy =
             choose(self.no_proxy.as_ref(), "no_proxy", &["NO_PROXY", "no_proxy"], variables);
-        let around = no_proxy.map_or_else(|| NEARBY.into(), |own| format!("{NEARBY},{}", own.text));
+        let around = no_proxy.map_or_else(String::new, |own| own.text);
+        let around: Vec<_> = [NEARBY]
+            .into_iter()
+            .chain(around.split(',').map(host))
+            .filter(|one| !one.is_empty())
+            .collect();
+        let around = around.join(",");
         let proxied =
             |choice: Option<Choice>, by_scheme: fn(&str) -> Result<ProxyConfig, ProxyError>| {
                 let Some(choice) = choice else { return Ok(ProxyConfig::disabled()) };
@@ -102,29 +123,37 @@ impl Network {
                 } else {
                     format!("http://{}", choice.text)
                 };
+                let authority = url.split_once("://").map_or("", |(_, rest)| rest);
+                let rest = authority.find(['/', '?', '#']).map_or("", |end| &authority[end..]);
                 // The text may hold a password: it is not repeated.
+                if rest.contains('@') {
+                    return Err(
+                        choice.wrong("a password in a proxy's URL is percent-encoded: %23 for #")
+                    );
+                }
                 let why =
                     "a proxy's URL is written as http://proxy.example.com:3128, or with https://";
                 by_scheme(&url).map(|proxy| proxy.no_proxy(&around)).map_err(|_| choice.wrong(why))
             };
-        let http = proxied(
-            choose(
-                self.http_proxy.as_ref(),
-                "http_proxy",
-                &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
-                variables,
-            ),
-            |url| ProxyConfig::http(url),
-        )?;
-        let https = proxied(
-            choose(
-                self.https_proxy.as_ref(),
-                "https_proxy",
-                &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
-                variables,
-            ),
-            |url| ProxyConfig::https(url),
-        )?;
+        let https = choose(
+            self.https_proxy.as_ref(),
+            "https_proxy",
+            &["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"],
+            variables,
+        );
+        let https = proxied(https, |url| ProxyConfig::https(url))?;
+        let http = choose(
+            self.http_proxy.as_ref(),
+            "http_proxy",
+            &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"],
+            variables,
+        );
+        // AWS is not called by http://: one for everything that cannot be used is told above, or not meant.
+        let is_for_all = http.as_ref().is_some_and(|one| one.by.eq_ignore_ascii_case("ALL_PROXY"));
+        let http = match proxied(http, |url| ProxyConfig::http(url)) {
+            Err(_) if is_for_all => ProxyConfig::disabled(),
+            other => other?,
+        };
         let name = Name {
             before: header(&self.user_agent, "user_agent")?,
             after: header(self.more_user_agent.as_deref().unwrap_or(""), "TF_APPEND_USER_AGENT")?,
@@ -162,6 +191,21 @@ impl Network {
         let store = TrustStore::empty().with_pem_certificate(pem);
         let context = TlsContext::builder().with_trust_store(store).build();
         context.map_err(|error| bundle.wrong(error.to_string()))
+    }
+}
+
+/// An entry of a list of hosts as the client takes it: `*.example.com` is meant with `.example.com`, and a port says
+/// nothing.
+fn host(entry: &str) -> &str {
+    let entry = entry.trim();
+    let entry = entry.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(entry);
+    match entry.rsplit_once(':') {
+        Some((host, port))
+            if !host.contains(':') && port.bytes().all(|digit| digit.is_ascii_digit()) =>
+        {
+            host
+        }
+        _ => entry,
     }
 }
 
@@ -257,6 +301,11 @@ mod tests {
         }
         let environment = [("ALL_PROXY", "socks5://proxy:1080")];
         assert_eq!(wrong(&Network::default(), &environment).unwrap().0, "ALL_PROXY");
+        let of = |url: &str| Network { https_proxy: Some(url.into()), ..Network::default() };
+        // Only where it is needed.
+        assert_eq!(wrong(&of("http://proxy:3128"), &environment), None);
+        assert!(wrong(&of("http://anna:a#b@proxy"), &[]).unwrap().1.contains("percent-encoded"));
+        assert!(!format!("{:?}", of("http://anna:secret@proxy")).contains("secret"));
         // An empty choice is one: no proxy, whatever the environment says.
         let none = Network { http_proxy: Some(String::new()), ..of("") };
         assert_eq!(wrong(&none, &environment), None);
@@ -292,6 +341,19 @@ mod tests {
             assert!(why.contains(told), "{why}");
             let own = Network { ca_bundle: Some(good.clone()), ..Network::default() };
             assert_eq!(wrong(&own, &[("AWS_CA_BUNDLE", bundle)]), None);
+        }
+    }
+
+    #[test]
+    fn hosts_are_taken_as_other_tools_take_them() {
+        for (entry, taken) in [
+            (" *.corp.example ", ".corp.example"),
+            ("proxy.example:8080", "proxy.example"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("fd00::1", "fd00::1"),
+            ("*", "*"),
+        ] {
+            assert_eq!(host(entry), taken);
         }
     }
 

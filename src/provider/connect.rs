@@ -14,7 +14,7 @@ use super::{
     flow::Opened,
 };
 use crate::{
-    aws::{ApiError, Attempts, Aws, Session},
+    aws::{ApiError, Attempts, Aws, ConfigError, ErrorClass, Session},
     components::{Archive, Env, IgnoredTags, Scope, Tags},
     plugin::{Diagnostics, Value},
 };
@@ -87,12 +87,19 @@ impl Configured {
     ) -> Result<Self, Diagnostics> {
         let Configuration { connection, credentials, accounts, default_tags, ignored } =
             Configuration::read(config, terraform_version).await?;
-        let aws = Aws::connect(connection, &credentials).await.map_err(|error| {
-            configuration::refused(
+        let aws = Aws::connect(connection, &credentials).await.map_err(|error| match error {
+            ConfigError::TwoEndpoints => Diagnostics::from_error(
+                "Special endpoints mean nothing beside one for everything",
+                format!(
+                    "{error}. Unset it, or leave use_fips_endpoint and use_dualstack_endpoint out (also \
+                     AWS_USE_FIPS_ENDPOINT, AWS_USE_DUALSTACK_ENDPOINT and the profile's)."
+                ),
+            ),
+            ConfigError::UnknownService(_) => configuration::refused(
                 "endpoints",
                 "The endpoints cannot be used",
                 format!("{error}. The provider calls: {}.", Aws::services().join(", ")),
-            )
+            ),
         })?;
         Ok(Self { accounts, ignored: Arc::new(ignored), ..Self::new(aws, default_tags, None) })
     }
@@ -141,19 +148,26 @@ impl Configured {
             if let Some(chosen) = self.aws.sts_region() {
                 return self.ask(session, chosen).await;
             }
-            let passes = |error: &ApiError| error.class.is_retryable();
             let once = session.with_attempts(Attempts::at_most(1));
             let first = match self.ask(&once, regions[0]).await {
-                Err(error) if passes(&error) => error,
+                Err(error) if error.class.is_retryable() => error,
                 answer => return answer,
             };
-            match self.ask(&once, regions[1]).await {
-                Err(error) if passes(&error) && session.is_patient() => {
-                    self.ask(session, regions[0]).await
+            let mut second = None;
+            // What keeps a role from being assumed does so anywhere.
+            if first.api.operation == "GetCallerIdentity" {
+                match self.ask(&once, regions[1]).await {
+                    Err(error) if error.class.is_retryable() => second = Some(error.class),
+                    answer => return answer,
                 }
-                Err(error) if passes(&error) => Err(first),
-                answer => answer,
             }
+            if !session.is_patient() {
+                return Err(first);
+            }
+            // Whoever throttles is there.
+            let is_there =
+                second == Some(ErrorClass::Throttled) && first.class != ErrorClass::Throttled;
+            self.ask(session, regions[usize::from(is_there)]).await
         };
         let identity = self.identity.get_or_try_init(ask).await?.clone();
         Ok(Scope {

@@ -16,6 +16,10 @@ pub(super) fn api(error: &ApiError) -> String {
             "The credentials may not do this. Allow the action on the resource that AWS names, in the \
              policies of whoever runs Terraform, and apply again."
         }
+        ErrorClass::Credentials if of_role(error) && error.api.operation != "AssumeRole" => {
+            "The identity provider has to be known to the account, the token to be for its audience and not expired, and \
+             the role's trust policy to allow sts:AssumeRoleWithWebIdentity to whom the token names."
+        }
         ErrorClass::Credentials if of_role(error) => {
             "The role's trust policy has to name whoever assumes it, and allow what is asked for (tags of the session need \
              sts:TagSession, a source identity sts:SetSourceIdentity); whoever assumes it needs the same rights on the \
@@ -56,9 +60,9 @@ pub(super) fn trouble(trouble: &Trouble, doing: &str) -> Diagnostics {
     }
 }
 
-/// Whether a role was not to be had.
+/// Whether STS refused a role, rather than that nobody had credentials to ask it with.
 fn of_role(error: &ApiError) -> bool {
-    error.api.operation.starts_with("AssumeRole")
+    error.api.operation.starts_with("AssumeRole") && error.code.is_some()
 }
 
 fn summary(error: &ApiError, doing: &str) -> String {

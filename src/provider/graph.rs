@@ -69,14 +69,17 @@ impl Options {
 /// There is nothing to draw; the text says why.
 pub fn graph(options: &Options) -> Result<String, String> {
     let drawing = match &options.file {
-        None => Drawing::of(&json!({
-            "environment_suffix": "prod",
-            "primary": {"vpc_id": "vpc-primary", "allowed_security_group_ids": ["sg-primary"]},
-            "dr": {"vpc_id": "vpc-dr", "allowed_security_group_ids": ["sg-dr"]},
-            "components": {
-                "us-east-1/route/rtb-primary/10.1.0.0/16": "", "us-west-2/route/rtb-dr/10.0.0.0/16": "",
-            },
-        }))?,
+        None => Drawing::of(
+            &json!({
+                "environment_suffix": "prod",
+                "primary": {"vpc_id": "vpc-primary", "allowed_security_group_ids": ["sg-primary"]},
+                "dr": {"vpc_id": "vpc-dr", "allowed_security_group_ids": ["sg-dr"]},
+                "components": {
+                    "us-east-1/route/rtb-primary/10.1.0.0/16": "", "us-west-2/route/rtb-dr/10.0.0.0/16": "",
+                },
+            }),
+            &Json::Null,
+        )?,
         Some(file) => {
             let text = if file == "-" {
                 let mut text = String::new();
@@ -88,7 +91,11 @@ pub fn graph(options: &Options) -> Result<String, String> {
             let shown: Json = serde_json::from_str(&text).map_err(|error| {
                 format!("{file} is not what `terraform show -json` prints: {error}")
             })?;
-            Drawing::of(values(&shown, file, options.address.as_deref())?)?
+            let (address, values) = values(&shown, file, options.address.as_deref())?;
+            let mut changes = shown["resource_changes"].as_array().into_iter().flatten();
+            let of_this = |change: &&Json| change["address"] == *address;
+            let unknown = changes.find(of_this).map(|one| &one["change"]["after_unknown"]);
+            Drawing::of(values, unknown.unwrap_or(&Json::Null))?
         }
     };
     Ok(if options.is_dot { drawing.dot() } else { drawing.mermaid() })
@@ -107,7 +114,11 @@ fn clusters<'a>(module: &'a Json, found: &mut BTreeMap<&'a str, &'a Json>) {
 }
 
 /// The one cluster that is meant.
-fn values<'a>(shown: &'a Json, file: &str, address: Option<&str>) -> Result<&'a Json, String> {
+fn values<'a>(
+    shown: &'a Json,
+    file: &str,
+    address: Option<&str>,
+) -> Result<(&'a str, &'a Json), String> {
     let mut found = BTreeMap::new();
     for part in ["values", "planned_values"] {
         clusters(&shown[part]["root_module"], &mut found);
@@ -116,10 +127,10 @@ fn values<'a>(shown: &'a Json, file: &str, address: Option<&str>) -> Result<&'a 
     match (address, found.len()) {
         (_, 0) => Err(format!("there is no trading_dr_cluster in {file}")),
         (Some(address), _) => found
-            .get(address)
-            .copied()
+            .get_key_value(address)
+            .map(|(address, values)| (*address, *values))
             .ok_or_else(|| format!("there is no {address} in {file}, only {}", named())),
-        (None, 1) => found.into_values().next().ok_or_else(String::new),
+        (None, 1) => found.into_iter().next().ok_or_else(String::new),
         (None, _) => Err(format!("which one? In {file} there are {}", named())),
     }
 }
@@ -129,17 +140,36 @@ fn told(found: &Diagnostics) -> String {
     texts.collect::<Vec<_>>().join("\n")
 }
 
-fn spec(values: &Json) -> Result<Spec, String> {
+/// A value with what is known only after apply put back, which a plan leaves out: `unknown` is true there.
+fn with_unknown(value: &Value, unknown: &Json) -> Value {
+    match unknown {
+        Json::Bool(true) => Value::Unknown,
+        Json::Object(names) => {
+            let empty = || Value::Mapping(BTreeMap::new());
+            let object = if value.is_null() { empty() } else { value.clone() };
+            let each = names.iter().filter(|(_, unknown)| has_unknown(unknown));
+            each.fold(object.clone(), |made, (name, unknown)| {
+                made.with(name, with_unknown(object.get(name), unknown))
+            })
+        }
+        Json::Array(_) if has_unknown(unknown) => Value::Unknown,
+        _ => value.clone(),
+    }
+}
+
+fn has_unknown(unknown: &Json) -> bool {
+    match unknown {
+        Json::Bool(it) => *it,
+        Json::Object(all) => all.values().any(has_unknown),
+        Json::Array(all) => all.iter().any(has_unknown),
+        _ => false,
+    }
+}
+
+fn spec(values: &Json, unknown: &Json) -> Result<Spec, String> {
     let schema = cluster_schema::cluster();
     let value = from_json(values, &schema.object_type()).map_err(|error| error.to_string())?;
-    let mut config = schema.with_defaults(&value);
-    // A plan leaves out what is known only after apply.
-    for side in ["primary", "dr"] {
-        let side_of = config.get(side);
-        if side_of.get("vpc_id").is_null() {
-            config = config.clone().with(side, side_of.clone().with("vpc_id", Value::Unknown));
-        }
-    }
+    let config = schema.with_defaults(&with_unknown(&value, unknown));
     match Draft::decode(&config, &Tags::new()) {
         Ok(Draft::Decided(spec)) => Ok(*spec),
         Ok(Draft::Undecided(argument)) => {
@@ -190,8 +220,8 @@ struct Drawing {
 }
 
 impl Drawing {
-    fn of(values: &Json) -> Result<Self, String> {
-        let spec = spec(values)?;
+    fn of(values: &Json, unknown: &Json) -> Result<Self, String> {
+        let spec = spec(values, unknown)?;
         let scope = Scope {
             suffix: spec.suffix.to_string(),
             cluster_id: None,

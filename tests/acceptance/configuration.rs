@@ -150,8 +150,10 @@ fn special_endpoints_are_called_where_they_are_wanted() {
     {
         assert!(has(host), "{host}: {hosts:#?}");
     }
+    // The tagging API has none.
+    let is_known = |host: &str| host == "ec2.corp.example" || host.starts_with("tagging.us-");
     let plain: Vec<_> = hosts.iter().filter(|host| !host.contains("fips")).collect();
-    assert_eq!(plain, ["ec2.corp.example"]);
+    assert!(plain.iter().all(|host| is_known(host)), "{plain:#?}");
     let ran = company.plan(&format!("{way}  use_dualstack_endpoint = true\n"));
     assert_eq!(ran.code, 2, "{}", ran.err);
     let hosts = company.hosts();
@@ -161,6 +163,41 @@ fn special_endpoints_are_called_where_they_are_wanted() {
     let hosts = company.hosts();
     assert!(hosts.contains(&"sts.eu-west-1.amazonaws.com".to_owned()), "{hosts:#?}");
     assert!(!hosts.contains(&"sts.us-west-2.amazonaws.com".to_owned()), "{hosts:#?}");
+}
+
+/// A profile's role is assumed by the SDK: the same way out, and from the same region.
+#[test]
+fn a_profiles_role_is_reached_like_everything_else() {
+    let mut company = Company::new();
+    role(&company.served, "deployer", trust());
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+        company.workspace.variable(name, "");
+    }
+    let (keys, config) = (company.workspace.path("keys"), company.workspace.path("config"));
+    let text =
+        format!("[base]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n");
+    std::fs::write(&keys, text).unwrap();
+    let text = format!("[profile desk]\nrole_arn = {}\nsource_profile = base\n", arn("deployer"));
+    std::fs::write(&config, text).unwrap();
+    let files =
+        format!("  shared_config_files = [{config:?}]\n  shared_credentials_files = [{keys:?}]\n");
+    let way = format!("  https_proxy = {:?}\n{}{files}", company.url(""), company.bundle());
+    let failing = Rule { operation: Some("AssumeRole".into()), times: Some(1), ..Rule::default() };
+    for (chosen, by_variable) in [("  profile = \"desk\"\n", ""), ("", "desk")] {
+        company.workspace.variable("AWS_PROFILE", by_variable);
+        company.served.sandbox.clear_faults();
+        company.served.sandbox.forget_calls();
+        // Nobody but the SDK repeats what the credentials need.
+        let effect =
+            Effect::Fail { code: "InternalFailure".into(), message: "no".into(), status: 500 };
+        company.served.sandbox.add_fault(Fault::new(failing.clone(), effect));
+        let ran = company.plan(&format!("{way}{chosen}"));
+        assert_eq!(ran.code, 2, "{}", ran.err);
+        let calls = company.served.sandbox.calls();
+        let assumed: Vec<_> = calls.iter().filter(|one| one.operation == "AssumeRole").collect();
+        assert!(assumed.len() > 1 && assumed.iter().all(|one| one.region == "us-west-2"));
+        assert!(company.hosts().contains(&"sts.us-west-2.amazonaws.com".to_owned()));
+    }
 }
 
 #[test]
@@ -203,6 +240,18 @@ fn what_is_wrong_with_the_way_is_said_before_anything_is_called() {
             "  endpoints = { \"s3.us-east-1\" = \"https://s3.corp.example\" }",
             "there is no service \"s3.us-east-1\"",
         ),
+        (
+            "  endpoints = { \"rds.Oregon\" = \"https://rds.corp.example\" }",
+            "endpoints[\"rds.Oregon\"] cannot be \"Oregon\"",
+        ),
+        (
+            "  endpoints = { rds = \"https://anna:x@rds.corp.example\" }",
+            "An endpoint's URL holds neither a user nor a password",
+        ),
+        (
+            "  default_tags = { tags = { cost = \"1\" } }\n  ignore_tags = { keys = [\"cost\"] }",
+            "cost is among default_tags, and covered here",
+        ),
         ("  sts_region = \"Oregon\"", "sts_region cannot be \"Oregon\""),
         ("  max_retries = -1", "It is a whole number from 0 to 1000"),
         ("  retry_mode = \"eager\"", "It is one of standard, adaptive"),
@@ -221,9 +270,11 @@ fn what_is_wrong_with_the_way_is_said_before_anything_is_called() {
 #[test]
 fn special_endpoints_mean_nothing_beside_one_for_everything() {
     let served = Served::new();
-    let workspace = Workspace::new(&served, "");
-    let told = "use_fips_endpoint means nothing beside AWS_ENDPOINT_URL";
+    let mut workspace = Workspace::new(&served, "");
+    let told = "Special endpoints mean nothing beside one for everything";
     refused(&served, &workspace, "  use_fips_endpoint = true", told);
+    workspace.variable("AWS_USE_DUALSTACK_ENDPOINT", "true");
+    refused(&served, &workspace, "", told);
 }
 
 /// A role that anybody of the account may assume, by these actions, and that may do everything.

@@ -71,9 +71,16 @@ fn an_sts_that_fails_for_a_while_does_not_end_an_apply() {
             let config = configuration(&user.sandbox);
             let rule =
                 Rule { operation: Some("AssumeRole".into()), times: Some(6), ..Rule::default() };
-            user.sandbox.add_fault(Fault::new(rule, effect.clone()));
-            user.must_apply(&config).await;
-            assert_eq!(user.sandbox.hits(), 6, "{effect:?}");
+            // The first session, and one that is renewed while the cluster is being made.
+            for after in [0, 1] {
+                user.sandbox.clear_faults();
+                let rule = Rule { after, ..rule.clone() };
+                user.sandbox.add_fault(Fault::new(rule, effect.clone()));
+                user.restart().await;
+                user.must_apply(&config).await;
+                assert_eq!(user.sandbox.hits(), 6, "{effect:?}");
+                user.must_destroy().await;
+            }
         });
     }
 }

@@ -74,10 +74,25 @@ pub(super) fn retry_mode(value: &Value, path: &Path, found: &mut Diagnostics) {
 
 pub(super) fn endpoints(value: &Value, path: &Path, found: &mut Diagnostics) {
     for (key, endpoint) in value.entries() {
+        let (service, region) =
+            key.split_once('.').map_or((key, None), |(one, two)| (one, Some(two)));
+        if let Some(region) = region {
+            crate::provider::checks::region(&Value::string(region), &path.key(key), found);
+        }
+        if service == "*" {
+            let why = "AWS_ENDPOINT_URL names one endpoint for every service.";
+            found.error_at(path.key(key), "An endpoint belongs to a service", why);
+        }
         let Some(text) = endpoint.as_str() else { continue };
+        if text.contains('@') {
+            // Without what may be a password.
+            let why = "An endpoint's URL holds neither a user nor a password.";
+            found.error_at(path.key(key), format!("{} cannot be used", path.key(key)), why);
+            continue;
+        }
         let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         let host = host.map(|rest| rest.split('/').next().unwrap_or_default());
-        let is_url = host.is_some_and(|host| !host.is_empty() && !host.contains('@'));
+        let is_url = host.is_some_and(|host| !host.is_empty());
         if !is_url || text.chars().any(char::is_whitespace) {
             let why =
                 "an endpoint is a URL, as https://vpce-1234.rds.us-west-2.vpce.amazonaws.com is";

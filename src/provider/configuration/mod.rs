@@ -93,8 +93,16 @@ impl Configuration {
                 }
             }
         })?;
-        other_endpoints(config)?;
         let default_tags = map(config.get("default_tags").get("tags"));
+        if let Some(key) = default_tags.keys().find(|key| ignored.covers(key)) {
+            return Err(refused(
+                "ignore_tags",
+                "A default tag is ignored",
+                format!(
+                    "{key} is among default_tags, and covered here. Leave it out of one of the two."
+                ),
+            ));
+        }
         Ok(Self { connection, credentials, accounts, default_tags, ignored })
     }
 }
@@ -109,6 +117,12 @@ fn sentence(text: &str) -> String {
     super::checks::sentence(text)
 }
 
+/// A path with the user's own folder for `~`, as shells and the SDK read it.
+fn at_home(path: &str) -> String {
+    let below = path.strip_prefix("~/").zip(std::env::home_dir());
+    below.map_or_else(|| path.to_owned(), |(rest, home)| home.join(rest).display().to_string())
+}
+
 fn network(config: &Value, terraform_version: Option<&str>) -> Network {
     // As HashiCorp's own providers write it.
     let terraform = terraform_version.map_or_else(String::new, |version| {
@@ -119,25 +133,9 @@ fn network(config: &Value, terraform_version: Option<&str>) -> Network {
         http_proxy: text(config, "http_proxy"),
         https_proxy: text(config, "https_proxy"),
         no_proxy: text(config, "no_proxy"),
-        ca_bundle: text(config, "custom_ca_bundle"),
+        ca_bundle: text(config, "custom_ca_bundle").map(|path| at_home(&path)),
         user_agent: format!("{terraform}terraform-provider-trading/{version} (+{HOME})"),
         more_user_agent: std::env::var("TF_APPEND_USER_AGENT").ok(),
-    }
-}
-
-/// Endpoints of one's own that stand in the way of others that were asked for.
-fn other_endpoints(config: &Value) -> Result<(), Diagnostics> {
-    let everywhere = std::env::var("AWS_ENDPOINT_URL").is_ok_and(|url| !url.is_empty());
-    let wanted = ["use_fips_endpoint", "use_dualstack_endpoint"]
-        .into_iter()
-        .find(|name| config.get(name).as_bool() == Some(true));
-    match wanted {
-        Some(name) if everywhere => Err(refused(
-            name,
-            &format!("{name} means nothing beside AWS_ENDPOINT_URL"),
-            "The variable names one endpoint for every service. Unset it, or leave the argument out.",
-        )),
-        _ => Ok(()),
     }
 }
 
@@ -263,8 +261,10 @@ fn roles(config: &Value) -> Result<Vec<RoleToAssume>, Diagnostics> {
                  as the run takes.",
             ));
         }
-        if let Some(key) = role.transitive_tag_keys.iter().find(|key| !role.tags.contains_key(*key))
-        {
+        let has = |tags: &BTreeMap<String, String>, key: &str| {
+            tags.keys().any(|one| one.eq_ignore_ascii_case(key))
+        };
+        if let Some(key) = role.transitive_tag_keys.iter().find(|key| !has(&role.tags, key)) {
             return Err(refused_at(
                 at("transitive_tag_keys"),
                 "A transitive tag has no value",
@@ -272,7 +272,7 @@ fn roles(config: &Value) -> Result<Vec<RoleToAssume>, Diagnostics> {
             ));
         }
         let earlier = all.iter().find_map(|one| {
-            let inherited = one.transitive_tag_keys.iter().find(|key| role.tags.contains_key(*key));
+            let inherited = one.transitive_tag_keys.iter().find(|key| has(&role.tags, key));
             inherited.map(|key| (key, &one.session.role))
         });
         if let Some((key, from)) = earlier {
@@ -318,7 +318,7 @@ fn web_identity(config: &Value) -> Result<Option<WebIdentity>, Diagnostics> {
             ));
         }
     }
-    let file = text(given, "web_identity_token_file");
+    let file = text(given, "web_identity_token_file").map(|path| at_home(&path));
     let token = match (text(given, "web_identity_token"), file) {
         (Some(token), None) => Token::Text(token),
         (None, Some(file)) if !FilePath::new(&file).is_file() => {

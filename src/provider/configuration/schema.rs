@@ -158,8 +158,9 @@ pub(in crate::provider) fn schema() -> Schema {
             Attribute::optional(
                 "use_fips_endpoint",
                 Type::Bool,
-                "Whether to call the endpoints with modules validated by FIPS 140, for services without an endpoint in \
-                 `endpoints`. Not every service has them in every region. Default: `AWS_USE_FIPS_ENDPOINT`, or the \
+                "Whether to call the endpoints with modules validated by FIPS 140, for services without an endpoint of \
+                 their own. Not every service has them in every region, and the tagging API none: it is called at its usual \
+                 one. Default: `AWS_USE_FIPS_ENDPOINT`, or the \
                  profile's `use_fips_endpoint`.",
             ),
             Attribute::optional(

@@ -116,7 +116,7 @@ fn a_chain_lasts_an_hour_and_hands_on_transitive_tags_and_the_source_identity() 
     let mut follow =
         |more: Value| caller.with_key(&first, "sts", "AssumeRole", asked(&second, more));
     refused(follow(json!({"DurationSeconds": "3601"})), "ValidationError", "role chaining");
-    let conflict = json!({"Tags": [{"Key": "team", "Value": "y"}]});
+    let conflict = json!({"Tags": [{"Key": "Team", "Value": "y"}]});
     refused(follow(conflict), "InvalidParameterValue", "transitive");
     refused(follow(json!({"SourceIdentity": "bert"})), "AccessDenied", "SetSourceIdentity");
     let second = key(follow(json!({"DurationSeconds": "3600"})));

@@ -178,14 +178,17 @@ fn session_tags(request: &Request) -> Result<(Map<String, Value>, Vec<String>), 
         return Err(invalid("at most 50 session tags can be passed"));
     }
     let mut transitive = request.texts("TransitiveTagKeys");
-    if transitive.iter().any(|key| !tags.contains_key(key)) {
+    // Keys of session tags are the same in either case (IAM guide, "Pass session tags in AWS STS").
+    let has =
+        |tags: &Map<String, Value>, key: &str| tags.keys().any(|one| one.eq_ignore_ascii_case(key));
+    if transitive.iter().any(|key| !has(&tags, key)) {
         return Err(Failure::new(
             "InvalidParameterValue",
             "The specified transitive tag key must be included in the requested tags.",
         ));
     }
     for key in &who.transitive {
-        if tags.contains_key(key) {
+        if has(&tags, key) {
             return Err(Failure::new(
                 "InvalidParameterValue",
                 "One of the specified session tags conflicts with an inherited transitive tag key.",
