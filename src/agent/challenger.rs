@@ -16,6 +16,11 @@ const ZONE_BEFORE: u64 = 60_000;
 const PROMOTION_UNHEARD: u64 = 120_000;
 /// When somebody is told that a promotion takes too long.
 const PROMOTION_LATE: u64 = 300_000;
+/// For how long a human's failover waits for what keeps it from asking RDS, before it is called off: longer than
+/// any failover takes, and no longer than whoever asked still waits.
+const ASKED_IN_VAIN: u64 = 600_000;
+/// For how long a forced one tries to close a writer that may live, before it goes on without.
+const CLOSING: u64 = 60_000;
 /// How often it is tried to note that a promotion was accepted, against runs that write in between.
 const NOTING: usize = 5;
 
@@ -62,12 +67,21 @@ impl<S: Surface> Monitor<S> {
             }
         }
         self.give_back(&seen, &lease).await;
+        self.deliver().await;
         if self.ledger.phase == Phase::Normal && decision != Decision::FailOver {
             // What a failover that was called off could not undo at once; the next look tries again.
             let _ = self.reopen_there().await;
         }
         let holds = matches!(&lease, Ok(Some(one)) if one.holder == self.config.here);
+        let reread = lease.clone();
         self.act(decision, &seen, lease, probed).await?;
+        if self.ledger.phase == Phase::Promoted && !self.ledger.held {
+            // A witness that was silent when it was promoted: whoever writes holds the lease.
+            match self.take_lease(reread).await {
+                Ok(_) | Err(Stop::Fault(_)) => {}
+                Err(stop) => return Err(stop),
+            }
+        }
         if holds && !seen.is_held {
             self.end_sessions_there(&instance).await?;
         }
@@ -95,8 +109,7 @@ impl<S: Surface> Monitor<S> {
                 self.tell("The cluster needs a decision", Reason::Diverged.text()).await;
             }
             Decision::FailOver => {
-                self.ledger.data_loss = seen.data_loss.map(|loss| loss.as_secs());
-                self.begin().await?;
+                self.begin(seen.data_loss.map(|loss| loss.as_secs())).await?;
                 self.promote(seen, lease).await?;
             }
             Decision::Promote => self.promote(seen, lease).await?,
@@ -108,11 +121,26 @@ impl<S: Surface> Monitor<S> {
                     Err(stop) => return Err(stop),
                 }
                 self.verify(probed).await?;
+                // A region that comes back before the new writer writes is closed as well; there is no way back.
+                let is_back = matches!(seen.control, Control::Answers | Control::Intended);
+                if self.ledger.certain && is_back && seen.is_fenced != Sign::Yes {
+                    self.close_there().await;
+                }
             }
             Decision::FenceReturned => {
                 // Verified from here: over the peering, nobody is let in any more.
                 let is_closed = matches!(probed, Ok(Probed { there: Session::Closed, .. }));
-                if self.close_there().await && is_closed {
+                if !self.close_there().await {
+                    let _ = self.surface.publish(&[("AgentErrors", 1.0)]).await;
+                    if seen.control != Control::Unknown {
+                        let text = format!(
+                            "{} answers and does not let its security group be changed from {}: until its own \
+                             monitor closes it, applications there may write to the old writer only",
+                            self.config.there, self.config.here
+                        );
+                        self.tell("The old writer cannot be closed", &text).await;
+                    }
+                } else if is_closed {
                     self.ledger.fenced_there = true;
                     self.ledger.note(self.surface.now(), FENCED);
                 }
@@ -122,13 +150,15 @@ impl<S: Surface> Monitor<S> {
     }
 
     /// Writes down that a failover begins, before anything is done for it.
-    pub(super) async fn begin(&mut self) -> Result<(), Stop> {
+    pub(super) async fn begin(&mut self, data_loss: Option<u64>) -> Result<(), Stop> {
         let now = self.surface.now();
+        self.ledger.data_loss = data_loss;
         let known = self.ledger.lease_seen.as_ref().map_or(0, |(lease, _)| lease.epoch);
         self.ledger.epoch = self.ledger.epoch.max(known) + 1;
         self.ledger.phase = Phase::Promoting;
         self.ledger.asked = None;
         self.ledger.certain = false;
+        self.ledger.unclosed_there = false;
         self.ledger.reboots_left = REBOOTS;
         self.ledger.timeline.clear();
         if let Some(at) = self.ledger.series.first_failure {
@@ -143,16 +173,32 @@ impl<S: Surface> Monitor<S> {
         seen: &Evidence,
         lease: Result<Option<Lease>, Fault>,
     ) -> Result<(), Stop> {
-        if !self.take_lease(lease).await? {
-            return Ok(());
+        let forced = self.ledger.by_hand && self.ledger.forced;
+        match self.take_lease(lease).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            // Whoever forces it was told that the witness cannot be asked. The old writer's monitor, which cannot
+            // ask it either, hears of the failover from this region's ledger, or closes its writer by itself.
+            Err(Stop::Fault(_)) if forced => {}
+            Err(Stop::Fault(_)) if self.is_in_vain() => return self.abort().await,
+            Err(stop) => return Err(stop),
+        }
+        if self.ledger.by_hand && self.ledger.asked.is_none() {
+            let loss = seen.data_loss.map(|loss| loss.as_secs());
+            self.ledger.data_loss = loss.or(self.ledger.data_loss);
         }
         // Only a region that has been silent for long enough cannot be closed; any other writer may live, and
         // is closed first, or nothing is promoted.
         let series = &self.ledger.series;
         let is_gone = seen.control == Control::Silent
             && series.silent_for() >= self.config.policy.region_detection;
-        self.ledger.unclosed_there = is_gone;
-        if !is_gone && !self.close_there().await {
+        let is_closed = !is_gone && self.close_there().await;
+        self.ledger.unclosed_there = !is_closed;
+        // Forced, it goes on without, where that goes on being so.
+        if !is_gone && !is_closed && !(forced && self.since_decided() >= CLOSING) {
+            if self.is_in_vain() {
+                return self.abort().await;
+            }
             let text = "the writer may live, and its region does not let it be closed: nothing is promoted";
             self.tell("A failover waits", text).await;
             return Ok(());
@@ -186,6 +232,18 @@ impl<S: Surface> Monitor<S> {
             self.accepted().await?;
         }
         Ok(())
+    }
+
+    /// For how long the failover that is under way has been decided.
+    fn since_decided(&self) -> u64 {
+        let now = self.surface.now();
+        now.saturating_sub(self.ledger.moment(DECIDED).unwrap_or(now))
+    }
+
+    /// Whether what a human asked for was kept for so long from even being asked of RDS that it is called off.
+    fn is_in_vain(&self) -> bool {
+        let ledger = &self.ledger;
+        ledger.by_hand && ledger.asked.is_none() && self.since_decided() >= ASKED_IN_VAIN
     }
 
     /// Takes the lease exactly as it was seen to stand still: if it moved meanwhile, the writer lives. Whether
@@ -328,11 +386,19 @@ impl<S: Surface> Monitor<S> {
         // On record first: a run that was overtaken undoes nothing.
         self.ledger.phase = Phase::Normal;
         self.ledger.series = Default::default();
+        let in_vain = self.is_in_vain();
         self.ledger.by_hand = false;
+        self.ledger.forced = false;
         self.ledger.asked = None;
         self.save().await?;
         self.reopen_there().await?;
-        self.tell("A failover was called off", "the writer came back before it was accepted").await;
+        let why = if in_vain {
+            "for ten minutes, the witness was not to be reached or the old writer not to be closed; asked with force, \
+             it goes on without"
+        } else {
+            "the writer came back before it was accepted"
+        };
+        self.tell("A failover was called off", why).await;
         Ok(())
     }
 
@@ -353,6 +419,7 @@ impl<S: Surface> Monitor<S> {
         if let Ok(Probed { here: Session::Writer { .. }, .. }) = probed {
             self.ledger.phase = Phase::Promoted;
             self.ledger.by_hand = false;
+            self.ledger.forced = false;
             self.ledger.certain = true;
             self.ledger.note(now, ACCEPTED);
             self.ledger.note(now, FIRST_WRITE);
@@ -377,7 +444,7 @@ impl<S: Surface> Monitor<S> {
                  one-way now.",
                 self.config.here
             );
-            self.tell("The cluster has failed over", &text).await;
+            self.tell_surely("The cluster has failed over", text).await;
             return Ok(());
         }
         let accepted = self.ledger.moment(ACCEPTED).unwrap_or(now);
@@ -408,7 +475,14 @@ impl<S: Surface> Monitor<S> {
 
     /// What the alarms and the dashboard live on.
     async fn report(&mut self, decision: Decision, seen: &Evidence) {
-        let unknown = decision == Decision::Alarm(Reason::Unknown);
+        // A writer that writes needs no failover. Whether there could be one is told all the same, or it would be
+        // learned on the day it is needed: the lease is read and renewed, and the standby is seen.
+        let blind = self.ledger.phase == Phase::Normal
+            && !seen.is_held
+            && decision == Decision::Stay
+            && (seen.vouched != Sign::Yes
+                || [seen.replicates, seen.standby_writes].contains(&Sign::Unknown));
+        let unknown = blind || decision == Decision::Alarm(Reason::Unknown);
         let withheld = matches!(decision, Decision::Alarm(_)) && !unknown;
         let flag = |on: bool| f64::from(u8::from(on));
         let mut metrics = vec![

@@ -60,7 +60,10 @@ impl<S: Surface> Monitor<S> {
             }
             // Nobody has taken over, and nobody is about to: applications are let in again.
             Standing::Holds if !self.ledger.closed_here.is_empty() => {
-                self.open_here().await?;
+                // Somebody may have gone on without the witness, while it was silent.
+                if self.hear().await != Standing::Superseded {
+                    self.open_here().await?;
+                }
             }
             Standing::Heard(age) if age < SEEN && !self.ledger.closed_here.is_empty() => {
                 self.open_here().await?;
@@ -132,8 +135,9 @@ impl<S: Surface> Monitor<S> {
         }
     }
 
-    /// Keeps applications out of the own writer. Which rules that takes is on record before they go.
-    async fn close_here(&mut self, probed: &Result<Probed, Fault>, why: &str) -> Result<(), Stop> {
+    /// Takes away the rules by which applications reach the own writer. Which ones that are is on record before
+    /// they go.
+    async fn shut_here(&mut self) -> Result<(), Stop> {
         let open = self.surface.rules(Side::Here).await?;
         if !open.is_empty() {
             self.ledger.closed_here.extend(open.iter().cloned());
@@ -142,8 +146,16 @@ impl<S: Surface> Monitor<S> {
             self.remember().await?;
             self.surface.revoke(Side::Here, &open).await?;
         }
-        // Rules that are gone do not cut what is connected (aws-facts 12b).
+        Ok(())
+    }
+
+    /// Keeps applications out of the own writer.
+    async fn close_here(&mut self, probed: &Result<Probed, Fault>, why: &str) -> Result<(), Stop> {
+        let closed = self.shut_here().await;
+        // Rules that are gone do not cut what is connected (aws-facts 12b), and this needs no control plane: where
+        // that does not work, it is all that can be done.
         let _ = self.surface.end_sessions().await;
+        closed?;
         let last = match probed {
             Ok(Probed { here: Session::Writer { acknowledged }, .. }) => {
                 format!(" It had acknowledged writes until {acknowledged} ms of its clock.")

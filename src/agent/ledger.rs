@@ -48,6 +48,9 @@ pub struct Ledger {
     pub certain: bool,
     /// Whether a human asked for the failover that is under way.
     pub by_hand: bool,
+    /// Whether that human said that it is to go on without the witness, and without closing a writer that cannot
+    /// be closed.
+    pub forced: bool,
     /// How long the writer has been gone.
     pub series: Series,
     /// The lease as it was last seen to move, and when.
@@ -70,6 +73,8 @@ pub struct Ledger {
     pub reboots_left: u8,
     /// The alarm that was last told, so that it is told once.
     pub told: String,
+    /// A message that was not delivered yet and must not be lost: its subject, and its text.
+    pub untold: Option<(String, String)>,
     /// What a failover would have lost, in seconds, when it was decided.
     pub data_loss: Option<u64>,
     /// The failover that is under way, or the last one.
@@ -87,6 +92,7 @@ impl Default for Ledger {
             asked: None,
             certain: false,
             by_hand: false,
+            forced: false,
             series: Series::default(),
             lease_seen: None,
             replayed: 0,
@@ -98,6 +104,7 @@ impl Default for Ledger {
             unclosed_there: false,
             reboots_left: REBOOTS,
             told: String::new(),
+            untold: None,
             data_loss: None,
             timeline: Vec::new(),
         }

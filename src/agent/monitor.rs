@@ -176,17 +176,28 @@ impl<S: Surface> Monitor<S> {
             self.ledger = ledger;
             let may = match self.ledger.phase {
                 Phase::Normal => true,
-                Phase::Diverged => force,
-                Phase::Promoting | Phase::Accepted | Phase::Promoted | Phase::Destroying => false,
+                Phase::Diverged | Phase::Promoting => force,
+                Phase::Accepted | Phase::Promoted | Phase::Destroying => false,
             };
             if intent.destroying {
                 return Err("the cluster is being removed".into());
             }
             if !may {
-                return Err(format!("the phase is {}", self.ledger.phase.as_str()));
+                let by_force = if self.ledger.phase == Phase::Promoting {
+                    "; say force to go on without what it waits for"
+                } else {
+                    ""
+                };
+                return Err(format!("the phase is {}{by_force}", self.ledger.phase.as_str()));
             }
             self.ledger.by_hand = true;
-            match self.begin().await {
+            self.ledger.forced = force;
+            // One that is under way goes on: RDS may have been asked already.
+            let begun = match self.ledger.phase {
+                Phase::Promoting => self.save().await,
+                _ => self.begin(None).await,
+            };
+            match begun {
                 Ok(()) => return Ok(()),
                 Err(Stop::Crossed) => {}
                 Err(Stop::Superseded) => break,
@@ -273,6 +284,21 @@ impl<S: Surface> Monitor<S> {
     pub(super) async fn tell(&mut self, subject: &str, text: &str) {
         if self.ledger.told != text && self.surface.notify(subject, text).await.is_ok() {
             text.clone_into(&mut self.ledger.told);
+        }
+    }
+
+    /// Tells the topic what must not be lost: on record, until it was taken.
+    pub(super) async fn tell_surely(&mut self, subject: &str, text: String) {
+        self.ledger.untold = Some((subject.to_owned(), text));
+        self.deliver().await;
+    }
+
+    /// Tells the topic what it did not take before.
+    pub(super) async fn deliver(&mut self) {
+        if let Some((subject, text)) = self.ledger.untold.clone()
+            && self.surface.notify(&subject, &text).await.is_ok()
+        {
+            self.ledger.untold = None;
         }
     }
 }

@@ -120,14 +120,15 @@ fn failover(facts: &Facts) -> Value {
     let description = format!(
         "Fails the cluster {} over to {}: start it in the region that is to write from now on. The monitor there is \
          asked, and keeps to its rules: it refuses where this region writes already, where the standby cannot be \
-         used, and while the writer takes writes. `Force` goes on even then; the writer is closed first, and what \
-         it has not sent yet is lost.",
+         used, and while the writer takes writes. `Force` goes on even then: the writer is closed first, and what \
+         it has not sent yet is lost. It also does without a witness that is silent and, after a minute, without \
+         closing a writer that cannot be closed, and it takes over a failover that waits for one of these.",
         facts.suffix, facts.region
     );
     let parameters = json!({
         "Force": {
             "type": "Boolean", "default": false,
-            "description": "Whether to fail over although the writer takes writes, or the witness is silent.",
+            "description": "Whether to fail over although the writer takes writes or cannot be closed, or the witness is silent.",
         },
     });
     let mut wait = json!({

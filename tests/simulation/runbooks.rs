@@ -14,7 +14,7 @@ use crate::support::{
 type Asked<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 
 /// Executes a runbook to its end, as the account's administrator.
-async fn run(
+pub(super) async fn run(
     sandbox: &Sandbox,
     region: &str,
     purpose: &str,

@@ -541,7 +541,7 @@ impl Plan<'_> {
                 ("heartbeat-age", "HeartbeatAge", "Maximum", above, age, 2, good, lag,
                     format!("A failover now would lose more than {age} s of writes, measured by a heartbeat")),
                 ("evidence-unknown", "UnknownEvidence", "Minimum", above, 0.0, 3, good, "",
-                    "What is needed to fail over cannot be seen, so that nothing would be promoted".into()),
+                    "What a failover needs cannot be seen, or nobody vouches for the writer: it would not fail over, or not safely".into()),
                 ("failover-withheld", "FailoverWithheld", "Minimum", above, 0.0, 2, good, "",
                     "The writer cannot be reached from here, and something speaks against promoting".into()),
                 ("promotion-blocked", "PromotionBlocked", "Maximum", above, 0.0, 1, good, "",

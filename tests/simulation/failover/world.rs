@@ -49,6 +49,8 @@ pub struct World {
     closed: bool,
     /// Whether clients are connected to the old writer: they go on writing when nobody new gets in.
     connected: bool,
+    /// How often the old writer's sessions were ended through its own probe.
+    pub ended: u32,
     /// Until when the old writer reboots.
     reboots_until: u64,
     /// When the standby stops following; `None` while it is one.
@@ -112,6 +114,7 @@ impl World {
             skew,
             closed: false,
             connected: true,
+            ended: 0,
             reboots_until: 0,
             promoted_at: None,
             promotion,
@@ -478,6 +481,7 @@ impl Surface for View {
         let place = self.place;
         self.call(place, false, |world| {
             world.connected &= place != Place::P;
+            world.ended += u32::from(place == Place::P);
             Ok(())
         })
         .await

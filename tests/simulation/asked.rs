@@ -1,0 +1,173 @@
+//! Failovers that a human asks for while something that they need is missing; and what tells of that beforehand.
+
+use aws_sandbox::{Effect, Fault, Rule, Sandbox};
+use serde_json::{Value as Json, json};
+
+use super::runbooks::run;
+use crate::support::{
+    agent::{EAST, PROBE_GROUP, WEST, WITNESS, begin, lease, ledger, set_lost},
+    aws::{pass, simulate},
+    user::User,
+};
+
+/// Whether anybody but the probe reaches a region's database.
+fn is_open(sandbox: &Sandbox, region: &str) -> bool {
+    let all = sandbox.with(|world| world.doors(region, "trading-db-sg-prod"));
+    let probe = sandbox.with(|world| world.group_id(region, PROBE_GROUP));
+    all.into_iter().any(|source| source != probe)
+}
+
+fn messages(sandbox: &Sandbox) -> Vec<String> {
+    let told = sandbox.with(|world| world.messages(WEST, "trading-db-alerts-prod"));
+    told.iter().map(|one| format!("{}: {}", one["subject"], one["message"])).collect()
+}
+
+fn alarm(sandbox: &Sandbox, name: &str) -> Json {
+    let all = sandbox.with(|world| world.inventory());
+    all[WEST]["alarm"][format!("trading-db-{name}-prod")]["StateValue"].clone()
+}
+
+fn fault(service: &str, operation: Option<&str>, region: &str) -> Fault {
+    let rule = Rule {
+        service: Some(service.into()),
+        operation: operation.map(Into::into),
+        region: Some(region.into()),
+        ..Rule::default()
+    };
+    let code = "ServiceUnavailable".to_owned();
+    Fault::new(rule, Effect::Fail { status: 503, code, message: "Service unavailable.".into() })
+}
+
+async fn watched() -> User {
+    let (user, _) = User::with_cluster().await;
+    begin(&user.sandbox);
+    pass(200).await;
+    user
+}
+
+#[test]
+fn force_does_without_the_witness_and_a_region_that_are_both_lost() {
+    simulate(async || {
+        let user = watched().await;
+        set_lost(&user.sandbox, EAST, true);
+        set_lost(&user.sandbox, WITNESS, true);
+        pass(400).await;
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "normal", "not by itself");
+        let refused = run(&user.sandbox, WEST, "failover", &[]).await;
+        let why = refused.failure_message.unwrap_or_default();
+        assert!(why.contains("say force"), "{why}");
+        run(&user.sandbox, WEST, "failover", &[("Force", "true")]).await;
+        let after = ledger(&user.sandbox, WEST);
+        assert_eq!(after["phase"], "promoted", "{after:#}");
+
+        // The witness is back before anybody has told it who writes.
+        set_lost(&user.sandbox, WITNESS, false);
+        set_lost(&user.sandbox, EAST, false);
+        pass(300).await;
+        assert_eq!(lease(&user.sandbox)["holder"]["S"], WEST);
+        assert!(!is_open(&user.sandbox, EAST), "the old writer is closed");
+        assert!(is_open(&user.sandbox, WEST));
+    });
+}
+
+#[test]
+fn a_writer_that_lives_closes_itself_when_its_cluster_is_failed_over_without_the_witness() {
+    simulate(async || {
+        let user = watched().await;
+        set_lost(&user.sandbox, WITNESS, true);
+        run(&user.sandbox, WEST, "failover", &[("Force", "true")]).await;
+        let after = ledger(&user.sandbox, WEST);
+        assert_eq!(after["phase"], "promoted", "{after:#}");
+        assert!(after["data_loss"].as_u64().is_some_and(|loss| loss <= 10), "{after:#}");
+        assert!(!is_open(&user.sandbox, EAST));
+        set_lost(&user.sandbox, WITNESS, false);
+        for _ in 0..60 {
+            pass(10).await;
+            assert!(!is_open(&user.sandbox, EAST), "it stays closed");
+        }
+        assert_eq!(lease(&user.sandbox)["holder"]["S"], WEST);
+    });
+}
+
+#[test]
+fn what_a_human_asked_for_in_vain_is_called_off_and_force_goes_on_without_closing_the_writer() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        config["failover"] = json!({"mode": "manual"});
+        user.must_apply(&config).await;
+        begin(&user.sandbox);
+        pass(200).await;
+        // The writer is lost, and its region does not let it be closed.
+        let state = json!({"DBInstanceStatus": "failed"});
+        let primary = "trading-db-primary-prod";
+        user.sandbox.with(|world| world.drift(EAST, "db-instance", primary, Some(&state))).unwrap();
+        user.sandbox.add_fault(fault("ec2", Some("RevokeSecurityGroupIngress"), EAST));
+        let vain = run(&user.sandbox, WEST, "failover", &[]).await;
+        assert!(vain.failure_message.unwrap_or_default().contains("WaitUntilItWrites"));
+        let after = ledger(&user.sandbox, WEST);
+        assert_eq!(after["phase"], "normal", "{after:#}");
+        assert_eq!(lease(&user.sandbox)["holder"]["S"], EAST);
+        let told = messages(&user.sandbox);
+        assert!(told.iter().any(|one| one.contains("called off")), "{told:#?}");
+
+        run(&user.sandbox, WEST, "failover", &[("Force", "true")]).await;
+        let after = ledger(&user.sandbox, WEST);
+        assert_eq!(after["phase"], "promoted", "{after:#}");
+        assert_eq!(after["unclosed_there"], true);
+        // It is told as long as it cannot be closed, and closed as soon as it can.
+        pass(60).await;
+        let told = messages(&user.sandbox);
+        assert!(told.iter().any(|one| one.contains("cannot be closed")), "{told:#?}");
+        user.sandbox.clear_faults();
+        pass(60).await;
+        assert!(!is_open(&user.sandbox, EAST));
+    });
+}
+
+#[test]
+fn a_message_that_the_topic_did_not_take_is_told_later() {
+    simulate(async || {
+        let user = watched().await;
+        user.sandbox.add_fault(fault("sns", Some("Publish"), WEST));
+        set_lost(&user.sandbox, EAST, true);
+        pass(400).await;
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "promoted");
+        let is_told = || messages(&user.sandbox).iter().any(|one| one.contains("has failed over"));
+        assert!(!is_told());
+        user.sandbox.clear_faults();
+        pass(60).await;
+        assert!(is_told(), "{:#?}", messages(&user.sandbox));
+        let count =
+            |all: Vec<String>| all.iter().filter(|one| one.contains("has failed over")).count();
+        pass(300).await;
+        assert_eq!(count(messages(&user.sandbox)), 1, "and once");
+    });
+}
+
+#[test]
+fn that_it_could_not_fail_over_is_told_while_the_writer_writes() {
+    simulate(async || {
+        let user = watched().await;
+        pass(300).await;
+        assert_eq!(alarm(&user.sandbox, "evidence-unknown"), "OK");
+        let trouble: [(&str, &dyn Fn(bool)); 2] = [
+            ("the witness is lost", &|on| set_lost(&user.sandbox, WITNESS, on)),
+            ("nobody vouches for the writer", &|on| {
+                let state = json!({"State": if on { "DISABLED" } else { "ENABLED" }});
+                let rule = "trading-db-monitor-prod";
+                user.sandbox
+                    .with(|world| world.drift(EAST, "event-rule", rule, Some(&state)))
+                    .unwrap();
+            }),
+        ];
+        for (what, trouble) in trouble {
+            trouble(true);
+            pass(420).await;
+            assert_eq!(ledger(&user.sandbox, WEST)["phase"], "normal", "{what}");
+            assert_eq!(alarm(&user.sandbox, "evidence-unknown"), "ALARM", "{what}");
+            trouble(false);
+            pass(420).await;
+            assert_eq!(alarm(&user.sandbox, "evidence-unknown"), "OK", "{what}");
+        }
+    });
+}
