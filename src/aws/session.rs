@@ -49,7 +49,7 @@ pub const CONSISTENCY_LIMIT: Duration = Duration::from_secs(300);
 /// interfaces linger (aws-facts 1.4, 8).
 const BUSY_LIMIT: Duration = Duration::from_secs(2400);
 /// How long a call that is in flight may take after an interrupt, so that its result is not lost.
-const IN_FLIGHT_LIMIT: Duration = Duration::from_secs(8);
+const IN_FLIGHT_LIMIT: Duration = Duration::from_millis(4500);
 
 /// How often a call is made before its failing counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,14 +10,19 @@ use aws_sdk_kms::{
     types::{KeyMetadata, KeyState, Tag},
 };
 
+use aws_smithy_types::date_time::Format;
+
 use super::{
-    ARN, Address, Env, Failure, Field, ID, Observation, Outputs, Primitive, Readiness, Tags,
-    Wanted, canonical_json, retag,
+    ARN, Address, CLUSTER_TAG, Env, Failure, Field, ID, Observation, Outputs, Primitive, Readiness,
+    Tags, Wanted, canonical_json, retag,
 };
 use crate::aws::{ApiError, ErrorClass, Progress};
 
 /// How long AWS keeps a deleted key: the shortest that it allows.
 const PENDING_DAYS: i32 = 7;
+
+/// How a key is shown that is to be deleted.
+const PENDING: &str = "pending deletion";
 
 /// What KMS says of a policy that it takes to lock its maker out.
 const LOCKED_OUT: &str = "will not allow you to update the key policy";
@@ -110,6 +115,17 @@ impl Primitive for KmsKey {
         let regional = env.region(&wanted.region);
         let (session, kms, id) = (&env.session, &regional.kms, &found.id);
         if differing.contains(&"enabled") {
+            let is_pending =
+                found.settings.get("enabled").is_some_and(|text| text.starts_with(PENDING));
+            if is_pending {
+                let api = regional.api("kms", "CancelKeyDeletion");
+                match session.call(api, || kms.cancel_key_deletion().key_id(id).send()).await {
+                    Ok(_) => {}
+                    // An attempt before this one did it.
+                    Err(error) if error.has_code("KMSInvalidStateException") => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
             let api = regional.api("kms", "EnableKey");
             session.call(api, || kms.enable_key().key_id(id).send()).await?;
         }
@@ -244,6 +260,15 @@ fn is_alive(key: &KeyMetadata) -> bool {
     !matches!(key.key_state(), Some(KeyState::PendingDeletion | KeyState::PendingReplicaDeletion))
 }
 
+/// Whether a key that is pending deletion is this very cluster's, and no predecessor's. Then somebody has asked for
+/// its deletion behind our back: a destroy takes the alias away first. All that is encrypted with it depends on
+/// its deletion being called off.
+async fn is_this_clusters(env: &Env, region: &str, key: &KeyMetadata) -> Result<bool, ApiError> {
+    let tags = tags_of(env, region, key.key_id()).await?;
+    let id = tags.get(CLUSTER_TAG);
+    Ok(id.is_some() && id == env.scope.cluster_id.as_ref())
+}
+
 /// The key that the alias leads to, or one of ours that has no alias yet.
 async fn find(env: &Env, wanted: &Wanted<KmsKey>) -> Result<Option<KeyMetadata>, ApiError> {
     if let Some(id) = env.output(&wanted.address, ID)
@@ -251,9 +276,10 @@ async fn find(env: &Env, wanted: &Wanted<KmsKey>) -> Result<Option<KeyMetadata>,
     {
         return Ok(Some(key));
     }
-    let named = by_alias(env, &wanted.region, &wanted.settings.alias).await?.filter(is_alive);
-    if named.is_some() {
-        return Ok(named);
+    if let Some(named) = by_alias(env, &wanted.region, &wanted.settings.alias).await?
+        && (is_alive(&named) || is_this_clusters(env, &wanted.region, &named).await?)
+    {
+        return Ok(Some(named));
     }
     Ok(unnamed(env, &wanted.region, &[]).await?.into_iter().next())
 }
@@ -334,19 +360,34 @@ async fn look(
         let api = regional.api("kms", "GetKeyPolicy");
         env.session.call(api, || regional.kms.get_key_policy().key_id(id).send()).await
     };
+    let is_pending = matches!(key.key_state(), Some(KeyState::PendingDeletion));
     let rotation = async {
+        // A key that is pending deletion is not rotated, and may not be asked.
+        if is_pending {
+            return Ok(false);
+        }
         let api = regional.api("kms", "GetKeyRotationStatus");
-        env.session.call(api, || regional.kms.get_key_rotation_status().key_id(id).send()).await
+        let call = || regional.kms.get_key_rotation_status().key_id(id).send();
+        Ok(env.session.call(api, call).await?.key_rotation_enabled())
     };
     let tags = env.tags_of(region, arn, wanted, || tags_of(env, region, id));
     let (policy, rotation, tags) = futures::try_join!(policy, rotation, tags)?;
     let readiness = match key.key_state() {
-        Some(KeyState::Enabled | KeyState::Disabled) | None => Readiness::Ready,
+        Some(KeyState::Enabled | KeyState::Disabled | KeyState::PendingDeletion) | None => {
+            Readiness::Ready
+        }
         Some(state) => Readiness::Busy(state.as_str().to_owned()),
     };
+    let enabled = if is_pending {
+        let date = key.deletion_date().and_then(|at| at.fmt(Format::DateTime).ok());
+        let date = date.as_deref().and_then(|at| at.get(..10)).unwrap_or("an unknown day");
+        format!("{PENDING} on {date}")
+    } else {
+        key.enabled().to_string()
+    };
     Ok(Observation::new(address.clone(), region, id)
-        .with("rotation", if rotation.key_rotation_enabled() { "yearly" } else { "off" })
-        .with("enabled", key.enabled().to_string())
+        .with("rotation", if rotation { "yearly" } else { "off" })
+        .with("enabled", enabled)
         .with("policy", canonical_json(policy.policy().unwrap_or_default()))
         .output(ID, id)
         .output(ARN, arn)

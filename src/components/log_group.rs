@@ -3,8 +3,8 @@
 use aws_sdk_cloudwatchlogs::types::LogGroup as AwsGroup;
 
 use super::{
-    ARN, Address, Env, Failure, Field, Observation, Outputs, Owner, Primitive, SUFFIX_TAG, Tags,
-    Text, Wanted, each, retag,
+    ARN, Address, Env, Failure, Field, Observation, Outputs, Owner, Primitive, Tags, Text, Wanted,
+    each, retag,
 };
 use crate::aws::ApiError;
 
@@ -77,7 +77,7 @@ impl Primitive for LogGroup {
     }
 
     /// RDS writes late and makes a group that was just deleted anew, without tags: under the name of an
-    /// instance of ours, an untagged group is ours as well (aws-facts 8).
+    /// instance of ours, a group without any tag is ours as well (aws-facts 8). One with somebody's tags is theirs.
     async fn observe(
         env: &Env,
         region: &str,
@@ -90,7 +90,7 @@ impl Primitive for LogGroup {
             let arn = bare(one.arn().unwrap_or_default()).to_owned();
             let ask = || tags_of(env, region, &arn);
             let tags = env.tags_of(region, &arn, Some(&wanted.tags), ask).await?;
-            let is_untagged = !tags.contains_key(SUFFIX_TAG);
+            let is_untagged = tags.is_empty();
             let days =
                 one.retention_in_days().map_or_else(|| "never".into(), |days| days.to_string());
             let mut seen = Observation::new(wanted.address.clone(), region, &wanted.name)

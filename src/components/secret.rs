@@ -6,8 +6,8 @@ use aws_sdk_secretsmanager::types::{ReplicaRegionType, Tag};
 use serde_json::json;
 
 use super::{
-    ARN, Address, Env, Failure, Field, Observation, Output, Outputs, Primitive, Tags, Text, Wanted,
-    each, retag,
+    ARN, Address, CLUSTER_TAG, Env, Failure, Field, Observation, Output, Outputs, Primitive, Tags,
+    Text, Wanted, each, retag,
 };
 use crate::aws::{Api, ApiError, Progress};
 
@@ -197,6 +197,10 @@ impl Primitive for Secret {
         });
         let value = value.to_string();
         let replica = replica(env, settings)?;
+        if let Some(arn) = restore(env, wanted).await? {
+            let replica = replica_arn(&arn, &wanted.region, &settings.replica_region);
+            return Ok(Outputs::from([(ARN, arn), (REPLICA_ARN, replica)]));
+        }
         let regional = env.region(&wanted.region);
         let api = regional.api("secretsmanager", "CreateSecret");
         let call = || {
@@ -218,9 +222,9 @@ impl Primitive for Secret {
         differing: &[&'static str],
     ) -> Result<Outputs, Failure> {
         let regional = env.region(&wanted.region);
-        let (secrets, name, settings) = (&regional.secrets, &wanted.name, &wanted.settings);
+        let (secrets, name) = (&regional.secrets, &wanted.name);
         if differing.contains(&"key") {
-            let key = env.resolve(&settings.key)?;
+            let key = env.resolve(&wanted.settings.key)?;
             let api = regional.api("secretsmanager", "UpdateSecret");
             let call = || secrets.update_secret().secret_id(name).kms_key_id(&key).send();
             env.session.call(api, call).await?;
@@ -230,13 +234,7 @@ impl Primitive for Secret {
             let has: Vec<_> =
                 has.split(',').filter(|one| !one.is_empty()).map(str::to_owned).collect();
             remove_replicas(env, &wanted.region, name, has).await?;
-            let replica = replica(env, settings)?;
-            let api = regional.api("secretsmanager", "ReplicateSecretToRegions");
-            let call = || {
-                let call = secrets.replicate_secret_to_regions().secret_id(name);
-                call.add_replica_regions(replica.clone()).send()
-            };
-            env.session.call(api, call).await?;
+            replicate(env, wanted).await?;
         }
         if differing.contains(&"tags") {
             let (set, gone) = retag(&found.tags, &wanted.tags);
@@ -283,6 +281,45 @@ impl Primitive for Secret {
 fn replica(env: &Env, settings: &Secret) -> Result<ReplicaRegionType, Failure> {
     let key = env.resolve(&settings.replica_key)?;
     Ok(ReplicaRegionType::builder().region(&settings.replica_region).kms_key_id(key).build())
+}
+
+async fn replicate(env: &Env, wanted: &Wanted<Secret>) -> Result<(), Failure> {
+    let replica = replica(env, &wanted.settings)?;
+    let regional = env.region(&wanted.region);
+    let api = regional.api("secretsmanager", "ReplicateSecretToRegions");
+    let call = || {
+        let call = regional.secrets.replicate_secret_to_regions().secret_id(&wanted.name);
+        call.add_replica_regions(replica.clone()).send()
+    };
+    env.session.call(api, call).await?;
+    Ok(())
+}
+
+/// Has back what somebody deleted behind our back, with the login that the database still takes: AWS keeps it for
+/// 7 to 30 days, and its name is not free until then. `None` if there is nothing to be had back.
+async fn restore(env: &Env, wanted: &Wanted<Secret>) -> Result<Option<String>, Failure> {
+    let found = describe(env, &wanted.region, &wanted.name).await?;
+    let Some(one) = found.filter(|one| one.is_deleted) else { return Ok(None) };
+    let id = one.tags.get(CLUSTER_TAG);
+    if id.is_none() || id != env.scope.cluster_id.as_ref() {
+        return Ok(None);
+    }
+    let regional = env.region(&wanted.region);
+    let api = regional.api("secretsmanager", "RestoreSecret");
+    let call = || regional.secrets.restore_secret().secret_id(&wanted.name).send();
+    match env.session.call(api, call).await {
+        Ok(_) => {}
+        // Deleted for good, a moment ago, by a destroy that was interrupted.
+        Err(error) if error.is_not_found() || error.has_code("InvalidRequestException") => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if !one.replicas.iter().any(|(region, ..)| *region == wanted.settings.replica_region) {
+        replicate(env, wanted).await?;
+    }
+    in_sync(env, wanted).await?;
+    Ok(Some(one.arn))
 }
 
 async fn remove_replicas(

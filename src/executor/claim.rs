@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     aws::{ApiError, ErrorClass},
-    components::Env,
+    components::{CLUSTER_TAG, Env},
 };
 
 /// What SSM's advanced parameters hold at most.
@@ -51,10 +51,19 @@ impl Claim {
     pub async fn find(env: &Env, region: &str, path: &str) -> Result<Option<Self>, ApiError> {
         let all = read(env, region, path).await?;
         let Some(cluster) = all.get("cluster") else { return Ok(None) };
-        let cluster: Value = serde_json::from_str(&cluster.value).unwrap_or_default();
+        let record: Value = serde_json::from_str(&cluster.value).unwrap_or_default();
+        // Whose a cluster is must not be guessed: without its id, a healthy one would look like somebody else's.
+        let Some(cluster_id) = record["cluster_id"].as_str().filter(|id| !id.is_empty()) else {
+            let api = env.region(region).api("ssm", "GetParametersByPath");
+            let why = format!(
+                "the parameter {path}/cluster does not say whose the cluster is, as in {{\"cluster_id\": \"…\"}}: \
+                 somebody has changed it. The tag {CLUSTER_TAG} of its components has the id"
+            );
+            return Err(ApiError::unusable(api, why));
+        };
         let arguments = all.get("arguments").and_then(|one| serde_json::from_str(&one.value).ok());
         Ok(Some(Self {
-            cluster_id: cluster["cluster_id"].as_str().unwrap_or_default().to_owned(),
+            cluster_id: cluster_id.to_owned(),
             is_complete: all.contains_key("complete"),
             arguments,
             heard: all.values().filter_map(|one| one.written).max(),

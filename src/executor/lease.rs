@@ -35,6 +35,8 @@ const BEAT: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_secs(5);
 /// How long a lease may stand still before it counts as abandoned.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How long a release may take in real time after an interrupt.
+const FAREWELL: Duration = Duration::from_millis(1500);
 /// How long a holder goes on without having been able to show that it lives.
 const SILENCE: Duration = Duration::from_secs(75);
 
@@ -213,17 +215,26 @@ impl Lease {
         Ok(Some(Self { env, region, path, number, value, lost, idle, heart }))
     }
 
-    /// Lets the next one in at once. Failing to say so costs the next one [`PATIENCE`], nothing else.
-    pub async fn release(mut self) {
+    /// Lets the next one in at once. Failing to say so costs the next one [`PATIENCE`], nothing else: whoever
+    /// interrupts waits for it no longer than for [`FAREWELL`].
+    pub async fn release(mut self, interrupted: &CancellationToken) {
         self.quiet().await;
         if self.lost.is_cancelled() {
             return;
         }
         self.value["released"] = true.into();
-        let name = name(&self.path, self.number);
-        if let Err(error) =
-            write(&self.env, &self.region, &name, &self.value.to_string(), false).await
-        {
+        let (name, value) = (name(&self.path, self.number), self.value.to_string());
+        let told = tokio::select! {
+            told = write(&self.env, &self.region, &name, &value, false) => told,
+            () = async {
+                interrupted.cancelled().await;
+                tokio::time::sleep(FAREWELL).await;
+            } => {
+                tracing::warn!("the lease could not be released in time");
+                return;
+            }
+        };
+        if let Err(error) = told {
             tracing::warn!("the lease could not be released: {error}");
         }
     }

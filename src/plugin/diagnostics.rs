@@ -82,6 +82,14 @@ impl Diagnostics {
         self.0.extend(other.0);
     }
 
+    /// Adds to each error what it does not say yet.
+    pub fn say_in_errors(&mut self, text: &str) {
+        let errors = self.0.iter_mut().filter(|one| one.severity == Severity::Error);
+        for one in errors.filter(|one| !one.detail.contains(text)) {
+            one.detail = format!("{}\n\n{text}", one.detail);
+        }
+    }
+
     /// Whether any of them is an error.
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|one| one.severity == Severity::Error)

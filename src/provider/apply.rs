@@ -13,7 +13,7 @@ use super::{
     flow::{LOOK_AGAIN, Look, Opened, Trouble, Unseen, environment, session},
     intent::{Hold, farewell},
     read::spec_of,
-    state::{Kept, observed},
+    state::{INCOMPLETE, Kept, observed},
 };
 use crate::{
     aws::CONSISTENCY_LIMIT,
@@ -32,7 +32,7 @@ use crate::{
 /// How often what was done is looked at and done again where it did not take.
 const PASSES: usize = 3;
 /// How long the look after a failure may take in real time, so that an interrupt ends soon.
-const LAST_LOOK: Duration = Duration::from_secs(8);
+const LAST_LOOK: Duration = Duration::from_millis(3500);
 
 pub(super) async fn apply(
     configured: &Configured,
@@ -105,7 +105,7 @@ pub(super) async fn apply(
             outcome.private.clone_from(&input.private);
         }
     } else {
-        lease.release().await;
+        lease.release(&context.cancel).await;
     }
     if let Some(journal) = journal {
         journal.note(&Event::RunEnded { complete: !outcome.diagnostics.has_errors() });
@@ -204,7 +204,7 @@ impl Run<'_> {
                 if let Some(hold) = Hold::left(&opened) {
                     found.extend(self.lift(hold).await);
                 }
-                return self.reached(&claim, &opened, found).await;
+                return self.reached(&claim, opened, found).await;
             }
             let hold = match Hold::before(&opened, &changes).await {
                 Ok(hold) => hold,
@@ -320,12 +320,14 @@ impl Run<'_> {
         all
     }
 
-    async fn reached(&self, claim: &Claim, opened: &Opened, mut found: Diagnostics) -> Outcome {
-        if let Err(error) = claim.complete(&self.env).await {
-            found.extend(explain::trouble(&error.into(), "noting that the create is finished"));
-        }
+    async fn reached(&self, claim: &Claim, opened: Opened, mut found: Diagnostics) -> Outcome {
         let kept = Kept { cluster_id: Some(claim.cluster_id.clone()), ..Kept::default() };
-        let mut state = observed(&self.arguments, opened);
+        let mut state = observed(&self.arguments, &opened);
+        if let Err(error) = claim.complete(&self.env).await {
+            // An error would have Terraform rebuild what is whole.
+            found.extend(explain::unnoted(&error));
+            state = state.with("status", Value::string(INCOMPLETE));
+        }
         // A drill may have ended meanwhile. What the plan said is promised; the next read tells of the drill.
         let planned = self.input.planned.as_ref().map(|planned| planned.get("recovery"));
         if let Some(planned) = planned.filter(|planned| planned.is_wholly_known()) {
@@ -336,6 +338,7 @@ impl Run<'_> {
 
     /// What there is after something went wrong. The look is a new one: the run's own session has ended.
     async fn partial(&self, mut found: Diagnostics) -> Outcome {
+        found.say_in_errors(self.doing.next_step());
         let session = session(self.configured, CancellationToken::new(), self.spec.timeouts.read);
         let env = self.env.with_session(session);
         let id = env.scope.cluster_id.clone();
@@ -366,7 +369,7 @@ impl Run<'_> {
             .with("components", empty())
             .with("arns", empty())
             .with("tags_all", Value::string_map(self.spec.tags.clone()))
-            .with("status", Value::string("incomplete"))
+            .with("status", Value::string(INCOMPLETE))
             .with("pending_changes", Value::strings::<String>([]))
     }
 
@@ -393,21 +396,15 @@ impl Run<'_> {
                     };
                 }
             };
-            if let Some(database) = foreign_database(&opened) {
-                found.error(
-                    format!("{} is not known as this cluster's", database.address),
-                    format!(
-                        "It has the name of the cluster's instance, but {}. It would stay, while the key of \
-                         its storage goes: nothing was removed. If it is this cluster's, put the tag \
-                         {SUFFIX_TAG} = {} back; if not, rename it.",
-                        owner_of(database), self.spec.suffix
-                    ),
-                );
-                return self.untouched(found);
+            let strangers = strangers(&opened);
+            // Nothing may be removed before it is clear what all of it is: the key of a storage would go, and the
+            // storage stay.
+            if !strangers.is_empty() {
+                found.extend(explain::strangers(&strangers, self.spec.suffix.as_str()));
+                return if pass == 0 { self.untouched(found) } else { self.remaining(found).await };
             }
             if opened.inventory.all().all(|one| one.owner != Owner::Ours) {
-                let id = opened.env.scope.cluster_id.clone();
-                return self.gone(found, id);
+                return self.gone(found, &opened);
             }
             if pass == 0
                 && let Err(error) = farewell(&opened).await
@@ -480,7 +477,8 @@ impl Run<'_> {
         outcome
     }
 
-    fn gone(&self, mut found: Diagnostics, kept_id: Option<String>) -> Outcome {
+    fn gone(&self, mut found: Diagnostics, opened: &Opened) -> Outcome {
+        let kept_id = opened.env.scope.cluster_id.clone();
         let mut left = vec![format!(
             "the KMS keys in {}, {} and {}, which AWS deletes after 7 days (their aliases are gone)",
             self.spec.primary.region, self.spec.dr.region, self.spec.failover.witness_region
@@ -499,6 +497,14 @@ impl Run<'_> {
                 "the log group RDSOSMetrics, which all instances of the account share".into(),
             );
         }
+        let theirs = opened.inventory.all().filter(|one| one.owner != Owner::Ours);
+        let theirs: Vec<_> = theirs.map(|one| one.address.to_string()).collect();
+        if !theirs.is_empty() {
+            left.push(format!(
+                "what has the cluster's names and is somebody else's by its tags: {}",
+                theirs.join(", ")
+            ));
+        }
         found.warning(
             format!("Nothing of the cluster {} is left", self.spec.suffix),
             format!(
@@ -510,17 +516,17 @@ impl Run<'_> {
     }
 }
 
-/// An instance under the cluster's name that does not count as the cluster's.
-fn foreign_database(opened: &Opened) -> Option<&Observation> {
-    let mut all = opened.inventory.all();
-    all.find(|one| one.address.kind() == DbInstance::KIND && one.owner != Owner::Ours)
-}
-
-fn owner_of(found: &Observation) -> &str {
-    match &found.owner {
-        Owner::Foreign(why) => why,
-        Owner::Ours => "it is this cluster's",
-    }
+/// What has the cluster's names and does not count as the cluster's: every instance, as the key of its storage
+/// would go; and of a cluster that was ever finished, which had all of it, what nobody else claims either.
+fn strangers(opened: &Opened) -> Vec<&Observation> {
+    let was_whole = opened.claim.as_ref().is_some_and(|claim| claim.is_complete);
+    let is_unclaimed = |one: &Observation| {
+        let wanted = opened.blueprint.get(&one.address);
+        let is_tagged = wanted.is_some_and(|one| one.fields.iter().any(|one| one.name == "tags"));
+        was_whole && is_tagged && !one.tags.contains_key(SUFFIX_TAG)
+    };
+    let all = opened.inventory.all().filter(|one| one.owner != Owner::Ours);
+    all.filter(|one| one.address.kind() == DbInstance::KIND || is_unclaimed(one)).collect()
 }
 
 /// Of what is still to be done, what was done already. What must not be done is no matter of time, and what is not

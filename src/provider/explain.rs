@@ -4,7 +4,7 @@ use super::{draft::diagnose, flow::Trouble};
 use crate::{
     aws::{ApiError, ErrorClass},
     cluster::{Change, Changes, Verb},
-    components::{Failure, Owner, db_backup::DbBackup},
+    components::{Failure, Observation, Owner, SUFFIX_TAG, db_backup::DbBackup},
     executor::{self, ClaimError, LeaseError, Report},
     plugin::{Diagnostics, Path},
 };
@@ -37,7 +37,6 @@ pub(super) fn api(error: &ApiError) -> String {
             "AWS, or the way to it, failed repeatedly. If an endpoint of your own is configured, check that \
              it is reachable; otherwise see AWS's health dashboard for the region, and try again."
         }
-        ErrorClass::Stopped => "Running the same command again continues.",
         ErrorClass::WrongAccount => return error.message.clone(),
         _ => return error.to_string(),
     };
@@ -187,7 +186,7 @@ impl Doing {
     }
 
     /// What Terraform will do next with what is there now, and how to go on.
-    fn next_step(self) -> &'static str {
+    pub(super) fn next_step(self) -> &'static str {
         match self {
             Self::Create => {
                 "What was made is kept in the state, and Terraform marks it as tainted. To go on where this \
@@ -264,6 +263,42 @@ pub(super) fn unseen(doing: Doing, why: &str, done: usize) -> Diagnostics {
         format!("{done} changes are done. {waits}.\n\n{}", doing.next_step())
     };
     Diagnostics::from_error(summary, detail)
+}
+
+/// A create is finished, and that could not be noted.
+pub(super) fn unnoted(error: &ApiError) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    found.warning(
+        "That the create is finished could not be noted",
+        format!(
+            "The cluster is whole, and in the state. Until it is noted in AWS, another state's create of the same \
+             suffix would take the cluster for one that was left unfinished: the next plan has the note as its only \
+             change; apply it.\n\n{}",
+            api(error)
+        ),
+    );
+    found
+}
+
+/// Something has the cluster's names and is not known as the cluster's, so that a destroy would leave it.
+pub(super) fn strangers(all: &[&Observation], suffix: &str) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    let why = |one: &Observation| match &one.owner {
+        Owner::Foreign(why) => why.clone(),
+        Owner::Ours => "it is this cluster's".to_owned(),
+    };
+    for one in all {
+        found.error(
+            format!("{} is not known as this cluster's", one.address),
+            format!(
+                "{} has the name of a component of the cluster, but {}. It would stay while what belongs to it goes; \
+                 such things are looked for before anything is removed. If it is this cluster's, put the tag \
+                 {SUFFIX_TAG} = {suffix} back; if not, rename it, or give that tag the value of whoever has it.",
+                one.id, why(one)
+            ),
+        );
+    }
+    found
 }
 
 /// An apply was not finished, and has told the monitors to promote nothing.

@@ -35,6 +35,9 @@ pub(super) const COMPUTED: [&str; 12] = [
     "recovery",
 ];
 
+/// The status of a cluster whose create was not finished, or not noted as finished.
+pub(super) const INCOMPLETE: &str = "incomplete";
+
 /// What is kept beside the state, and beside a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Kept {
@@ -131,6 +134,7 @@ pub(super) fn observed(arguments: &Value, opened: &Opened) -> Value {
     let arns = ours(opened).map(|one| (one.address.to_string(), arn(one))).collect();
     let missing =
         opened.blueprint.all().filter(|one| opened.inventory.get(&one.address).is_none()).count();
+    let missing = missing + usize::from(is_unnoted(arguments, opened));
     let writer = opened.roles.writer().map(|site| opened.spec.site(site).region.clone());
     let secret = opened.inventory.get(&secret(opened)).map(arn);
     arguments
@@ -147,6 +151,14 @@ pub(super) fn observed(arguments: &Value, opened: &Opened) -> Value {
         .with("pending_changes", Value::strings(pending(opened)))
         .with("master_secret_arn", maybe(secret))
         .with("recovery", recovery::observed(opened))
+}
+
+/// Whether it was never noted that the create reached its end, as far as the state knows: reads may be behind a note
+/// that was made a moment ago.
+fn is_unnoted(state: &Value, opened: &Opened) -> bool {
+    let status = state.get("status");
+    let may_be = status.is_null() || status.as_str() == Some(INCOMPLETE);
+    may_be && opened.claim.as_ref().is_some_and(|claim| !claim.is_complete)
 }
 
 /// A state of which nothing but the arguments is known yet.
@@ -173,7 +185,9 @@ pub(super) fn planned(
     changes: &Changes,
 ) -> Value {
     let is_create = prior.is_none();
-    let settled = prior.filter(|_| changes.is_empty() && opened.spec.unknown.is_empty());
+    let settled = prior.filter(|prior| {
+        changes.is_empty() && opened.spec.unknown.is_empty() && !is_unnoted(prior, opened)
+    });
     match settled {
         Some(prior) => {
             let same = assembled(arguments, Some(prior), opened, changes, false);

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use super::drift::id_of;
 use crate::support::{
     agent::{EAST, WEST, WITNESS, begin_only, begin_the_others, ledger, remembered, set_lost},
-    aws::{Way, pass, simulate},
+    aws::{Way, connect, pass, simulate},
     user::{User, change, configuration, errors},
 };
 
@@ -155,6 +155,20 @@ fn drifts(user: &User) -> Vec<Vec<Drift>> {
     ]
 }
 
+/// Has deletions called off that somebody else has asked for.
+async fn call_off(user: &mut User, config: &Json) {
+    let regional = connect(&user.sandbox).await.region(EAST).clone();
+    let key = id_of(user, EAST, "kms-key");
+    let call = regional.kms.schedule_key_deletion().key_id(key).pending_window_in_days(7);
+    call.send().await.unwrap();
+    let probe = "trading-db-probe-prod";
+    let call = regional.secrets.remove_regions_from_replication().secret_id(probe);
+    call.remove_replica_regions(WEST).send().await.unwrap();
+    let call = regional.secrets.delete_secret().secret_id(probe).recovery_window_in_days(7);
+    call.send().await.unwrap();
+    user.must_apply(config).await;
+}
+
 /// Everything that whoever runs Terraform does with a cluster, with the published policies and nothing else; its
 /// functions run, and it fails over.
 async fn live_with_a_cluster(user: &mut User) {
@@ -165,6 +179,7 @@ async fn live_with_a_cluster(user: &mut User) {
     for round in drifts(user) {
         put_back(user, &config, &round).await;
     }
+    call_off(user, &config).await;
     change(&mut config);
     config["backup"]["snapshot_copies"] = json!(1);
     user.must_apply(&config).await;
@@ -322,8 +337,14 @@ fn superfluous(
 const FOR_THE_OTHER_DIRECTION: [&str; 2] =
     ["monitor EndSessions: arn:aws:rds:us-west-2:", "monitor Fence: arn:aws:ec2:us-west-2:"];
 
-/// What needs no permission by AWS, and what only the data source calls, which has a policy of its own.
-const NOT_IN_THE_POLICIES: [&str; 2] = ["cloudwatch:GetMetricData", "sts:GetCallerIdentity"];
+/// What needs no permission by AWS, what only the data source calls, which has a policy of its own, and what whoever has no
+/// role yet needs, on that role.
+const NOT_IN_THE_POLICIES: [&str; 4] = [
+    "cloudwatch:GetMetricData",
+    "sts:AssumeRole",
+    "sts:AssumeRoleWithWebIdentity",
+    "sts:GetCallerIdentity",
+];
 
 /// What the guide says that the provider calls, `service:Operation`.
 fn calls() -> BTreeSet<String> {

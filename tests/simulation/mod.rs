@@ -3,6 +3,7 @@
 mod abuse;
 mod access;
 mod agent;
+mod asked;
 mod copies;
 pub mod crash;
 mod drift;
@@ -21,4 +22,5 @@ mod running;
 mod sessions;
 mod storms;
 mod summaries;
+mod undone;
 mod watching;

@@ -143,7 +143,24 @@ fn a_secret_with_replicas_cannot_go_and_its_name_is_taken_for_a_while() {
     );
     let remove = json!({"SecretId": "master", "RemoveReplicaRegions": [WEST]});
     caller.must(EAST, "secretsmanager", "RemoveRegionsFromReplication", remove);
+    // With a window for recovery, it can be had back, and does not go then.
+    let named = json!({"SecretId": "master"});
+    let later = json!({"SecretId": "master", "RecoveryWindowInDays": 7});
+    caller.must(EAST, "secretsmanager", "DeleteSecret", later);
+    refused(
+        caller.call(EAST, "secretsmanager", "GetSecretValue", named.clone()),
+        "InvalidRequestException",
+        "marked for deletion",
+    );
+    caller.must(EAST, "secretsmanager", "RestoreSecret", named.clone());
+    caller.pass(8 * 86_400);
+    caller.must(EAST, "secretsmanager", "GetSecretValue", named.clone());
     caller.must(EAST, "secretsmanager", "DeleteSecret", delete);
+    refused(
+        caller.call(EAST, "secretsmanager", "RestoreSecret", named),
+        "InvalidRequestException",
+        "marked for deletion",
+    );
     refused(
         caller.call(EAST, "secretsmanager", "CreateSecret", params.clone()),
         "InvalidRequestException",

@@ -51,6 +51,16 @@ const OPERATIONS: &[Operation] = &[
         on_secret,
         delete,
     ),
+    op("RestoreSecret", "SecretId", on_secret, |world, request| {
+        let name = find(world, request)?;
+        let secret = secret_mut(world, request, &name)?;
+        // What was deleted without recovery is only waiting to go.
+        if secret["_forced"] == true {
+            return Err(invalid(MARKED));
+        }
+        secret["DeletedDate"] = Value::Null;
+        Ok(json!({"ARN": secret["ARN"], "Name": name}))
+    }),
     op(
         "ReplicateSecretToRegions",
         "SecretId AddReplicaRegions ForceOverwriteReplicaSecret",
@@ -81,6 +91,9 @@ const OPERATIONS: &[Operation] = &[
         Ok(Value::Null)
     }),
 ];
+
+const MARKED: &str =
+    "You can't perform this operation on the secret because it was marked for deletion.";
 
 fn on_secret(world: &World, request: &Request) -> Vec<Need> {
     let found = find(world, request).ok();
@@ -119,9 +132,7 @@ fn active(world: &World, request: &Request) -> Result<String, Failure> {
     if world.table(&request.region, KIND)[&name]["DeletedDate"].is_null() {
         Ok(name)
     } else {
-        Err(invalid(
-            "You can't perform this operation on the secret because it was marked for deletion.",
-        ))
+        Err(invalid(MARKED))
     }
 }
 
@@ -318,9 +329,16 @@ fn delete(world: &mut World, request: &Request) -> Reply {
     let date = request.now.plus_seconds(if force { 0 } else { seconds }).as_seconds();
     let secret = secret_mut(world, request, &name)?;
     secret["DeletedDate"] = date.into();
+    secret["_forced"] = force.into();
     let arn = secret["ARN"].clone();
     world.after(seconds, &request.region, &name, |world, region, name| {
-        world.remove(region, KIND, name);
+        let due = world.get(region, KIND, name).is_some_and(|secret| {
+            secret["DeletedDate"].as_f64().is_some_and(|at| at <= world.now.as_seconds())
+        });
+        // It may have been restored meanwhile.
+        if due {
+            world.remove(region, KIND, name);
+        }
     });
     Ok(json!({"ARN": arn, "Name": name, "DeletionDate": date}))
 }

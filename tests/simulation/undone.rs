@@ -1,0 +1,271 @@
+//! What somebody does to a cluster behind its back, short of removing it: deletions that can be called off, tags that
+//! are taken away, a record that is overwritten. And what cannot be noted or ended in time.
+
+use std::time::Duration;
+
+use aws_sandbox::{Effect, Fault, Rule, Sandbox};
+use serde_json::{Value as Json, json};
+
+use super::drift::id_of;
+use crate::support::{
+    agent::{EAST, WEST},
+    aws::{connect, pass, simulate},
+    user::{User, configuration, differences, errors, lines},
+};
+
+const SUFFIX: &str = "trading-dr:environment-suffix";
+
+fn record(sandbox: &Sandbox, region: &str, kind: &str, id: &str) -> Json {
+    sandbox.with(|world| world.record(region, kind, id))
+}
+
+fn drift(user: &User, region: &str, kind: &str, id: &str, change: &Json) {
+    user.sandbox.with(|world| world.drift(region, kind, id, Some(change))).unwrap();
+}
+
+/// The tagging API knows of a change after a while only, once somebody has called since.
+async fn settle(user: &User) {
+    user.sandbox.with(|_| ());
+    pass(60).await;
+}
+
+#[test]
+fn the_deletion_of_a_key_is_shown_and_called_off() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let keys = [EAST, WEST].map(|region| (region, id_of(&user, region, "kms-key")));
+        for (region, key) in &keys {
+            let kms = connect(&user.sandbox).await.region(region).kms.clone();
+            let call = kms.schedule_key_deletion().key_id(key).pending_window_in_days(7);
+            call.send().await.unwrap();
+        }
+        user.restart().await;
+        user.refresh().await;
+        let planned = user.must_plan(&config).await;
+        let shown = differences(user.state.value.as_ref().unwrap(), &planned);
+        for (region, _) in &keys {
+            let line = format!("components {region}/kms-key");
+            let told = shown
+                .iter()
+                .any(|one| one.contains(&line) && one.contains("pending deletion on 2026-"));
+            assert!(told, "{shown:#?}");
+        }
+        user.must_apply(&config).await;
+        for (region, key) in &keys {
+            let record = record(&user.sandbox, region, "kms-key", key);
+            assert_eq!(record["KeyState"], "Enabled", "{region}: {record:#}");
+        }
+        pass(600).await;
+        user.must_be_unchanged(&config).await;
+        // A destroy is not confused by one that is pending already.
+        let kms = connect(&user.sandbox).await.region(EAST).kms.clone();
+        let call = kms.schedule_key_deletion().key_id(&keys[0].1).pending_window_in_days(30);
+        call.send().await.unwrap();
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_secret_that_was_deleted_is_had_back_with_its_login() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let name = "trading-db-master-prod";
+        let before = record(&user.sandbox, EAST, "secret", name);
+        let secrets = connect(&user.sandbox).await.region(EAST).secrets.clone();
+        let call = secrets.remove_regions_from_replication().secret_id(name);
+        call.remove_replica_regions(WEST).send().await.unwrap();
+        secrets.delete_secret().secret_id(name).recovery_window_in_days(7).send().await.unwrap();
+        user.restart().await;
+        user.must_apply(&config).await;
+        let after = record(&user.sandbox, EAST, "secret", name);
+        assert_eq!(after["DeletedDate"], Json::Null, "{after:#}");
+        assert_eq!(after["ARN"], before["ARN"]);
+        assert_eq!(after["_value"], before["_value"]);
+        assert_eq!(record(&user.sandbox, WEST, "secret", name)["_value"], before["_value"]);
+        // It does not go after all when its time would have come.
+        pass(8 * 86_400).await;
+        user.must_be_unchanged(&config).await;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_destroy_begins_only_when_it_is_clear_whose_everything_is() {
+    simulate(async || {
+        let (mut user, _) = User::with_cluster().await;
+        let key = id_of(&user, WEST, "kms-key");
+        let stripped = [
+            (WEST, "kms-key", key.as_str(), "us-west-2/kms-key"),
+            (EAST, "secret", "trading-db-master-prod", "us-east-1/secret/master"),
+            (EAST, "sns-topic", "trading-db-alerts-prod", "us-east-1/sns-topic"),
+        ];
+        let tag = |value: Json| json!({"_tags": {SUFFIX: value}});
+        for (region, kind, id, _) in stripped {
+            drift(&user, region, kind, id, &tag(Json::Null));
+        }
+        settle(&user).await;
+        user.sandbox.forget_calls();
+        let found = errors(&user.destroy().await);
+        for (.., address) in stripped {
+            let told = found.iter().find(|one| one.contains(address));
+            assert!(told.is_some_and(|one| one.contains(SUFFIX)), "{address}: {found:#?}");
+        }
+        assert_eq!(found.len(), stripped.len(), "{found:#?}");
+        let removed = user.sandbox.calls().into_iter().any(|call| {
+            call.operation.starts_with("Delete") && !call.operation.starts_with("DeleteParameter")
+        });
+        assert!(!removed, "nothing is removed before");
+        for (region, kind, id, _) in &stripped[..2] {
+            drift(&user, region, kind, id, &tag("prod".into()));
+        }
+        // One is handed over to somebody else: it stays, and that is said.
+        let (region, kind, id, address) = stripped[2];
+        drift(&user, region, kind, id, &tag("others".into()));
+        settle(&user).await;
+        let found = user.destroy().await;
+        assert!(!found.has_errors(), "{:#?}", lines(&found));
+        let told = lines(&found);
+        assert!(told.iter().any(|one| one.contains(address)), "{told:#?}");
+        assert_ne!(record(&user.sandbox, region, kind, id), Json::Null);
+        assert_eq!(record(&user.sandbox, WEST, "kms-key", &key)["KeyState"], "PendingDeletion");
+    });
+}
+
+#[test]
+fn a_log_group_with_tags_of_somebody_else_is_theirs() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let name = "/aws/rds/instance/trading-db-primary-prod/postgresql";
+        drift(&user, EAST, "log-group", name, &json!({"_tags": {SUFFIX: null, "team": "audit"}}));
+        settle(&user).await;
+        user.restart().await;
+        let found = errors(&user.plan(&config).await.diagnostics);
+        assert!(found.iter().any(|one| one.contains("log-group/postgresql")), "{found:#?}");
+        let tags = record(&user.sandbox, EAST, "log-group", name)["_tags"].clone();
+        assert_eq!(tags["team"], "audit");
+    });
+}
+
+#[test]
+fn a_record_that_makes_no_sense_is_an_error_and_no_cluster_is_forgotten() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        for nonsense in ["", "{}", "{\"cluster_id\": \"\"}", "not json"] {
+            let change = json!({"Value": nonsense});
+            drift(&user, WEST, "ssm-parameter", "/trading-db/prod/cluster", &change);
+            user.restart().await;
+            let before = user.state.value.clone();
+            let found = errors(&user.refresh().await);
+            assert!(found.iter().any(|one| one.contains("/trading-db/prod/cluster")), "{found:#?}");
+            assert_eq!(user.state.value, before, "{nonsense:?}");
+            assert!(user.plan(&config).await.diagnostics.has_errors());
+            assert!(user.destroy().await.has_errors());
+        }
+    });
+}
+
+/// How many parameters are put before the one that notes the end of a create.
+async fn parameters_before_the_note() -> u64 {
+    let mut user = User::new().await;
+    let config = configuration(&user.sandbox);
+    user.must_apply(&config).await;
+    let calls = user.sandbox.calls();
+    let put = calls.iter().filter(|call| call.operation == "PutParameter");
+    let names = put.map(|call| call.parameters["Name"].as_str().unwrap_or_default().to_owned());
+    let before = names.take_while(|name| !name.ends_with("/complete")).count();
+    u64::try_from(before).unwrap()
+}
+
+#[test]
+fn a_create_whose_end_cannot_be_noted_is_finished_and_noted_later() {
+    simulate(async || {
+        let before = parameters_before_the_note().await;
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        let rule = Rule {
+            operation: Some("PutParameter".into()),
+            after: before,
+            times: Some(1),
+            ..Rule::default()
+        };
+        let (code, message) = ("AccessDeniedException".to_owned(), "not now".to_owned());
+        user.sandbox.add_fault(Fault::new(rule, Effect::Fail { code, message, status: 400 }));
+        let found = user.apply(&config).await;
+        assert!(!found.has_errors(), "{:#?}", lines(&found));
+        let told = lines(&found);
+        assert!(told.iter().any(|one| one.contains("could not be noted")), "{told:#?}");
+        let noted = |user: &User| {
+            let found = record(&user.sandbox, WEST, "ssm-parameter", "/trading-db/prod/complete");
+            !found.is_null()
+        };
+        assert!(!noted(&user));
+        user.restart().await;
+        user.refresh().await;
+        let planned = user.must_plan(&config).await;
+        let shown = differences(user.state.value.as_ref().unwrap(), &planned);
+        assert!(shown.iter().any(|one| one.contains("status")), "{shown:#?}");
+        assert!(!shown.iter().any(|one| one.contains("components")), "{shown:#?}");
+        user.must_apply(&config).await;
+        assert!(noted(&user));
+        user.must_be_unchanged(&config).await;
+    });
+}
+
+#[test]
+fn an_error_that_leaves_a_create_tainted_says_how_to_go_on() {
+    simulate(async || {
+        // Whatever fails, once something is made: also what is no change of a component.
+        for (service, operation) in
+            [("ec2", "DescribeVpcs"), ("rds", "DescribeDBInstances"), ("rds", "CreateDBInstance")]
+        {
+            let mut user = User::new().await;
+            let config = configuration(&user.sandbox);
+            let rule = Rule {
+                service: Some(service.into()),
+                operation: Some(operation.into()),
+                after: if operation == "CreateDBInstance" { 0 } else { 6 },
+                ..Rule::default()
+            };
+            let (code, message) = ("UnauthorizedOperation".to_owned(), "denied".to_owned());
+            user.sandbox.add_fault(Fault::new(rule, Effect::Fail { code, message, status: 403 }));
+            let found = user.apply(&config).await;
+            assert!(found.has_errors(), "{operation}");
+            if user.state.value.is_some() {
+                let all = errors(&found);
+                let told = all.iter().all(|one| one.contains("terraform untaint"));
+                assert!(told, "{operation}: {all:#?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn an_interrupt_ends_within_ten_seconds_while_nothing_answers() {
+    simulate(async || {
+        for seconds in [30, 300, 1500] {
+            let mut user = User::new().await;
+            let config = configuration(&user.sandbox);
+            let (sandbox, cancel) = (user.sandbox.clone(), user.cancel.clone());
+            let interrupted = tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                sandbox.add_fault(Fault::new(Rule::default(), Effect::Hang));
+                tokio::time::sleep(Duration::from_secs(40)).await;
+                cancel.cancel();
+                tokio::time::Instant::now()
+            });
+            let found = user.apply(&config).await;
+            let ended = tokio::time::Instant::now();
+            let took = ended.duration_since(interrupted.await.unwrap());
+            assert!(found.has_errors());
+            assert!(took <= Duration::from_secs(10), "after {seconds} s: {took:?}");
+            assert!(user.state.value.is_some(), "what was begun is in the state");
+            // It goes on from there.
+            user.sandbox.clear_faults();
+            user.restart().await;
+            user.must_apply(&config).await;
+            user.must_be_unchanged(&config).await;
+        }
+    });
+}
