@@ -24,7 +24,10 @@ fn free_port() -> u16 {
 impl Pair {
     /// Both, up; `None` without PostgreSQL.
     pub fn start() -> Option<Self> {
-        let programs = Programs::find().map_err(|why| eprintln!("SKIPPED: {why}")).ok()?;
+        use std::io::Write as _;
+        // Where the test program keeps nothing back.
+        let skipped = |why| writeln!(std::io::stderr(), "SKIPPED: {why}");
+        let programs = Programs::find().map_err(skipped).ok()?;
         let home = tempfile::tempdir().unwrap();
         let bundle = home.path().join("bundle.pem");
         let pair = Self { primary: free_port(), standby: free_port(), bundle, home, programs };

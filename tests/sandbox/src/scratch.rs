@@ -7,9 +7,21 @@ use std::{
 };
 
 /// Waits for its input to end, which it does with the process that holds the other end; then nothing that was
-/// noted runs on, and the folder goes.
+/// noted runs on, and the folder goes. First it is asked to end: PostgreSQL, which QUIT stops without ado, gives its
+/// shared memory back.
 const CARETAKER: &str = "\
 cat >/dev/null
+for one in \"$1\"/running/*; do
+    [ -e \"$one\" ] && kill -s QUIT -- \"${one##*/}\"
+done
+for try in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    left=''
+    for one in \"$1\"/running/*; do
+        [ -e \"$one\" ] && kill -s 0 -- \"${one##*/}\" && left=yes
+    done
+    [ -z \"$left\" ] && break
+    sleep 0.1
+done
 for one in \"$1\"/running/*; do
     [ -e \"$one\" ] && kill -s KILL -- \"-${one##*/}\"
 done
@@ -67,6 +79,13 @@ impl Drop for Scratch {
 /// That a process runs.
 #[derive(Debug)]
 pub(crate) struct Note(PathBuf);
+
+impl Note {
+    /// Keeps the note, whoever forgets of the process, until its file is removed.
+    pub(crate) fn for_good(self) -> PathBuf {
+        std::mem::ManuallyDrop::new(self).0.clone()
+    }
+}
 
 impl Drop for Note {
     fn drop(&mut self) {

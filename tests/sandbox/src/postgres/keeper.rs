@@ -37,6 +37,10 @@ impl Key {
 }
 
 /// What is done for an instance.
+/// What PostgreSQL and pg_ctl say of a start that fails for reasons of the machine.
+const PASSING: [&str; 3] =
+    ["did not start in time", "Address already in use", "could not create lock file"];
+
 struct Keeper {
     key: Key,
     server: Server,
@@ -119,7 +123,12 @@ impl Keeper {
             self.server.configure(&lines, &lab.archive(&self.key.resource)?)?;
             self.settings.clone_from(&lines);
             if let Err(why) = self.server.start(&lab.scratch).await {
-                lab.sandbox.with(|world| world.engine_cannot_start(&self.key.region, &self.key.id));
+                // The machine's fault, and no parameter's: it is tried again.
+                let is_passing = PASSING.iter().any(|text| why.contains(text));
+                if !is_passing {
+                    lab.sandbox
+                        .with(|world| world.engine_cannot_start(&self.key.region, &self.key.id));
+                }
                 return Err(why);
             }
             lab.opened(&self.key, &self.server.contact);

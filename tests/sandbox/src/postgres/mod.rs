@@ -34,7 +34,7 @@ const LOOK: u64 = 1000;
 /// The servers of a sandbox, and the network that leads to them. Dropped, none of them runs on, and no file is left.
 pub struct Laboratory {
     sandbox: Sandbox,
-    scratch: Scratch,
+    pub(crate) scratch: Scratch,
     programs: Programs,
     authority: Arc<Authority>,
     bundle: PathBuf,

@@ -72,6 +72,7 @@ async fn connection(lab: &Laboratory, from: &Source, mut client: TcpStream) -> i
     client.set_nodelay(true)?;
     let mut head = [0; 8];
     client.read_exact(&mut head).await?;
+    // Which instance is meant, only TLS says here: without it nobody gets in, whatever rds.force_ssl is.
     if head != TLS_REQUEST {
         let text = "no pg_hba.conf entry for this host, no encryption";
         client.write_all(&error("28000", text)).await?;

@@ -10,7 +10,7 @@ use time::{format_description::BorrowedFormatItem, macros::format_description};
 use tokio::process::Command;
 
 use super::programs::Programs;
-use crate::scratch::{Note, Scratch};
+use crate::scratch::Scratch;
 
 /// RDS's own superuser, which nobody else logs in as.
 const ADMIN: &str = "rdsadmin";
@@ -47,7 +47,8 @@ pub(super) struct Contact {
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) contact: Contact,
-    running: Option<Note>,
+    /// The note that it runs.
+    running: Option<PathBuf>,
 }
 
 /// What went wrong, as PostgreSQL tells it.
@@ -279,6 +280,8 @@ impl Server {
         let paths = [data.to_str().unwrap_or_default(), log.to_str().unwrap_or_default()];
         let arguments = ["start", "-w", "-s", "-t", "60", "-D", paths[0], "-l", paths[1]];
         if let Err(error) = self.contact.run("pg_ctl", &arguments).await {
+            // It may be starting still, and nobody has noted it.
+            let _ = self.stop("immediate").await;
             let log = std::fs::read_to_string(&log).unwrap_or_default();
             let last: Vec<&str> = log.lines().rev().take(5).collect();
             let last: Vec<&str> = last.into_iter().rev().collect();
@@ -288,7 +291,8 @@ impl Server {
         let process = file.lines().next().and_then(|line| line.trim().parse().ok());
         let process = process.ok_or("it started, and its process is not known")?;
         // pg_ctl makes it the leader of a group of its own.
-        self.running = Some(scratch.note(process).map_err(failed("a note"))?);
+        // Kept until it is known to have stopped: whoever keeps it may end with the test, and before the caretaker looks.
+        self.running = Some(scratch.note(process).map_err(failed("a note"))?.for_good());
         Ok(())
     }
 
@@ -298,8 +302,15 @@ impl Server {
         let data = data.to_str().unwrap_or_default();
         let stopped =
             self.contact.run("pg_ctl", &["stop", "-w", "-s", "-m", mode, "-D", data]).await;
-        self.running = None;
-        stopped.map(|_| ())
+        let is_gone = match &stopped {
+            Ok(_) => true,
+            // Perhaps because it had ended by itself.
+            Err(_) => self.contact.run("pg_ctl", &["status", "-D", data]).await.is_err(),
+        };
+        if is_gone && let Some(note) = self.running.take() {
+            let _ = std::fs::remove_file(note);
+        }
+        if is_gone { Ok(()) } else { stopped.map(|_| ()) }
     }
 
     /// Whether it was started, and not stopped.

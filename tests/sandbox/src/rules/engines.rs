@@ -299,8 +299,14 @@ async fn the_model_lives_through_the_script() {
 async fn postgresql_lives_through_the_script() {
     match Programs::find() {
         Ok(programs) => script(Stage::new(SCALE, Some(programs))).await,
-        Err(why) => eprintln!("SKIPPED: {why}"),
+        Err(why) => skipped(&why),
     }
+}
+
+/// Says that a test is left out, where the test program keeps nothing back.
+fn skipped(why: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// A writer and a replica beside it, each with a parameter group of its own name.
@@ -365,11 +371,17 @@ impl Stage {
 async fn what_postgresql_refuses_is_incompatible_and_limits_have_an_order() {
     let programs = match Programs::find() {
         Ok(programs) => programs,
-        Err(why) => return eprintln!("SKIPPED: {why}"),
+        Err(why) => return skipped(&why),
     };
     let stage = Stage::new(SCALE, Some(programs));
     let (db, near) = pair(&stage).await;
     let application = stage.application();
+    // Nobody gets in without TLS.
+    let laboratory = stage.laboratory.as_ref().unwrap();
+    let plain = laboratory.psql(&application, &db, "postgres", MASTER, "disable").await.unwrap();
+    let plain = tokio::process::Command::from(plain).args(["-c", "SELECT 1"]).output().await;
+    let refusal = String::from_utf8_lossy(&plain.unwrap().stderr).into_owned();
+    assert!(refusal.contains("no encryption"), "{refusal}");
 
     // RDS knows the parameter, and PostgreSQL does not know the value.
     stage.restart_with("db", "timezone", "Atlantis/Harbour").await;
@@ -399,4 +411,63 @@ async fn what_postgresql_refuses_is_incompatible_and_limits_have_an_order() {
     stage.until(&db, "it opens again", |seen| wrote(seen).is_some()).await;
     let last = wrote(stage.see(&application, &db, MASTER).await).unwrap();
     stage.until(&near, "it follows", |seen| matches!(seen, Seen::Read(at) if at >= last)).await;
+}
+
+const HELPER: &str = "rules::engines::a_database_that_is_killed";
+
+/// The process that the next test kills: it has a database that runs, and ends by no means itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "is run by another test, and killed by it"]
+async fn a_database_that_is_killed() {
+    let stage = Stage::new(SCALE, Some(Programs::find().unwrap()));
+    let (db, _) = pair(&stage).await;
+    stage.until(&db, "it writes", |seen| wrote(seen).is_some()).await;
+    println!("\nmade {}", stage.laboratory.as_ref().unwrap().scratch.path().display());
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+}
+
+/// Processes whose command line names a folder.
+fn running_in(folder: &str) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let numbers = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_there = |number: &u32| {
+        let line = std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(folder)
+    };
+    numbers.filter(is_there).collect()
+}
+
+/// Segments of System V's shared memory that one of these processes has made.
+fn segments_of(makers: &[u32]) -> usize {
+    let all = std::fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
+    let maker = |line: &&str| line.split_whitespace().nth(4)?.parse::<u32>().ok();
+    all.lines().skip(1).filter(|line| maker(line).is_some_and(|one| makers.contains(&one))).count()
+}
+
+#[test]
+fn nothing_is_left_of_databases_whose_sandbox_was_killed() {
+    use std::{
+        io::{BufRead as _, BufReader},
+        process::{Command, Stdio},
+    };
+    if let Err(why) = Programs::find() {
+        return skipped(&why);
+    }
+    let mut killed = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", HELPER, "--ignored", "--nocapture"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(killed.stdout.take().unwrap()).lines();
+    let made = lines.map_while(Result::ok).find(|line| line.starts_with("made ")).unwrap();
+    let folder = made.trim_start_matches("made ").to_owned();
+    let servers = running_in(&folder);
+    assert!(servers.len() >= 2 && segments_of(&servers) >= 2, "{servers:?}");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    while std::path::Path::new(&folder).exists() || !running_in(&folder).is_empty() {
+        std::thread::yield_now();
+    }
+    assert_eq!(segments_of(&servers), 0, "their shared memory is given back");
 }

@@ -1,7 +1,7 @@
 //! EC2: the network.
 
 mod peering;
-mod routes;
+pub(crate) mod routes;
 mod security_groups;
 mod vpcs;
 

@@ -22,6 +22,40 @@ fn association(record: &Value, member: &str) -> Vec<String> {
     all.filter_map(|one| one[member].as_str().map(str::to_owned)).collect()
 }
 
+/// Whether a block of addresses holds another one.
+pub(crate) fn covers(block: &str, other: &str) -> bool {
+    let parsed = |text: &str| text.parse::<ipnet::Ipv4Net>().ok();
+    parsed(block).zip(parsed(other)).is_some_and(|(block, other)| block.contains(&other))
+}
+
+/// Whether a VPC's routes lead to a block by a peering: from all of these subnets, or from any where none is named.
+pub(crate) fn lead(
+    world: &World,
+    region: &str,
+    vpc: &str,
+    subnets: &[&str],
+    block: &str,
+    peering: &str,
+) -> bool {
+    let tables = || world.table(region, ROUTE_TABLE).values().filter(|one| one["vpcId"] == vpc);
+    let is_way = |table: &Value| {
+        let all = table["routeSet"]["item"].as_array().into_iter().flatten();
+        let mut all = all.filter(|one| one["vpcPeeringConnectionId"] == peering);
+        all.any(|one| covers(one["destinationCidrBlock"].as_str().unwrap_or_default(), block))
+    };
+    if subnets.is_empty() {
+        return tables().any(is_way);
+    }
+    let is_main = |table: &Value| {
+        let all = table["associationSet"]["item"].as_array().into_iter().flatten();
+        all.into_iter().any(|one| one["main"] == true)
+    };
+    subnets.iter().all(|subnet| {
+        let own = tables().find(|one| association(one, "subnetId").iter().any(|id| id == subnet));
+        own.or_else(|| tables().find(|one| is_main(one))).is_some_and(is_way)
+    })
+}
+
 pub(super) fn describe(world: &mut World, request: &Request) -> Reply {
     let rows: &[super::FilterRow] = &[
         ("vpc-id", |one| text_at(one, "/vpcId")),

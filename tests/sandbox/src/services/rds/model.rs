@@ -1,7 +1,7 @@
 //! The model database engine: what a session with an instance shows, and who gets one. It is enough for a
 //! probe; SQL is not understood.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{INSTANCE, split_arn};
 use crate::{
@@ -262,23 +262,34 @@ impl World {
         if self.is_dark(region) || self.is_dark(&from.region) {
             return false;
         }
-        let joined = |peering: &Value| {
+        let subnets = record["DBSubnetGroup"]["Subnets"]["Subnet"].as_array().into_iter().flatten();
+        let subnets: Vec<_> = subnets.filter_map(|one| one["SubnetIdentifier"].as_str()).collect();
+        let (here, there) = (self.block(&from.region, &from.vpc), self.block(region, vpc));
+        let joined = |(id, peering): (&String, &Value)| {
             let side = |name: &str| peering[name]["vpcId"].as_str().unwrap_or_default();
             let pair = [side("requesterVpcInfo"), side("accepterVpcInfo")];
             peering["status"]["code"] == "active"
                 && pair.contains(&vpc)
                 && pair.contains(&from.vpc.as_str())
+                // A peering without routes in both directions carries nothing.
+                && ec2::routes::lead(self, &from.region, &from.vpc, &[], there, id)
+                && ec2::routes::lead(self, region, vpc, &subnets, here, id)
         };
         vpc == from.vpc
             || (!self.is_cut(region, &from.region)
-                && self.table(&from.region, ec2::PEERING).values().any(joined))
+                && self.table(&from.region, ec2::PEERING).iter().any(joined))
+    }
+
+    /// The addresses of a VPC.
+    fn block(&self, region: &str, vpc: &str) -> &str {
+        let found = self.get(region, ec2::VPC, vpc);
+        found.and_then(|one| one["cidrBlock"].as_str()).unwrap_or_default()
     }
 
     fn has_rule(&self, from: &Source, region: &str, instance: &Value) -> bool {
         let vpc = instance["DBSubnetGroup"]["VpcId"].as_str().unwrap_or_default();
         let is_local = vpc == from.vpc;
-        let home = self.get(&from.region, ec2::VPC, &from.vpc);
-        let block = home.and_then(|one| one["cidrBlock"].as_str()).unwrap_or_default();
+        let block = self.block(&from.region, &from.vpc);
         let port = instance["Endpoint"]["Port"].as_i64().unwrap_or(5432);
         let groups = instance["VpcSecurityGroups"]["VpcSecurityGroupMembership"].as_array();
         let ids = groups.into_iter().flatten().filter_map(|one| one["VpcSecurityGroupId"].as_str());
@@ -287,7 +298,10 @@ impl World {
             let in_range = rule["from"].as_i64() <= Some(port) && Some(port) <= rule["to"].as_i64();
             let by_group =
                 is_local && from.groups.iter().any(|group| rule["group"] == group.as_str());
-            rule["egress"] == false && in_range && (by_group || rule["cidr"] == json!(block))
+            // Where in its VPC a place is, nothing says: a rule for a part of it lets nobody in.
+            let by_block =
+                rule["cidr"].as_str().is_some_and(|cidr| ec2::routes::covers(cidr, block));
+            rule["egress"] == false && in_range && (by_group || by_block)
         })
     }
 }
