@@ -323,6 +323,11 @@ pub struct Spec {
 /// Tag keys that AWS or this provider gives a meaning of its own.
 const RESERVED_TAGS: &[&str] = &["aws:", "trading-dr:"];
 
+/// Whether a tag is nobody's to choose.
+pub fn is_reserved_tag(key: &str) -> bool {
+    RESERVED_TAGS.iter().any(|prefix| key.starts_with(prefix)) || key == "Name"
+}
+
 impl Spec {
     /// A site.
     pub fn site(&self, site: Site) -> &SiteSpec {
@@ -375,7 +380,7 @@ impl Spec {
         self.failover_mistakes(&known, &mut found);
         found.extend(super::parameters::mistakes(&self.database.parameters));
         for key in self.tags.keys() {
-            if RESERVED_TAGS.iter().any(|prefix| key.starts_with(prefix)) || key == "Name" {
+            if is_reserved_tag(key) {
                 found.push(Mistake::new(
                     "tags",
                     format!("The tag {key} is set by AWS or this provider"),

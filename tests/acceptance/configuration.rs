@@ -10,14 +10,14 @@ use crate::support::{
 };
 
 /// A workspace whose way to AWS is AWS's own, and that has a proxy to take.
-struct Company {
-    served: Served,
-    proxy: Proxy,
-    workspace: Workspace,
+pub(super) struct Company {
+    pub(super) served: Served,
+    pub(super) proxy: Proxy,
+    pub(super) workspace: Workspace,
 }
 
 impl Company {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let served = Served::new();
         let proxy = Proxy::of(&served);
         let mut workspace = Workspace::new(&served, "");
@@ -27,20 +27,20 @@ impl Company {
         Self { served, proxy, workspace }
     }
 
-    fn bundle(&self) -> String {
+    pub(super) fn bundle(&self) -> String {
         format!("  custom_ca_bundle = {:?}\n", self.workspace.path("ca.pem"))
     }
 
-    fn url(&self, login: &str) -> String {
+    pub(super) fn url(&self, login: &str) -> String {
         format!("http://{login}127.0.0.1:{}", self.proxy.port)
     }
 
-    fn plan(&self, provider: &str) -> Ran {
+    pub(super) fn plan(&self, provider: &str) -> Ran {
         planned(&self.served, &self.workspace, provider)
     }
 
     /// The hosts that were asked for through the proxy.
-    fn hosts(&self) -> Vec<String> {
+    pub(super) fn hosts(&self) -> Vec<String> {
         let mut hosts: Vec<_> = self.proxy.passed().into_iter().map(|one| one.host).collect();
         hosts.sort();
         hosts.dedup();
@@ -49,7 +49,7 @@ impl Company {
 }
 
 /// A plan with a provider configured like that.
-fn planned(served: &Served, workspace: &Workspace, configuration: &str) -> Ran {
+pub(super) fn planned(served: &Served, workspace: &Workspace, configuration: &str) -> Ran {
     let body = cluster(served, "prod", "");
     workspace.write(&format!("provider \"trading\" {{\n{configuration}\n}}\n{body}"));
     workspace.plan()
@@ -57,7 +57,12 @@ fn planned(served: &Served, workspace: &Workspace, configuration: &str) -> Ran {
 
 /// The same, which is refused with that text.
 #[track_caller]
-fn refused(served: &Served, workspace: &Workspace, configuration: &str, told: &str) -> String {
+pub(super) fn refused(
+    served: &Served,
+    workspace: &Workspace,
+    configuration: &str,
+    told: &str,
+) -> String {
     let ran = planned(served, workspace, configuration);
     assert_eq!(ran.code, 1, "{configuration}\n{}", ran.out);
     assert!(ran.message().contains(told), "{configuration}\n{}", ran.err);
@@ -278,7 +283,7 @@ fn special_endpoints_mean_nothing_beside_one_for_everything() {
 }
 
 /// A role that anybody of the account may assume, by these actions, and that may do everything.
-fn role(served: &Served, name: &str, statement: Json) {
+pub(super) fn role(served: &Served, name: &str, statement: Json) {
     let trust = json!({"Version": "2012-10-17", "Statement": [statement]});
     let policy = json!({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]});
     let role = json!({
@@ -288,11 +293,11 @@ fn role(served: &Served, name: &str, statement: Json) {
     served.sandbox.with(|world| world.place("global", "role", name, role));
 }
 
-fn arn(name: &str) -> String {
+pub(super) fn arn(name: &str) -> String {
     format!("arn:aws:iam::123456789012:role/{name}")
 }
 
-fn trust() -> Json {
+pub(super) fn trust() -> Json {
     let actions = ["sts:AssumeRole", "sts:TagSession", "sts:SetSourceIdentity"];
     json!({"Effect": "Allow", "Principal": {"AWS": "arn:aws:iam::123456789012:root"}, "Action": actions})
 }
@@ -386,84 +391,6 @@ fn a_chain_of_roles_is_assumed_with_everything_that_was_said() {
         ),
     ] {
         refused(&served, &workspace, &format!("  assume_role = [{roles}]"), told);
-    }
-}
-
-#[test]
-fn a_ci_systems_token_stands_for_a_role() {
-    let served = Served::new();
-    let mut workspace = Workspace::new(&served, "");
-    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
-        workspace.variable(name, "");
-    }
-    let issuer = "token.actions.githubusercontent.com";
-    let provider = json!({"ClientIDList": ["sts.amazonaws.com"], "_account": true});
-    served.sandbox.with(|world| world.place("global", "oidc-provider", issuer, provider));
-    let federated = json!({
-        "Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity",
-        "Principal": {"Federated": format!("arn:aws:iam::123456789012:oidc-provider/{issuer}")},
-        "Condition": {"StringEquals": {format!("{issuer}:sub"): "repo:bank/dr"}},
-    });
-    role(&served, "ci", federated);
-    role(&served, "deployer", trust());
-    let token = |subject: &str| {
-        use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-        let claims = json!({"iss": format!("https://{issuer}"), "aud": "sts.amazonaws.com", "sub": subject, "exp": 4_000_000_000_u64});
-        let part = |value: &Json| URL_SAFE_NO_PAD.encode(value.to_string());
-        format!("{}.{}.c2ln", part(&json!({"alg": "RS256"})), part(&claims))
-    };
-    let given = |token: &str, more: &str| {
-        format!(
-            "  assume_role_with_web_identity = {{ role_arn = {:?}, session_name = \"run-7\", {token} }}\n{more}",
-            arn("ci")
-        )
-    };
-    let file = workspace.path("token");
-    std::fs::write(&file, token("repo:bank/dr") + "\n").unwrap();
-    let in_file = format!("web_identity_token_file = {file:?}");
-    let direct = format!("web_identity_token = {:?}, duration = \"15m\"", token("repo:bank/dr"));
-    for token in [&in_file, &direct] {
-        served.sandbox.forget_calls();
-        let more = format!("  assume_role = [{{ role_arn = {:?} }}]\n", arn("deployer"));
-        let ran = planned(&served, &workspace, &given(token, &more));
-        assert_eq!(ran.code, 2, "{}", ran.err);
-        let calls = served.sandbox.calls();
-        let first = &calls[0];
-        assert_eq!((first.operation.as_str(), &first.error), ("AssumeRoleWithWebIdentity", &None));
-        assert_eq!(first.parameters["RoleSessionName"], "run-7");
-        assert_eq!(calls[1].operation, "AssumeRole");
-    }
-    let stranger = token("repo:thief/dr");
-    let cases = [
-        (
-            given(&format!("web_identity_token = {stranger:?}"), ""),
-            "Not authorized to perform sts:AssumeRoleWithWebIdentity (role arn:aws:iam::123456789012:role/ci)",
-        ),
-        (given("web_identity_token = \"opaque\"", ""), "not a valid JWT"),
-        (
-            given("web_identity_token_file = \"/nowhere/token\"", ""),
-            "There is no file /nowhere/token",
-        ),
-        (given(&format!("web_identity_token = \"a\", {in_file}"), ""), "The token is given once"),
-        (given("duration = \"1h\"", ""), "The token is given once"),
-        (
-            given(&in_file, "  profile = \"desk\"\n"),
-            "Either assume_role_with_web_identity or profile",
-        ),
-        (
-            given(
-                &in_file,
-                &format!(
-                    "  assume_role = [{{ role_arn = {:?}, duration = \"2h\" }}]\n",
-                    arn("deployer")
-                ),
-            ),
-            "A chained session lasts one hour at most",
-        ),
-    ];
-    for (configuration, told) in cases {
-        let err = refused(&served, &workspace, &configuration, told);
-        assert!(!err.contains(&stranger), "{err}");
     }
 }
 

@@ -4,6 +4,7 @@ mod agent;
 mod configuration;
 mod failover;
 mod graph;
+mod identity;
 mod lifecycle;
 mod packaging;
 mod progress;

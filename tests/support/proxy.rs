@@ -124,12 +124,41 @@ async fn pass(
     };
     let host = parts.uri.host().map_or_else(|| header("host"), str::to_owned);
     let host = host.split(':').next().unwrap_or_default().to_owned();
+    let is_portal = host.starts_with("portal.sso.");
     book.lock().unwrap().passed.push(Passed { host, user_agent: header("user-agent") });
+    if is_portal {
+        return portal(&parts).into_response();
+    }
     let body: Bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     match sandbox.answer(Request::from_parts(parts, body)).await {
         Answer::Response(response) => response.map(axum::body::Body::from),
         Answer::Never | Answer::Dropped => axum::http::StatusCode::BAD_GATEWAY.into_response(),
     }
+}
+
+/// A session of a role that IAM Identity Center gives to whoever has signed in with this token.
+pub const SIGNED_IN: &str = "signed-in";
+/// The keys of that session. The account has to know them.
+pub const DESK: (&str, &str) = ("ASIADESK000000000001", "token of the desk");
+
+/// IAM Identity Center's portal, as its service model describes `GetRoleCredentials`.
+fn portal(request: &axum::http::request::Parts) -> (axum::http::StatusCode, String) {
+    let token = request.headers.get("x-amz-sso_bearer_token");
+    let is_signed_in = token.is_some_and(|token| token.as_bytes() == SIGNED_IN.as_bytes());
+    let asked = request.uri.query().unwrap_or_default();
+    let is_for = |text: &str| asked.split('&').any(|one| one == text);
+    if request.uri.path() != "/federation/credentials" {
+        return (axum::http::StatusCode::NOT_FOUND, String::new());
+    }
+    if !is_signed_in || !is_for("account_id=123456789012") || !is_for("role_name=OnCall") {
+        let refusal = r#"{"__type": "UnauthorizedException", "message": "Session token not found or invalid"}"#;
+        return (axum::http::StatusCode::UNAUTHORIZED, refusal.to_owned());
+    }
+    let answer = serde_json::json!({"roleCredentials": {
+        "accessKeyId": DESK.0, "secretAccessKey": "sandbox", "sessionToken": DESK.1,
+        "expiration": 4_000_000_000_000_u64,
+    }});
+    (axum::http::StatusCode::OK, answer.to_string())
 }
 
 impl Proxy {

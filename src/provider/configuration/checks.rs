@@ -1,6 +1,7 @@
 //! Checks of the provider's own arguments, one by one. Each has a value that is known and not null.
 
 use crate::{
+    cluster::spec::is_reserved_tag,
     plugin::{Diagnostics, Path, Value},
     provider::checks::{each, one_of, within, wrong},
 };
@@ -61,6 +62,14 @@ pub(super) fn session_tags(value: &Value, path: &Path, found: &mut Diagnostics) 
             let why = "A key has 1 to 128 characters, a value 256 at most.";
             found.error_at(path.key(key), format!("The session tag {key} is too long"), why);
         }
+    }
+}
+
+pub(super) fn default_tags(value: &Value, path: &Path, found: &mut Diagnostics) {
+    for (key, _) in value.entries().filter(|(key, _)| is_reserved_tag(key)) {
+        let why = "Tags that begin with aws: or trading-dr:, and Name, cannot be chosen.";
+        let summary = format!("The tag {key} is set by AWS or this provider");
+        found.error_at(path.key(key), summary, why);
     }
 }
 

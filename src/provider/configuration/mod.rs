@@ -388,5 +388,43 @@ fn credentials(config: &Value) -> Result<Credentials, Diagnostics> {
         }
     }
     let (roles, web_identity) = (roles(config)?, web_identity(config)?);
+    if !files.credentials.is_empty() && (keys.is_some() || web_identity.is_some()) {
+        return Err(refused(
+            "shared_credentials_files",
+            "Keys and files of keys are both given",
+            "With access_key or assume_role_with_web_identity, nothing is looked for in shared_credentials_files. \
+             Leave one of them out.",
+        ));
+    }
     Ok(Credentials { profile, keys, web_identity, files, roles })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn calls_are_spaced_out_where_the_argument_or_the_profile_says_so() {
+        let folder = std::env::temp_dir().join(format!("trading-retries-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("config");
+        let text = "[profile slow]\nretry_mode = adaptive\n[profile plain]\nregion = us-west-2\n";
+        std::fs::write(&file, text).unwrap();
+        for (profile, argument, expected) in [
+            ("plain", None, false),
+            ("plain", Some("adaptive"), true),
+            ("slow", None, true),
+            ("slow", Some("standard"), false),
+        ] {
+            let files =
+                SharedFiles { config: vec![file.display().to_string()], ..SharedFiles::default() };
+            let credentials =
+                Credentials { profile: Some(profile.into()), files, ..Credentials::default() };
+            let shared = Shared::load(&credentials).await;
+            let config = argument.map(|mode| ("retry_mode".to_owned(), Value::string(mode)));
+            let config = Value::Mapping(config.into_iter().collect());
+            assert_eq!(is_adaptive(&config, &shared), Ok(expected), "{profile} {argument:?}");
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

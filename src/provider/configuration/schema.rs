@@ -123,7 +123,10 @@ pub(in crate::provider) fn schema() -> Schema {
                 "default_tags",
                 Nesting::Single,
                 Presence::Optional,
-                vec![Attribute::optional("tags", Type::string_map(), "The tags.")],
+                vec![
+                    Attribute::optional("tags", Type::string_map(), "The tags.")
+                        .validate(own::default_tags),
+                ],
                 "Tags for everything that the provider makes. A resource's own `tags` win.",
             ),
             Attribute::nested(

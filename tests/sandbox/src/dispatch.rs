@@ -22,6 +22,8 @@ pub struct CallRecord {
     pub service: String,
     /// The operation.
     pub operation: String,
+    /// Who called, by ARN; empty where nobody was known.
+    pub caller: String,
     /// The region that was called.
     pub region: String,
     /// The parameters; what is secret is not kept.
@@ -38,6 +40,7 @@ pub(crate) struct Incoming {
     pub(crate) query: String,
     pub(crate) target: Option<String>,
     pub(crate) authorization: Option<String>,
+    pub(crate) token: Option<String>,
     pub(crate) invocation_type: Option<String>,
     pub(crate) body: Vec<u8>,
 }
@@ -117,6 +120,15 @@ fn principal(world: &World, access_key: &str) -> Result<Principal, Failure> {
         tags: serde_json::from_value(record["_tags"].clone()).unwrap_or_default(),
         transitive: texts(&record["_transitive"]),
         source_identity: record["_source_identity"].as_str().map(str::to_owned),
+    })
+}
+
+/// The keys of a session say nothing without its token.
+fn without_token(world: &World, access_key: &str, incoming: &Incoming) -> Option<Failure> {
+    let wanted = world.get(GLOBAL, "access-key", access_key)?["_token"].as_str()?;
+    (incoming.token.as_deref() != Some(wanted)).then(|| {
+        let message = "The security token included in the request is invalid.";
+        Failure::new("InvalidClientTokenId", message)
     })
 }
 
@@ -243,7 +255,10 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
             run(&mut world.ago(seconds * 1000), service, &scope, &name, &params)
         }
         Some(Effect::Delay { .. } | Effect::DropAfter | Effect::Stale { .. }) | None => {
-            run(world, service, &scope, &name, &params)
+            match without_token(world, &scope.access_key, incoming) {
+                Some(failure) => Err(failure),
+                None => run(world, service, &scope, &name, &params),
+            }
         }
     };
     world.remember();
@@ -260,10 +275,12 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
             parameters[*secret] = "(kept out)".into();
         }
     }
+    let caller = principal(world, &scope.access_key).map(|one| one.arn).unwrap_or_default();
     world.calls.push(CallRecord {
         at: world.now.0,
         service: service.name.to_owned(),
         operation: name.clone(),
+        caller,
         region: scope.region,
         parameters,
         error,
@@ -323,6 +340,7 @@ pub(crate) fn act(
         at: world.now.0,
         service: service.name.to_owned(),
         operation: name.to_owned(),
+        caller: principal.arn.clone(),
         region: region.to_owned(),
         parameters: params.clone(),
         error: reply.as_ref().err().map(|failure| failure.code.clone()),

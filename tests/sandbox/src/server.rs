@@ -371,6 +371,7 @@ impl Sandbox {
             query: request.uri().query().unwrap_or_default().to_owned(),
             target: header("x-amz-target"),
             authorization: header("authorization"),
+            token: header("x-amz-security-token"),
             invocation_type: header("x-amz-invocation-type"),
             body: request.body().to_vec(),
         };

@@ -19,6 +19,7 @@ fn ask(caller: &mut Caller, operation: &str) -> Outgoing {
             "AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/20260105/{EAST}/kms/aws4_request, SignedHeaders=host"
         )),
         invocation_type: None,
+        token: None,
         body: b"{}".to_vec(),
     };
     handle(&mut caller.world, &incoming)

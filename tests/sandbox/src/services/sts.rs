@@ -240,7 +240,7 @@ fn session(world: &mut World, request: &Request, more: Value) -> Reply {
     let session_arn = format!("arn:aws:sts::{ACCOUNT}:assumed-role/{name}/{session}");
     let mut record = json!({
         "_arn": session_arn, "_kind": "role", "_name": name, "_id": id,
-        "_expires": expires.0, "_session_policy": policy,
+        "_expires": expires.0, "_session_policy": policy, "_token": format!("session of {key}"),
     });
     let source_identity = more["_source_identity"].clone();
     if let (Some(record), Value::Object(more)) = (record.as_object_mut(), more) {
@@ -252,7 +252,7 @@ fn session(world: &mut World, request: &Request, more: Value) -> Reply {
         "Credentials": {
             "AccessKeyId": key,
             "SecretAccessKey": "sandbox",
-            "SessionToken": "sandbox",
+            "SessionToken": format!("session of {key}"),
             "Expiration": expires.to_string(),
         },
     });
