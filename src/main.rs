@@ -13,8 +13,26 @@ use trading::{
     provider::{TradingProvider, archive, graph, package, status},
 };
 
-const EXPLANATION: &str = "\
-This is a Terraform provider. Terraform starts it; run by hand it does nothing.
+const USAGE: &str = "\
+terraform-provider-trading: a Terraform provider for PostgreSQL 15 disaster recovery on AWS
+
+Terraform starts it, when a configuration names it. Run by hand, it shows what Terraform does not:
+
+    terraform-provider-trading <command> [<argument>...]
+
+    status <suffix>    a cluster as it is, from anywhere: who writes, lag, alarms, the last drill and failover
+    watch [<suffix>]   what an apply does, in the folder where it runs, or has done
+    graph [<file>]     what a cluster consists of, and what comes before what, for Mermaid or Graphviz
+
+    pack <program> <archive>
+                       packs the functions' program for AWS Lambda: the provider looks for trading-dr-agent.zip beside
+                       itself
+    package <folder> [<file>...]
+                       writes this program, that archive and the files into a zip that a mirror can serve, with the
+                       Registry's manifest and the checksums
+
+    --version          prints the version
+    --help             prints this; after one of the first three commands, what it takes
 
 To use it, name it in a configuration and run `terraform init`:
 
@@ -34,13 +52,6 @@ To try a build of your own without a registry, name its folder in ~/.terraformrc
       }
       direct {}
     }
-
-In the folder where an apply runs, `watch` shows what it does; `status <suffix>` shows a cluster as it is, from anywhere;
-`graph` draws what a cluster consists of. Each says more with `--help`.
-
-`--version` prints the version. `pack <program> <archive>` packs the agent's program for AWS Lambda; the provider
-looks for `trading-dr-agent.zip` beside itself. `package <folder> [<file>...]` writes this program, that archive and the
-files into a zip there that a mirror can serve, with the Registry's manifest and the checksums.
 ";
 
 /// What a development build's large futures need on a thread's stack; only what is used is memory.
@@ -61,13 +72,6 @@ fn main() -> ExitCode {
 }
 
 async fn run() -> ExitCode {
-    if std::env::args().nth(1).is_some_and(|argument| argument == "--version" || argument == "-V") {
-        return say(
-            &mut std::io::stdout(),
-            concat!("terraform-provider-trading ", env!("CARGO_PKG_VERSION"), "\n"),
-            ExitCode::SUCCESS,
-        );
-    }
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let texts: Vec<String> =
         arguments.iter().map(|one| one.to_string_lossy().into_owned()).collect();
@@ -75,6 +79,13 @@ async fn run() -> ExitCode {
         Some((command, more)) if command == "watch" => return watching(more),
         Some((command, more)) if command == "status" => return telling(more).await,
         Some((command, more)) if command == "graph" => return drawing(more),
+        Some((command, [])) if command == "--version" || command == "-V" => {
+            let version = concat!("terraform-provider-trading ", env!("CARGO_PKG_VERSION"), "\n");
+            return say(&mut std::io::stdout(), version, ExitCode::SUCCESS);
+        }
+        Some((command, _)) if ["--help", "-h", "help"].contains(&command.as_str()) => {
+            return say(&mut std::io::stdout(), USAGE, ExitCode::SUCCESS);
+        }
         _ => {}
     }
     if let [command, program, archive] = &arguments[..]
@@ -102,9 +113,14 @@ async fn run() -> ExitCode {
     }
     let environment = |name: &str| std::env::var(name).ok();
     let Some(cookie) = plugin::Cookie::read(environment) else {
-        let help = std::env::args().nth(1).is_some_and(|argument| argument == "--help");
-        let code = if help { ExitCode::SUCCESS } else { ExitCode::FAILURE };
-        return say(&mut std::io::stderr(), EXPLANATION, code);
+        let why = match texts.split_first() {
+            None => "Terraform starts this program; run by hand, it takes a command.".to_owned(),
+            Some((command, _)) if ["pack", "package"].contains(&command.as_str()) => {
+                format!("{command} takes other arguments than these.")
+            }
+            Some((command, _)) => format!("There is no command {command}."),
+        };
+        return say(&mut std::io::stderr(), &format!("{why}\n\n{USAGE}"), ExitCode::from(2));
     };
     plugin::init_logging(plugin::level_from_environment(environment));
     let provider = Arc::new(TradingProvider::new().with_progress_in(watch::folder()));

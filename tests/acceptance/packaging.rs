@@ -92,9 +92,13 @@ fn a_release_is_refused_where_versions_disagree_or_a_file_is_missing() {
     write("Cargo.toml", "[workspace.package]\nversion = \"1.2.2\"\n");
     assert!(refusal(&version()).contains("Cargo.toml says 1.2.2"));
     write("Cargo.toml", "[workspace.package]\nversion = \"1.2.3\"\n\n[package]\nversion = \"9\"\n");
-    write("CHANGELOG.md", "# Changelog\n\n## 1.2.3 (unreleased)\n\n## 1.2.2 (2026-01-01)\n");
-    assert!(refusal(&version()).contains("begins with '## 1.2.3 (unreleased)'"));
-    write("CHANGELOG.md", "# Changelog\n\n## 1.2.3 (2026-02-01)\n");
+    let (before, now) = ("## [1.2.2] - 2026-01-01\n", "## [1.2.3] - 2026-02-01\n");
+    write("CHANGELOG.md", &format!("# Changelog\n\n## [Unreleased]\n\n{before}"));
+    assert!(refusal(&version()).contains("begins with '## [1.2.2] - 2026-01-01'"));
+    let left = "## [Unreleased]\n\n### Fixed\n\n- A mistake.\n\n";
+    write("CHANGELOG.md", &format!("# Changelog\n\n{left}{now}\n{before}"));
+    assert!(refusal(&version()).contains("has changes under [Unreleased]"));
+    write("CHANGELOG.md", &format!("# Changelog\n\n## [Unreleased]\n\n{now}\n{before}"));
     assert!(refusal(&version()).contains("trading-dr-agent.zip is missing"));
     write("target/agent/trading-dr-agent.zip", "zip");
     assert!(version().status.success());

@@ -156,12 +156,26 @@ fn must_be_formatted(text: &str, place: &str) {
     assert!(formatted == text, "{place}: `terraform fmt` would write\n{formatted}");
 }
 
+/// Whether a block is Terraform's own configuration, and no part of what it manages.
+fn is_command_line(block: &str) -> bool {
+    block.starts_with("provider_installation {")
+}
+
 #[test]
 fn every_configuration_in_the_pages_is_valid_and_formatted() {
     let served = Served::new();
-    let mut count = 0;
+    let (mut count, mut applied) = (0, 0);
+    let shown: Vec<String> = files(&root().join("examples"), "tf")
+        .iter()
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
     for path in pages() {
         let page = std::fs::read_to_string(&path).unwrap();
+        for block in blocks(&page, "hcl") {
+            let place = format!("{}:\n{block}", path.display());
+            // Its own grammar is an older one, which `terraform fmt` does not read.
+            assert!(is_command_line(&block), "{place}: this is `terraform`");
+        }
         for block in blocks(&page, "terraform") {
             let place = format!("{}:\n{block}", path.display());
             must_be_formatted(&block, &place);
@@ -171,8 +185,9 @@ fn every_configuration_in_the_pages_is_valid_and_formatted() {
                 let workspace = workspace(&served, &[("block.tf".into(), block.clone())]);
                 let ran = workspace.run(&["validate", "-no-color"]);
                 assert_eq!(ran.code, 0, "{place}\n{}{}", ran.out, ran.err);
-                if block.contains("resource \"trading_dr_cluster\"") && !block.contains("import {")
-                {
+                // What examples consist of is applied as an example.
+                let is_example = shown.iter().any(|one| one.trim() == block.trim());
+                if block.contains("resource \"trading_dr_cluster\"") && !is_example {
                     let real = real(&served);
                     let mut text = block.clone();
                     for (_, id, value) in &real {
@@ -182,8 +197,20 @@ fn every_configuration_in_the_pages_is_valid_and_formatted() {
                     let peering = ("peering_connection_id", "pcx-0a1b2c3d4e5f60718".to_owned());
                     if !text.contains("peering_connection_id") {
                         let variables = variables(&served, &text, &[peering]);
-                        let ran = run(&workspace, &["plan", "-input=false"], &variables);
+                        if text.contains("import {") {
+                            // Somebody made it, and its state is lost.
+                            let (_, resource) = text.split_once("\n\n").unwrap();
+                            std::fs::write(workspace.path("example-block.tf"), resource).unwrap();
+                            run(&workspace, &["apply", "-auto-approve"], &variables).must_succeed();
+                            std::fs::remove_file(workspace.path("terraform.tfstate")).unwrap();
+                            std::fs::write(workspace.path("example-block.tf"), &text).unwrap();
+                        }
+                        let ran = run(&workspace, &["apply", "-auto-approve"], &variables);
                         assert_eq!(ran.code, 0, "{place}\n{}{}", ran.out, ran.err);
+                        let ran = run(&workspace, &["plan", "-detailed-exitcode"], &variables);
+                        assert_eq!(ran.code, 0, "{place}\n{}{}", ran.out, ran.err);
+                        run(&workspace, &["destroy", "-auto-approve"], &variables).must_succeed();
+                        applied += 1;
                     }
                 }
             }
@@ -195,4 +222,5 @@ fn every_configuration_in_the_pages_is_valid_and_formatted() {
         must_be_formatted(&text, &path.display().to_string());
     }
     assert!(count >= 8, "only {count} blocks were found");
+    assert!(applied >= 2, "only {applied} of them were applied");
 }

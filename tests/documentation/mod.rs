@@ -1,8 +1,10 @@
 //! What is published: the reference says what the schema says, and every example works as it stands.
 
 mod examples;
+mod links;
 mod reference;
 mod rendering;
+mod rights;
 
 use std::path::{Path, PathBuf};
 

@@ -1,21 +1,15 @@
 //! The generated parts of the pages, between their marks: `make docs` writes them, a test holds them to the code.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Write as _,
-};
+use std::collections::BTreeMap;
 
-use serde_json::json;
+use serde_json::Value as Json;
 use trading::{
     plugin::{Attribute, Kind, Provider as _},
     provider::TradingProvider,
 };
 
-use super::{files, pages, rendering::reference, root};
-use crate::support::{
-    aws::simulate,
-    user::{State, User},
-};
+use super::{pages, rendering::reference, rights, root};
+use crate::support::terraform::{Served, Workspace};
 
 /// What a part is generated from: the schema of the provider or of a resource, or a file, as it is.
 fn generated(what: &str) -> String {
@@ -41,72 +35,10 @@ fn generated(what: &str) -> String {
             };
             format!("```{language}\n{}\n```\n", text.trim_end())
         }
-        None if what == "calls" => table_of_calls(),
+        None if what == "calls" => rights::table_of_calls(),
+        None if what == "functions" => rights::table_of_functions(),
         _ => panic!("nothing is generated from {what:?}"),
     }
-}
-
-/// Every call that the provider's code may make, by service as IAM names it: what reads, and what changes.
-fn calls() -> BTreeMap<String, [BTreeSet<String>; 2]> {
-    let call = regex_lite::Regex::new(r#"api\(\s*"([a-z0-9]+)",\s*"([A-Za-z]+)"#).unwrap();
-    let mut services: BTreeMap<String, [BTreeSet<String>; 2]> = BTreeMap::new();
-    let source = root().join("src");
-    for path in files(&source, "rs").iter().filter(|path| !path.starts_with(source.join("agent"))) {
-        let text = std::fs::read_to_string(path).unwrap();
-        for found in call.captures_iter(&text) {
-            let (service, action) = action(&found[1], &found[2]);
-            let all = services.entry(service.to_owned()).or_default();
-            all[usize::from(!only_reads(action))].insert(action.to_owned());
-        }
-    }
-    services
-}
-
-/// A call as IAM names it.
-fn action<'a>(service: &'a str, operation: &'a str) -> (&'a str, &'a str) {
-    match (service, operation) {
-        ("tagging", operation) => ("tag", operation),
-        ("lambda", "Invoke") => ("lambda", "InvokeFunction"),
-        other => other,
-    }
-}
-
-fn only_reads(action: &str) -> bool {
-    ["Describe", "Get", "List", "Query"].iter().any(|verb| action.starts_with(verb))
-}
-
-fn table_of_calls() -> String {
-    let mut out = String::from("| service | reads | changes |\n|---|---|---|\n");
-    let line = |all: &BTreeSet<String>| {
-        all.iter().map(|one| format!("`{one}`")).collect::<Vec<_>>().join(", ")
-    };
-    for (service, [reads, changes]) in calls() {
-        writeln!(out, "| `{service}` | {} | {} |", line(&reads), line(&changes)).unwrap();
-    }
-    out
-}
-
-#[test]
-fn every_call_of_a_life_is_in_the_table_of_calls() {
-    let documented = calls();
-    simulate(async || {
-        let (mut user, mut config) = User::with_cluster().await;
-        config["tags"] = json!({"team": "risk"});
-        config["database"] = json!({"instance_class": "db.r6g.large"});
-        user.must_apply(&config).await;
-        user.state = State::default();
-        assert!(!user.import("prod").await.has_errors());
-        user.must_destroy().await;
-        let calls = user.sandbox.calls();
-        assert!(calls.len() > 300);
-        for call in calls {
-            let (service, action) = action(&call.service, &call.operation);
-            let known = documented
-                .get(service)
-                .is_some_and(|all| all.iter().any(|all| all.contains(action)));
-            assert!(known, "{service}:{action} is not in the table");
-        }
-    });
 }
 
 /// A page with its parts as they should be: each begins behind `<!-- from: WHAT -->` and ends before `<!-- end -->`.
@@ -164,4 +96,60 @@ fn every_attribute_is_described_and_none_could_hold_a_secret_unmarked() {
     for source in provider.data_sources() {
         walk(&source.schema().attributes, source.type_name());
     }
+}
+
+/// Path, description and secrecy of each attribute, as Terraform shows a schema.
+fn shown(all: &Json, path: &str, into: &mut BTreeMap<String, (String, bool)>) {
+    for (name, one) in all.as_object().into_iter().flatten() {
+        let place = format!("{path}.{name}");
+        let text = one["description"].as_str().unwrap_or_default().to_owned();
+        shown(&one["nested_type"]["attributes"], &place, into);
+        into.insert(place, (text, one["sensitive"] == true));
+    }
+}
+
+/// The same of ours.
+fn ours(all: &[Attribute], path: &str, into: &mut BTreeMap<String, (String, bool)>) {
+    for one in all {
+        let place = format!("{path}.{}", one.name);
+        if let Kind::Nested(_, inner) = &one.kind {
+            ours(inner, &place, into);
+        }
+        into.insert(place, (one.description.to_string(), one.sensitive));
+    }
+}
+
+#[test]
+fn terraform_shows_the_schema_with_every_description_and_secret() {
+    let served = Served::new();
+    let workspace = Workspace::new(&served, "");
+    let ran = workspace.run(&["providers", "schema", "-json"]).must_succeed();
+    let all: Json = serde_json::from_str(&ran.out).unwrap();
+    let all = &all["provider_schemas"]["registry.terraform.io/tradingdr/trading"];
+    let (mut told, mut wanted) = (BTreeMap::new(), BTreeMap::new());
+    let provider = TradingProvider::new();
+    shown(&all["provider"]["block"]["attributes"], "provider", &mut told);
+    ours(&provider.schema().attributes, "provider", &mut wanted);
+    for resource in provider.resources() {
+        let schema = &all["resource_schemas"][resource.type_name()];
+        assert_eq!(schema["version"], 0);
+        shown(&schema["block"]["attributes"], "resource", &mut told);
+        ours(&resource.schema().attributes, "resource", &mut wanted);
+    }
+    for source in provider.data_sources() {
+        let schema = &all["data_source_schemas"][source.type_name()];
+        shown(&schema["block"]["attributes"], "data", &mut told);
+        ours(&source.schema().attributes, "data", &mut wanted);
+    }
+    assert!(told.len() > 100, "only {} attributes", told.len());
+    assert_eq!(told, wanted);
+    let secret: Vec<_> =
+        told.iter().filter(|(_, (_, secret))| *secret).map(|(place, _)| place.as_str()).collect();
+    let expected = [
+        "provider.access_key",
+        "provider.assume_role_with_web_identity.web_identity_token",
+        "provider.secret_key",
+        "provider.token",
+    ];
+    assert_eq!(secret, expected);
 }
