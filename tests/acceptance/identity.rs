@@ -75,7 +75,7 @@ fn a_ci_systems_token_stands_for_a_role() {
         let others: Vec<_> = made.filter(|call| !call.caller.starts_with(session)).collect();
         assert!(calls.len() > 30 && others.is_empty(), "{others:#?}");
         if token == &direct {
-            assert_eq!(first.parameters["DurationSeconds"], 900);
+            assert_eq!(first.parameters["DurationSeconds"], "900");
             assert_eq!(first.parameters["Policy"], may_assume());
             assert_eq!(first.parameters["PolicyArns"], json!([{"arn": READ_ALL}]));
         }

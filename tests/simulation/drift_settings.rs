@@ -98,6 +98,9 @@ fn of_the_instance(user: &User) -> Vec<Case> {
 fn of_the_name(user: &User) -> Vec<Case> {
     let zone = id_of(user, GLOBAL, "hosted-zone");
     let check = id_of(user, GLOBAL, "health-check");
+    // Either of the two may be the first one.
+    let record = user.sandbox.with(|world| world.record(GLOBAL, "health-check", &check));
+    let is_inverted = record["HealthCheckConfig"]["Inverted"] == true;
     let records = |change: Json| {
         let mut all =
             user.sandbox.with(|world| world.record(GLOBAL, "hosted-zone", &zone))["_records"]
@@ -115,7 +118,7 @@ fn of_the_name(user: &User) -> Vec<Case> {
         records(json!({"Weight": 7})),
         records(json!({"HealthCheckId": "other"})),
         records(json!({"ResourceRecords": [{"Value": "elsewhere.example.com"}]})),
-        of_check(json!({"HealthCheckConfig": {"Inverted": false}})),
+        of_check(json!({"HealthCheckConfig": {"Inverted": !is_inverted}})),
         of_check(json!({"HealthCheckConfig": {"InsufficientDataHealthStatus": "Healthy"}})),
         of_check(json!({"CloudWatchAlarmConfiguration": {"Threshold": 9.0}})),
         of_check(json!({"HealthCheckConfig": {"AlarmIdentifier": {"Name": "other"}}})),

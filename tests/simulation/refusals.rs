@@ -101,13 +101,36 @@ fn what_is_wrong_by_itself_is_said_before_aws_is_asked() {
             ("backup.retention_days", json!(3), &["backup.retention_days: ", "from 7 to 35"]),
             ("backup.window", json!("3-4"), &["backup.window: ", "hh:mm-hh:mm"]),
             ("backup.window", json!("09:00-14:00"), &["backup.window: ", "less than four hours"]),
+            (
+                "failover.witness_region",
+                json!("us-east-1"),
+                &["failover.witness_region: us-east-1 is the region that is watched"],
+            ),
+            (
+                "failover.witness_region",
+                json!("us-west-2"),
+                &[
+                    "failover.witness_region: us-west-2 is one of the two",
+                    "accept_split_brain_risk",
+                ],
+            ),
+            (
+                "failover.region_detection",
+                json!(120),
+                &["failover.region_detection: The RTO of a lost region would be 315 s", "300"],
+            ),
+            (
+                "failover.max_data_loss",
+                json!(55),
+                &["failover.max_data_loss: The RPO of a failover would be 65 s", "60"],
+            ),
             ("timeouts.create", json!("soon"), &["timeouts.create: ", "90m"]),
             ("tags", json!({"aws:x": "y"}), &["tags: The tag aws:x"]),
             ("tags", json!({"a": "b*"}), &["tags[\"a\"]: "]),
         ];
         for (argument, value, expected) in cases {
             let mut config = configuration(&user.sandbox);
-            for object in ["database", "backup", "timeouts"] {
+            for object in ["database", "backup", "failover", "timeouts"] {
                 config[object] = json!({});
             }
             set(&mut config, argument, value.clone());

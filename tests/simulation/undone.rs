@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use super::drift::id_of;
 use crate::support::{
-    agent::{EAST, WEST},
+    agent::{EAST, WEST, WITNESS},
     aws::{connect, pass, simulate},
     user::{User, configuration, differences, errors, lines},
 };
@@ -58,9 +58,9 @@ fn the_deletion_of_a_key_is_shown_and_called_off() {
         pass(600).await;
         user.must_be_unchanged(&config).await;
         // A destroy is not confused by one that is pending already.
-        let kms = connect(&user.sandbox).await.region(EAST).kms.clone();
-        let call = kms.schedule_key_deletion().key_id(&keys[0].1).pending_window_in_days(30);
-        call.send().await.unwrap();
+        let kms = connect(&user.sandbox).await.region(WITNESS).kms.clone();
+        let key = id_of(&user, WITNESS, "kms-key");
+        kms.schedule_key_deletion().key_id(key).pending_window_in_days(30).send().await.unwrap();
         user.must_destroy().await;
         assert_eq!(user.leftovers(), Vec::<String>::new());
     });
