@@ -24,6 +24,11 @@ const CLOSING: u64 = 60_000;
 /// How often it is tried to note that a promotion was accepted, against runs that write in between.
 const NOTING: usize = 5;
 
+/// Why a failover is called off.
+const CAME_BACK: &str = "the writer came back before it was accepted";
+const IN_VAIN: &str = "for ten minutes, the witness was not to be reached or the old writer not to be closed; asked with \
+                       force, it goes on without";
+
 /// Moments of a failover.
 pub(super) const FIRST_FAILURE: &str = "first_failure";
 pub(super) const DECIDED: &str = "decided";
@@ -72,7 +77,12 @@ impl<S: Surface> Monitor<S> {
             // What a failover that was called off could not undo at once; the next look tries again.
             let _ = self.reopen_there().await;
         }
-        let holds = matches!(&lease, Ok(Some(one)) if one.holder == self.config.here);
+        // Without a witness, whoever was promoted by force ends the other one's sessions all the same.
+        let holds = match &lease {
+            Ok(Some(one)) => one.holder == self.config.here,
+            Ok(None) => false,
+            Err(_) => true,
+        };
         let reread = lease.clone();
         self.act(decision, &seen, lease, probed).await?;
         if self.ledger.phase == Phase::Promoted && !self.ledger.held {
@@ -113,7 +123,7 @@ impl<S: Surface> Monitor<S> {
                 self.promote(seen, lease).await?;
             }
             Decision::Promote => self.promote(seen, lease).await?,
-            Decision::Abort => self.abort().await?,
+            Decision::Abort => self.abort(CAME_BACK).await?,
             Decision::Verify => {
                 // Whoever writes holds the lease, also where somebody else promoted.
                 match self.take_lease(lease).await {
@@ -159,6 +169,7 @@ impl<S: Surface> Monitor<S> {
         self.ledger.asked = None;
         self.ledger.certain = false;
         self.ledger.unclosed_there = false;
+        self.ledger.blocked_since = None;
         self.ledger.reboots_left = REBOOTS;
         self.ledger.timeline.clear();
         if let Some(at) = self.ledger.series.first_failure {
@@ -180,7 +191,13 @@ impl<S: Surface> Monitor<S> {
             // Whoever forces it was told that the witness cannot be asked. The old writer's monitor, which cannot
             // ask it either, hears of the failover from this region's ledger, or closes its writer by itself.
             Err(Stop::Fault(_)) if forced => {}
-            Err(Stop::Fault(_)) if self.is_in_vain() => return self.abort().await,
+            Err(Stop::Fault(fault)) => {
+                if self.is_in_vain() {
+                    return self.abort(IN_VAIN).await;
+                }
+                self.save().await?;
+                return Err(fault.into());
+            }
             Err(stop) => return Err(stop),
         }
         if self.ledger.by_hand && self.ledger.asked.is_none() {
@@ -195,9 +212,11 @@ impl<S: Surface> Monitor<S> {
         let is_closed = !is_gone && self.close_there().await;
         self.ledger.unclosed_there = !is_closed;
         // Forced, it goes on without, where that goes on being so.
-        if !is_gone && !is_closed && !(forced && self.since_decided() >= CLOSING) {
+        if is_gone || is_closed {
+            self.ledger.blocked_since = None;
+        } else if !(forced && self.blocked_for() >= CLOSING) {
             if self.is_in_vain() {
-                return self.abort().await;
+                return self.abort(IN_VAIN).await;
             }
             let text = "the writer may live, and its region does not let it be closed: nothing is promoted";
             self.tell("A failover waits", text).await;
@@ -234,16 +253,16 @@ impl<S: Surface> Monitor<S> {
         Ok(())
     }
 
-    /// For how long the failover that is under way has been decided.
-    fn since_decided(&self) -> u64 {
+    /// For how long something has kept RDS from being asked, from now on if nothing did before.
+    fn blocked_for(&mut self) -> u64 {
         let now = self.surface.now();
-        now.saturating_sub(self.ledger.moment(DECIDED).unwrap_or(now))
+        now.saturating_sub(*self.ledger.blocked_since.get_or_insert(now))
     }
 
     /// Whether what a human asked for was kept for so long from even being asked of RDS that it is called off.
-    fn is_in_vain(&self) -> bool {
-        let ledger = &self.ledger;
-        ledger.by_hand && ledger.asked.is_none() && self.since_decided() >= ASKED_IN_VAIN
+    fn is_in_vain(&mut self) -> bool {
+        let blocked = self.blocked_for();
+        self.ledger.by_hand && self.ledger.asked.is_none() && blocked >= ASKED_IN_VAIN
     }
 
     /// Takes the lease exactly as it was seen to stand still: if it moved meanwhile, the writer lives. Whether
@@ -372,7 +391,7 @@ impl<S: Surface> Monitor<S> {
 
     /// The writer came back before the promotion was accepted. That it was not, RDS has to say: an answer may
     /// have been lost.
-    async fn abort(&mut self) -> Result<(), Stop> {
+    async fn abort(&mut self, why: &str) -> Result<(), Stop> {
         let now = self.surface.now();
         if let Some(asked) = self.ledger.asked {
             let follows = matches!(
@@ -386,18 +405,12 @@ impl<S: Surface> Monitor<S> {
         // On record first: a run that was overtaken undoes nothing.
         self.ledger.phase = Phase::Normal;
         self.ledger.series = Default::default();
-        let in_vain = self.is_in_vain();
         self.ledger.by_hand = false;
         self.ledger.forced = false;
+        self.ledger.blocked_since = None;
         self.ledger.asked = None;
         self.save().await?;
         self.reopen_there().await?;
-        let why = if in_vain {
-            "for ten minutes, the witness was not to be reached or the old writer not to be closed; asked with force, \
-             it goes on without"
-        } else {
-            "the writer came back before it was accepted"
-        };
         self.tell("A failover was called off", why).await;
         Ok(())
     }

@@ -51,6 +51,8 @@ pub struct Ledger {
     /// Whether that human said that it is to go on without the witness, and without closing a writer that cannot
     /// be closed.
     pub forced: bool,
+    /// Since when something has kept it from being asked of RDS: the witness, or a writer that cannot be closed.
+    pub blocked_since: Option<u64>,
     /// How long the writer has been gone.
     pub series: Series,
     /// The lease as it was last seen to move, and when.
@@ -93,6 +95,7 @@ impl Default for Ledger {
             certain: false,
             by_hand: false,
             forced: false,
+            blocked_since: None,
             series: Series::default(),
             lease_seen: None,
             replayed: 0,

@@ -148,24 +148,26 @@ impl<S: Surface> Monitor<S> {
     /// Why it was not begun.
     pub async fn fail_over(&mut self, force: bool) -> Result<(), String> {
         let text = |fault: Fault| fault.to_string();
-        match self.surface.lease().await {
-            Ok(Some(lease)) if lease.holder == self.config.here => {
-                return Err(format!(
-                    "{} has the writer; ask in the other region",
-                    self.config.here
-                ));
-            }
-            Err(fault) if !force => {
-                return Err(format!(
-                    "the witness cannot be asked ({fault}); say force to go on without"
-                ));
-            }
-            Ok(_) | Err(_) => {}
+        let lease = self.surface.lease().await;
+        if let Err(fault) = &lease
+            && !force
+        {
+            return Err(format!(
+                "the witness cannot be asked ({fault}); say force to go on without"
+            ));
         }
+        let holds = matches!(&lease, Ok(Some(lease)) if lease.holder == self.config.here);
         let probed = self.surface.probe().await.map_err(text)?;
         match probed {
             Probed { there: Session::Writer { .. }, .. } if !force => {
                 return Err("the writer takes writes; say force to fail over all the same".into());
+            }
+            // A failover that waits holds the lease already, and may be taken over.
+            Probed { here: Session::Writer { .. }, .. } if holds => {
+                return Err(format!(
+                    "{} has the writer; ask in the other region",
+                    self.config.here
+                ));
             }
             Probed { here: Session::Writer { .. } | Session::Standby { .. }, .. } => {}
             Probed { here, .. } => return Err(format!("the standby cannot be used: {here:?}")),
@@ -192,6 +194,7 @@ impl<S: Surface> Monitor<S> {
             }
             self.ledger.by_hand = true;
             self.ledger.forced = force;
+            self.ledger.blocked_since = None;
             // One that is under way goes on: RDS may have been asked already.
             let begun = match self.ledger.phase {
                 Phase::Promoting => self.save().await,

@@ -22,7 +22,8 @@ use crate::{
         names::{final_snapshot, parameter_path},
     },
     components::{
-        Address, Env, Observation, Owner, SUFFIX_TAG, db_instance::DbInstance, kms_key::KmsKey,
+        Address, Env, Observation, Owner, Readiness, SUFFIX_TAG, db_instance::DbInstance,
+        kms_key::KmsKey, log_group::LogGroup,
     },
     executor::{self, Claim, Lease, new_id},
     plugin::{ApplyInput, CancellationToken, Context, Diagnostics, Outcome, Schema, Value},
@@ -345,7 +346,15 @@ impl Run<'_> {
         let kept = Kept { cluster_id: id.clone(), ..Kept::default() };
         let look = Opened::look(&env, &self.spec, id, Look::Lenient);
         let state = match tokio::time::timeout(LAST_LOOK, look).await {
-            Ok(Ok(opened)) => observed(&self.arguments, &opened),
+            Ok(Ok(opened)) => {
+                let state = observed(&self.arguments, &opened);
+                // However much of it there is: that it is finished, another apply has to note.
+                if opened.claim.is_some_and(|claim| !claim.is_complete) {
+                    state.with("status", Value::string(INCOMPLETE))
+                } else {
+                    state
+                }
+            }
             _ => {
                 found.warning(
                     "What exists by now could not be looked at",
@@ -396,7 +405,7 @@ impl Run<'_> {
                     };
                 }
             };
-            let strangers = strangers(&opened);
+            let strangers = strangers(&opened, pass == 0);
             // Nothing may be removed before it is clear what all of it is: the key of a storage would go, and the
             // storage stay.
             if !strangers.is_empty() {
@@ -517,13 +526,15 @@ impl Run<'_> {
 }
 
 /// What has the cluster's names and does not count as the cluster's: every instance, as the key of its storage
-/// would go; and of a cluster that was ever finished, which had all of it, what nobody else claims either.
-fn strangers(opened: &Opened) -> Vec<&Observation> {
+/// would go; and of a cluster that was ever finished, which had all of it, what nobody else claims either, before
+/// anything is removed. What is being deleted loses its tags first, and groups of logs come back by themselves.
+fn strangers(opened: &Opened, is_first: bool) -> Vec<&Observation> {
     let was_whole = opened.claim.as_ref().is_some_and(|claim| claim.is_complete);
     let is_unclaimed = |one: &Observation| {
         let wanted = opened.blueprint.get(&one.address);
         let is_tagged = wanted.is_some_and(|one| one.fields.iter().any(|one| one.name == "tags"));
-        was_whole && is_tagged && !one.tags.contains_key(SUFFIX_TAG)
+        let is_fit = one.readiness == Readiness::Ready && one.address.kind() != LogGroup::KIND;
+        is_first && was_whole && is_tagged && is_fit && !one.tags.contains_key(SUFFIX_TAG)
     };
     let all = opened.inventory.all().filter(|one| one.owner != Owner::Ours);
     all.filter(|one| one.address.kind() == DbInstance::KIND || is_unclaimed(one)).collect()

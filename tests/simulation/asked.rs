@@ -125,6 +125,33 @@ fn what_a_human_asked_for_in_vain_is_called_off_and_force_goes_on_without_closin
 }
 
 #[test]
+fn force_takes_over_a_failover_that_waits_with_the_lease() {
+    simulate(async || {
+        let user = watched().await;
+        user.sandbox.add_fault(fault("ec2", Some("RevokeSecurityGroupIngress"), EAST));
+        let state = json!({"DBInstanceStatus": "failed"});
+        let primary = "trading-db-primary-prod";
+        user.sandbox.with(|world| world.drift(EAST, "db-instance", primary, Some(&state))).unwrap();
+        // By itself, it has decided, holds the lease, and promotes nothing that it cannot close.
+        pass(600).await;
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "promoting");
+        assert_eq!(lease(&user.sandbox)["holder"]["S"], WEST);
+        let refused = run(&user.sandbox, WEST, "failover", &[]).await;
+        let why = refused.failure_message.unwrap_or_default();
+        assert!(why.contains("say force to go on"), "{why}");
+        // It is tried for another minute, however long ago it was decided.
+        let begun = user.sandbox.now().0;
+        run(&user.sandbox, WEST, "failover", &[("Force", "true")]).await;
+        let after = ledger(&user.sandbox, WEST);
+        assert_eq!(after["phase"], "promoted", "{after:#}");
+        assert_eq!(after["unclosed_there"], true);
+        let moments = after["timeline"].as_array().unwrap();
+        let accepted = moments.iter().find(|one| one["what"] == "accepted").unwrap();
+        assert!(accepted["at"].as_u64().unwrap() >= begun + 60_000, "{after:#}");
+    });
+}
+
+#[test]
 fn a_message_that_the_topic_did_not_take_is_told_later() {
     simulate(async || {
         let user = watched().await;
