@@ -83,11 +83,11 @@ impl<S: Surface> Monitor<S> {
             Ok(None) => false,
             Err(_) => true,
         };
-        let reread = lease.clone();
+        let lease_seen = lease.clone();
         self.act(decision, &seen, lease, probed).await?;
         if self.ledger.phase == Phase::Promoted && !self.ledger.held {
             // A witness that was silent when it was promoted: whoever writes holds the lease.
-            match self.take_lease(reread).await {
+            match self.take_lease(lease_seen).await {
                 Ok(_) | Err(Stop::Fault(_)) => {}
                 Err(stop) => return Err(stop),
             }

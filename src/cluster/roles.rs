@@ -81,6 +81,9 @@ impl Roles {
     }
 }
 
+/// The word for a cluster whose create was not finished, or not noted as finished.
+pub const INCOMPLETE: &str = "incomplete";
+
 /// One word for how the cluster is.
 pub fn status(roles: Roles, inventory: &Inventory, missing: usize) -> &'static str {
     let any = |test: fn(&Readiness) -> bool| inventory.all().any(|one| test(&one.readiness));
@@ -89,7 +92,7 @@ pub fn status(roles: Roles, inventory: &Inventory, missing: usize) -> &'static s
     } else if any(|one| matches!(one, Readiness::Broken(_))) {
         "degraded"
     } else if missing > 0 {
-        "incomplete"
+        INCOMPLETE
     } else if any(|one| matches!(one, Readiness::Busy(_))) {
         "modifying"
     } else {

@@ -13,13 +13,14 @@ use super::{
     flow::{LOOK_AGAIN, Look, Opened, Trouble, Unseen, environment, session},
     intent::{Hold, farewell},
     read::spec_of,
-    state::{INCOMPLETE, Kept, observed},
+    state::{Kept, observed},
 };
 use crate::{
     aws::CONSISTENCY_LIMIT,
     cluster::{
         Change, Changes, Spec, Verb,
         names::{final_snapshot, parameter_path},
+        roles::INCOMPLETE,
     },
     components::{
         Address, Env, Observation, Owner, Readiness, SUFFIX_TAG, db_instance::DbInstance,

@@ -10,7 +10,7 @@ use crate::{
         Changes, Site, Verb,
         blueprint::{AGENT_ARGUMENTS, MASTER, dns::zone_and_name},
         changes,
-        roles::status,
+        roles::{INCOMPLETE, status},
     },
     components::{
         ARN, Address, ENDPOINT, ID, Observation, Owner, db_instance::DbInstance,
@@ -34,9 +34,6 @@ pub(super) const COMPUTED: [&str; 12] = [
     "master_secret_arn",
     "recovery",
 ];
-
-/// The status of a cluster whose create was not finished, or not noted as finished.
-pub(super) const INCOMPLETE: &str = "incomplete";
 
 /// What is kept beside the state, and beside a plan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -345,10 +345,7 @@ fn isolated(stage: &Stage) -> Measured {
 
 /// Where there is no PostgreSQL 15, says so.
 pub fn programs() -> Option<Programs> {
-    use std::io::Write as _;
-    // Where the test program keeps nothing back.
-    let skipped = |why| writeln!(std::io::stderr(), "SKIPPED: {why}");
-    Programs::find().map_err(skipped).ok()
+    Programs::or_skipped()
 }
 
 /// On one cluster, until its region is lost and back, and it is gone.

@@ -24,10 +24,7 @@ fn free_port() -> u16 {
 impl Pair {
     /// Both, up; `None` without PostgreSQL.
     pub fn start() -> Option<Self> {
-        use std::io::Write as _;
-        // Where the test program keeps nothing back.
-        let skipped = |why| writeln!(std::io::stderr(), "SKIPPED: {why}");
-        let programs = Programs::find().map_err(skipped).ok()?;
+        let programs = Programs::or_skipped()?;
         let home = tempfile::tempdir().unwrap();
         let bundle = home.path().join("bundle.pem");
         let pair = Self { primary: free_port(), standby: free_port(), bundle, home, programs };

@@ -94,7 +94,7 @@ impl Drop for Note {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::{
         io::{BufRead as _, BufReader},
         os::unix::process::CommandExt as _,
@@ -116,19 +116,24 @@ mod tests {
         child.kill().and_then(|()| child.wait()).unwrap();
     }
 
-    #[test]
-    fn nothing_is_left_of_a_process_that_was_killed() {
-        let mut killed = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", HELPER, "--ignored", "--nocapture"])
+    /// Runs a test of this program that is there to be killed; the process, and what it says that it has made.
+    pub(crate) fn begun(helper: &str) -> (Child, Vec<String>) {
+        let mut begun = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", helper, "--ignored", "--nocapture"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(killed.stdout.take().unwrap()).lines();
+        let lines = BufReader::new(begun.stdout.take().unwrap()).lines();
         let made = lines.map_while(Result::ok).find(|line| line.starts_with("made ")).unwrap();
-        let parts: Vec<&str> = made.split(' ').collect();
-        let (folder, process) = (Path::new(parts[1]), Path::new("/proc").join(parts[2]));
-        assert!(folder.is_dir() && process.exists(), "{made}");
+        (begun, made.split(' ').skip(1).map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_process_that_was_killed() {
+        let (mut killed, made) = begun(HELPER);
+        let (folder, process) = (Path::new(&made[0]), Path::new("/proc").join(&made[1]));
+        assert!(folder.is_dir() && process.exists(), "{made:?}");
         killed.kill().unwrap();
         killed.wait().unwrap();
         // Whoever adopts the program may take a moment to bury it.

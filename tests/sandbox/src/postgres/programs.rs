@@ -33,6 +33,13 @@ impl Programs {
         Ok(Self { folder, user: unprivileged()? })
     }
 
+    /// The same for a test, which is left out without them. That is said where the test program keeps nothing back.
+    pub fn or_skipped() -> Option<Self> {
+        use std::io::Write as _;
+        let skipped = |why| writeln!(std::io::stderr(), "SKIPPED: {why}");
+        Self::find().map_err(skipped).ok()
+    }
+
     /// A run of one of them, with nothing of this process's environment.
     pub fn command(&self, program: &str, home: &Path) -> Command {
         use std::os::unix::process::CommandExt as _;

@@ -297,16 +297,9 @@ async fn the_model_lives_through_the_script() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgresql_lives_through_the_script() {
-    match Programs::find() {
-        Ok(programs) => script(Stage::new(SCALE, Some(programs))).await,
-        Err(why) => skipped(&why),
+    if let Some(programs) = Programs::or_skipped() {
+        script(Stage::new(SCALE, Some(programs))).await;
     }
-}
-
-/// Says that a test is left out, where the test program keeps nothing back.
-fn skipped(why: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// A writer and a replica beside it, each with a parameter group of its own name.
@@ -369,10 +362,7 @@ impl Stage {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_postgresql_refuses_is_incompatible_and_limits_have_an_order() {
-    let programs = match Programs::find() {
-        Ok(programs) => programs,
-        Err(why) => return skipped(&why),
-    };
+    let Some(programs) = Programs::or_skipped() else { return };
     let stage = Stage::new(SCALE, Some(programs));
     let (db, near) = pair(&stage).await;
     let application = stage.application();
@@ -446,22 +436,11 @@ fn segments_of(makers: &[u32]) -> usize {
 
 #[test]
 fn nothing_is_left_of_databases_whose_sandbox_was_killed() {
-    use std::{
-        io::{BufRead as _, BufReader},
-        process::{Command, Stdio},
-    };
-    if let Err(why) = Programs::find() {
-        return skipped(&why);
+    if Programs::or_skipped().is_none() {
+        return;
     }
-    let mut killed = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", HELPER, "--ignored", "--nocapture"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(killed.stdout.take().unwrap()).lines();
-    let made = lines.map_while(Result::ok).find(|line| line.starts_with("made ")).unwrap();
-    let folder = made.trim_start_matches("made ").to_owned();
+    let (mut killed, made) = crate::scratch::tests::begun(HELPER);
+    let folder = made[0].clone();
     let servers = running_in(&folder);
     assert!(servers.len() >= 2 && segments_of(&servers) >= 2, "{servers:?}");
     killed.kill().unwrap();
