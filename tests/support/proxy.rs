@@ -14,6 +14,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::mpsc,
 };
 use tokio_rustls::{TlsAcceptor, rustls};
 
@@ -47,9 +48,15 @@ trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 struct Gate {
-    listener: TcpListener,
     issuer: Issuer<'static, KeyPair>,
     book: Arc<Mutex<Book>>,
+}
+
+/// What connections hold, in the order in which they begin to say something: a client may open one and keep it for
+/// later.
+struct Opened {
+    local: SocketAddr,
+    streams: mpsc::UnboundedReceiver<(Box<dyn Stream>, SocketAddr)>,
 }
 
 impl Gate {
@@ -71,7 +78,13 @@ impl Gate {
     /// What is inside of a connection: of a tunnel, or of one that speaks to the proxy itself.
     async fn open(&self, mut stream: TcpStream) -> Option<Box<dyn Stream>> {
         let mut first = [0; 8];
-        while stream.peek(&mut first).await.ok()? < first.len() {}
+        loop {
+            match stream.peek(&mut first).await.ok()? {
+                0 => return None,
+                count if count == first.len() => break,
+                _ => tokio::task::yield_now().await,
+            }
+        }
         if &first != b"CONNECT " {
             return Some(Box::new(stream));
         }
@@ -94,21 +107,19 @@ impl Gate {
     }
 }
 
-impl axum::serve::Listener for Gate {
+impl axum::serve::Listener for Opened {
     type Io = Box<dyn Stream>;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        loop {
-            let Ok((stream, from)) = self.listener.accept().await else { continue };
-            if let Some(stream) = self.open(stream).await {
-                return (stream, from);
-            }
+        match self.streams.recv().await {
+            Some(one) => one,
+            None => std::future::pending().await,
         }
     }
 
     fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        self.listener.local_addr()
+        Ok(self.local)
     }
 }
 
@@ -173,15 +184,30 @@ impl Proxy {
         );
         let book = Arc::<Mutex<Book>>::default();
         let listener = served.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let gate = Gate { listener, issuer: Issuer::new(params, key), book: Arc::clone(&book) };
+        let local = listener.local_addr().unwrap();
+        let gate = Arc::new(Gate { issuer: Issuer::new(params, key), book: Arc::clone(&book) });
+        let (opened, streams) = mpsc::unbounded_channel();
+        served.spawn(async move {
+            loop {
+                let Ok((stream, from)) = listener.accept().await else {
+                    tokio::task::yield_now().await;
+                    continue;
+                };
+                let (gate, opened) = (Arc::clone(&gate), opened.clone());
+                tokio::spawn(async move {
+                    if let Some(stream) = gate.open(stream).await {
+                        let _ = opened.send((stream, from));
+                    }
+                });
+            }
+        });
         let (sandbox, into) = (served.sandbox.clone(), Arc::clone(&book));
         let router = Router::new()
             .fallback(move |request: Request| pass(sandbox.clone(), Arc::clone(&into), request));
         served.spawn(async move {
-            let _ = axum::serve(gate, router).await;
+            let _ = axum::serve(Opened { local, streams }, router).await;
         });
-        Self { port, authority, book }
+        Self { port: local.port(), authority, book }
     }
 
     /// What passed since this was asked the last time.
