@@ -1,8 +1,12 @@
 //! Watching what an apply does, in another terminal.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet, fs::File, io::Read as _, os::unix::fs::OpenOptionsExt as _,
+    process::Stdio,
+};
 
 use aws_sandbox::{Effect, Fault, Rule};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use trading::progress::{Event, Line, Run, State};
 
 use crate::support::terraform::{Served, Workspace, cluster};
@@ -11,6 +15,44 @@ const FILE: &str = ".terraform/trading-dr-prod.jsonl";
 
 fn last(workspace: &Workspace) -> Run {
     Run::last(&std::fs::read_to_string(workspace.path(FILE)).unwrap()).unwrap()
+}
+
+/// A terminal that somebody sits at.
+struct Terminal {
+    master: File,
+    slave: File,
+}
+
+impl Terminal {
+    fn open() -> Self {
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let slave = File::options()
+            .read(true)
+            .write(true)
+            .custom_flags(OpenptFlags::NOCTTY.bits().cast_signed())
+            .open(name.to_str().unwrap())
+            .unwrap();
+        Self { master: File::from(master), slave }
+    }
+
+    /// Everything that is written to it, once nobody writes any more.
+    fn watch(mut self) -> std::thread::JoinHandle<String> {
+        drop(self.slave);
+        std::thread::spawn(move || {
+            let (mut seen, mut part) = (Vec::new(), [0; 4096]);
+            // Linux says EIO where the other end is closed.
+            while let Ok(count) = self.master.read(&mut part) {
+                if count == 0 {
+                    break;
+                }
+                seen.extend_from_slice(&part[..count]);
+            }
+            String::from_utf8_lossy(&seen).into_owned()
+        })
+    }
 }
 
 #[test]
@@ -22,8 +64,23 @@ fn somebody_who_watches_sees_what_an_apply_and_a_destroy_do() {
     assert!(nothing.err.contains("no run has written to .terraform yet"), "{}", nothing.err);
 
     let watching = workspace.start_by_hand(&["watch"]);
+    let terminal = Terminal::open();
+    let out = Stdio::from(terminal.slave.try_clone().unwrap());
+    let drawing = workspace.start_by_hand_on(out, &["watch"]);
+    let drawn = terminal.watch();
     workspace.apply().must_succeed();
     let watched = watching.wait().must_succeed().out;
+    drawing.wait().must_succeed();
+
+    // On a terminal, a tree is drawn over itself from the upper left corner, until the run ends.
+    let drawn = drawn.join().unwrap();
+    let frames: Vec<&str> = drawn.split("\x1b[H\x1b[J").skip(1).collect();
+    assert!(frames.len() > 5, "{drawn}");
+    assert!(frames[0].starts_with("waiting for a run in .terraform"), "{}", frames[0]);
+    let is_running = |frame: &&str| frame.contains("running") && frame.contains("db-instance");
+    assert!(frames.iter().any(is_running), "{drawn}");
+    assert!(frames.last().unwrap().contains(", finished"), "{drawn}");
+
     let lines: Vec<&str> = watched.lines().collect();
     assert_eq!(lines[0], "waiting for a run in .terraform");
     let has = |text: &str| lines.iter().any(|line| line.contains(text));

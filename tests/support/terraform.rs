@@ -243,10 +243,15 @@ impl Workspace {
 
     /// Starts the provider by hand, in the folder where Terraform runs.
     pub fn start_by_hand(&self, arguments: &[&str]) -> Running {
+        self.start_by_hand_on(Stdio::piped(), arguments)
+    }
+
+    /// The same, with its output to somewhere else.
+    pub fn start_by_hand_on(&self, out: Stdio, arguments: &[&str]) -> Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_terraform-provider-trading"));
         command.args(arguments).current_dir(self.folder.path()).env_remove("TF_DATA_DIR");
         command.env("HOME", self.folder.path()).envs(self.variables.clone());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(out).stderr(Stdio::piped());
         Running(Some(command.spawn().unwrap()))
     }
 
