@@ -74,6 +74,24 @@ fn schema() -> Schema {
         "data_loss_seconds",
         "Seconds of writes that were lost at most, by the heartbeats; null where that was not known.",
     ));
+    let drill = vec![
+        text("began", "When it was asked for."),
+        text("ended", "When nothing was left of it."),
+        text("failure", "Why it failed; null where it passed."),
+        number(
+            "promotion_seconds",
+            "Seconds from the promotion of the copy to its first write; null where it was not promoted.",
+        ),
+        number(
+            "data_loss_seconds",
+            "Seconds of writes that a failover would have lost at that moment at most, by the heartbeats; null where \
+             the copy was not compared.",
+        ),
+        number(
+            "blocked_seconds",
+            "For how many seconds the standby itself could not have been promoted, as RDS was making the copy.",
+        ),
+    ];
     Schema {
         version: 0,
         description: "A cluster that is managed elsewhere: how to connect to it, and how it is. Found by its \
@@ -100,6 +118,7 @@ fn schema() -> Schema {
             )
             .validate(checks::region),
             text("id", "The environment suffix."),
+            text("witness_region", "The region whose lease says which site may write."),
             text(
                 "endpoint",
                 "The DNS name that leads to the site that serves. The servers' certificates do not carry it: \
@@ -148,8 +167,9 @@ fn schema() -> Schema {
             number(
                 "heartbeat_age_seconds",
                 "How old the newest heartbeat was that the replica had, by the DR region's monitor, at most in the \
-                 newest minute of the last five: what a failover would have lost then. Null where nothing was \
-                 published, and after a failover.",
+                 newest minute of the last five: what a failover would have lost then. It grows while the writer \
+                 lives and nothing is heard of what it writes. Null where nothing was published, and after a \
+                 failover.",
             ),
             Attribute::computed(
                 "alarms",
@@ -161,6 +181,14 @@ fn schema() -> Schema {
                 "recovery",
                 Type::string_map(),
                 "What the settings come to and what drills have measured, as in the resource's `recovery`.",
+            ),
+            Attribute::nested(
+                "last_drill",
+                Nesting::Single,
+                Presence::Computed,
+                drill,
+                "The last failover drill that is over; null where there was none, or where the DR region's record of \
+                 them cannot be read. Moments are in UTC, as in `2026-01-05T09:30:00Z`.",
             ),
             Attribute::nested(
                 "last_failover",

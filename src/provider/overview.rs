@@ -3,8 +3,6 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use aws_smithy_types::date_time::{DateTime, Format};
-
 use super::{
     connect::Configured,
     data_source::MOMENTS,
@@ -298,6 +296,7 @@ fn shown(config: Value, opened: &Opened, known: &Known) -> Value {
     };
     config
         .with("id", Value::string(spec.suffix.as_str()))
+        .with("witness_region", Value::string(spec.failover.witness_region.as_str()))
         .with("endpoint", dns_name(opened))
         .with("port", Value::integer(i64::from(spec.database.port)))
         .with("db_name", Value::string(spec.database.db_name.as_str()))
@@ -313,6 +312,7 @@ fn shown(config: Value, opened: &Opened, known: &Known) -> Value {
         .with("heartbeat_age_seconds", measured(known.age))
         .with("alarms", Value::strings(alarms))
         .with("recovery", recovery::observed(opened))
+        .with("last_drill", recovery::last_drill(opened))
         .with("last_failover", last_failover(known.said(Site::Dr)))
 }
 
@@ -324,10 +324,7 @@ fn last_failover(said: Option<&Said>) -> Value {
     if at("decided").is_none() || !(goes_on || at("first_write").is_some()) {
         return Value::Null;
     }
-    let moment = |name: &str| {
-        let seconds = at(name).and_then(|at| i64::try_from(at / 1000).ok());
-        maybe(seconds.and_then(|at| DateTime::from_secs(at).fmt(Format::DateTime).ok()))
-    };
+    let moment = |name: &str| maybe(at(name).and_then(recovery::moment));
     let whole = |seconds: Option<u64>| {
         seconds.and_then(|one| i64::try_from(one).ok()).map_or(Value::Null, Value::integer)
     };

@@ -1,10 +1,10 @@
 //! What a failover comes to: by the settings, and by what drills have measured.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use aws_smithy_types::date_time::{DateTime, Format};
 
-use super::flow::Opened;
+use super::{flow::Opened, state::maybe};
 use crate::{
     cluster::{
         blueprint::LEDGER,
@@ -81,10 +81,31 @@ fn measured(opened: &Opened, drills: &Drills) -> [String; 5] {
     ]
 }
 
+/// A moment of Unix time, in milliseconds, as it is shown.
+pub(super) fn moment(at: u64) -> Option<String> {
+    let seconds = i64::try_from(at / 1000).ok()?;
+    DateTime::from_secs(seconds).fmt(Format::DateTime).ok()
+}
+
+/// The last drill that is over, as the data source shows it; null where there was none.
+pub(super) fn last_drill(opened: &Opened) -> Value {
+    let Some(last) = drills(opened).and_then(|all| all.past.last().cloned()) else {
+        return Value::Null;
+    };
+    let number =
+        |seconds: Option<u32>| seconds.map_or(Value::Null, |one| Value::integer(i64::from(one)));
+    let loss = last.heartbeat_age.map(|age| age + HEARTBEAT);
+    Value::Mapping(BTreeMap::new())
+        .with("began", maybe(moment(last.began)))
+        .with("ended", maybe(moment(last.ended)))
+        .with("failure", maybe(last.failure))
+        .with("promotion_seconds", number(last.promotion))
+        .with("data_loss_seconds", number(loss))
+        .with("blocked_seconds", number(Some(last.blocked)))
+}
+
 fn told(one: &Drilled) -> String {
-    let at = i64::try_from(one.began).unwrap_or(i64::MAX) / 1000;
-    let at = DateTime::from_secs(at).fmt(Format::DateTime).unwrap_or_default();
-    let mut text = at;
+    let mut text = moment(one.began).unwrap_or_default();
     match &one.failure {
         Some(why) => _ = write!(text, ": failed: {why}"),
         None => text.push_str(": passed"),

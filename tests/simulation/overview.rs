@@ -8,7 +8,7 @@ use trading::{
 };
 
 use crate::support::{
-    agent::{EAST, LEDGER, WEST, begin, remembered, set_lost},
+    agent::{EAST, LEDGER, WEST, WITNESS, begin, remembered, set_lost},
     aws::{Way, connect_like, pass, simulate},
     user::{User, configuration, errors, lines},
 };
@@ -22,11 +22,11 @@ async fn look_as(way: &Way, sandbox: &Sandbox, config: Json) -> Found {
     source.read(Context { cancel: CancellationToken::new() }, config).await
 }
 
-async fn look(sandbox: &Sandbox) -> Found {
+pub(super) async fn look(sandbox: &Sandbox) -> Found {
     look_as(&Way::default(), sandbox, json!({"environment_suffix": "prod"})).await
 }
 
-fn must_hold(found: Found) -> Value {
+pub(super) fn must_hold(found: Found) -> Value {
     assert!(!found.diagnostics.has_errors(), "{:#?}", errors(&found.diagnostics));
     found.state.unwrap()
 }
@@ -71,7 +71,8 @@ fn it_says_what_the_resource_says_and_how_the_cluster_is() {
         assert_eq!(seen.get("db_name").as_str(), Some("trading"));
         assert_eq!(seen.get("dr_region").as_str(), Some(WEST));
         assert_eq!(texts(seen.get("alarms")), Vec::<&str>::new());
-        assert!(seen.get("last_failover").is_null());
+        assert_eq!(seen.get("witness_region").as_str(), Some(WITNESS));
+        assert!(seen.get("last_failover").is_null() && seen.get("last_drill").is_null());
         let age = seen.get("heartbeat_age_seconds").as_i64();
         assert!(age.is_some_and(|age| (0..=20).contains(&age)), "{age:?}");
         let lag = seen.get("replica_lag_seconds").as_i64();
