@@ -7,6 +7,7 @@ SHELL := bash
 CARGO ?= cargo
 PYTHON ?= python3
 
+.DELETE_ON_ERROR:
 .PHONY: help provider package demo test docs crash simulate experiments contract peer bench
 
 help: ## This list
@@ -40,11 +41,17 @@ simulate: ## Failovers in a typed world, SEEDS of them (default 100000; make tes
 experiments: ## Trouble on real databases, RUNS times each (default 3, an hour), with what was measured
 	@RUNS=$(or $(RUNS),3) $(CARGO) test --locked --test main -- --ignored --nocapture laboratory::experiments | grep --line-buffered '^|'
 
-contract: ## Sandbox, policies, release against the rules of AWS, GoReleaser, GitHub (needs tests/contract/requirements.txt)
+# What a cluster's life asks and is answered, as one of the tests keeps it.
+TRAFFIC = $(or $(CARGO_TARGET_DIR),target)/tmp/traffic.json
+
+$(TRAFFIC): Cargo.toml Cargo.lock $(shell find src tests examples -type f)
+	$(CARGO) test --locked --test main -- simulation::access::whoever_has_the_published_policies
+
+contract: $(TRAFFIC) ## Sandbox, policies, release against the rules of AWS, GoReleaser, GitHub (needs tests/contract/requirements.txt)
 	$(PYTHON) tests/contract/policies.py examples/iam/*.json
 	$(PYTHON) tests/contract/packaging.py
 	$(CARGO) build --locked --package aws-sandbox
-	$(PYTHON) tests/contract/contract.py $(or $(CARGO_TARGET_DIR),target)/debug/aws-sandbox
+	$(PYTHON) tests/contract/contract.py $(or $(CARGO_TARGET_DIR),target)/debug/aws-sandbox $(TRAFFIC)
 
 peer: ## hashicorp/aws manages the same stack on the simulated AWS, in real time (needs a mirror that has it)
 	$(CARGO) test --locked --test main -- --ignored --nocapture peer::

@@ -3,7 +3,7 @@
 Every operation and parameter that it implements must be one of AWS's; every answer may hold only members
 that AWS's model has. boto3, which nobody here wrote, drives all of its operations.
 
-Usage: contract.py <path of the aws-sandbox program>
+Usage: contract.py <path of the aws-sandbox program> <what the tests have kept of their traffic, in JSON>
 """
 
 import base64
@@ -16,43 +16,23 @@ import urllib.request
 import xml.etree.ElementTree as ElementTree
 
 import boto3
-import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 import others
 import runbooks
 import sessions
+import traffic
+from shapes import NAMES, check_json, check_xml, local, model_of, problems, wire_names
 
-NAMES = {"tagging": "resourcegroupstaggingapi"}
 EAST, WEST = "us-east-1", "us-west-2"
 # Sent outside of the body: in the path or the query of the request.
 ROUTE53_QUERY = {"maxitems": "MaxItems", "marker": "Marker"}
-problems = []
-
-
-def local(tag):
-    return tag.split("}")[-1]
-
-
-def wire_names(shape, protocol):
-    """The names that the members of a structure have in a request."""
-    names = set()
-    for name, member in shape.members.items():
-        serialized = member.serialization
-        if protocol == "ec2":
-            given = serialized.get("queryName") or serialized.get("name", name)
-            names.add(given[0].upper() + given[1:])
-        else:
-            names.add(serialized.get("name", name))
-            names.add(name)
-    return names
 
 
 def check_operations(operations):
-    session = botocore.session.get_session()
     for service, table in operations.items():
-        model = session.get_service_model(NAMES.get(service, service))
+        model = model_of(service)
         for operation, members in table.items():
             if operation not in model.operation_names:
                 problems.append(f"{service} has no operation {operation}")
@@ -62,54 +42,6 @@ def check_operations(operations):
             for member in members:
                 if ROUTE53_QUERY.get(member, member) not in known and member not in known:
                     problems.append(f"{service}:{operation} has no parameter {member}")
-
-
-def check_xml(element, shape, place):
-    if shape.type_name == "structure":
-        members = {}
-        for name, member in shape.members.items():
-            members[member.serialization.get("name", name)] = member
-            if member.type_name == "list" and member.serialization.get("flattened"):
-                members[member.member.serialization.get("name", name)] = member
-        for child in element:
-            name = local(child.tag)
-            if name in ("requestId", "ResponseMetadata"):
-                continue
-            if name not in members:
-                problems.append(f"{place} answers with {name}, which AWS does not")
-            else:
-                check_xml(child, members[name], f"{place}.{name}")
-    elif shape.type_name == "list" and not shape.serialization.get("flattened"):
-        wanted = shape.member.serialization.get("name", "member")
-        for child in element:
-            if local(child.tag) != wanted:
-                problems.append(f"{place} lists {local(child.tag)}, AWS lists {wanted}")
-            check_xml(child, shape.member, f"{place}[]")
-    elif shape.type_name in ("integer", "long"):
-        int(element.text)
-    elif shape.type_name == "boolean" and element.text not in ("true", "false"):
-        problems.append(f"{place} is {element.text}, which is no boolean")
-
-
-def check_json(value, shape, place):
-    if value is None:
-        return
-    if shape.type_name == "structure":
-        for name, item in value.items():
-            if name not in shape.members:
-                problems.append(f"{place} answers with {name}, which AWS does not")
-            else:
-                check_json(item, shape.members[name], f"{place}.{name}")
-    elif shape.type_name == "list":
-        for item in value:
-            check_json(item, shape.member, f"{place}[]")
-    elif shape.type_name in ("integer", "long") and not isinstance(value, int):
-        problems.append(f"{place} is {value!r}, which is no integer")
-    elif shape.type_name == "string" and not isinstance(value, str):
-        problems.append(f"{place} is {value!r}, which is no string")
-    enum = getattr(shape, "enum", None)
-    if enum and isinstance(value, str) and value not in enum:
-        problems.append(f"{place} is {value!r}, none of {enum}")
 
 
 def check_answer(operation_model, response_dict, **_):
@@ -589,11 +521,13 @@ def main():
         for service, name in sorted(every - called):
             problems.append(f"{service}:{name} was not driven")
         count = sum(len(table) for table in operations.values())
+        exchanged = traffic.check(sys.argv[2])
     finally:
         sandbox.kill()
         sandbox.wait()
     for problem in sorted(set(problems)):
         print(f"  {problem}")
+    print(f"{exchanged} calls of the provider, the functions and the data source, with their answers")
     print(f"{count} operations, {len(set(problems))} contradictions to AWS's models")
     return 1 if problems else 0
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sandbox::{Access, Effect, Fault, RESTRICTED_KEY, Rule, Sandbox};
 use serde_json::{Value as Json, json};
 
-use super::drift::id_of;
+use super::{drift::id_of, overview};
 use crate::support::{
     agent::{EAST, WEST, WITNESS, begin_only, begin_the_others, ledger, remembered, set_lost},
     aws::{Way, connect, pass, simulate},
@@ -266,8 +266,21 @@ async fn live_with_one_that_is_destroyed_in_a_drill(user: &mut User) {
 async fn restricted() -> User {
     let sandbox = Sandbox::new(1.0);
     set(&sandbox, "user", "restricted", &published(&sandbox));
-    sandbox.with(|world| world.record_access());
+    sandbox.with(|world| {
+        world.record_access();
+        world.record_traffic();
+    });
     User::by(sandbox, Way::of(RESTRICTED_KEY)).await
+}
+
+/// Keeps what was asked and answered for `make contract`, which holds it against AWS's own models.
+fn keep_traffic(sandboxes: &[&Sandbox]) {
+    let all = sandboxes.iter().flat_map(|one| one.with(|world| world.traffic()));
+    let all: Vec<_> = all.collect();
+    let operations: BTreeSet<_> = all.iter().map(|one| (&one.service, &one.operation)).collect();
+    assert!(operations.len() > 150, "{} operations", operations.len());
+    let file = std::fs::File::create(concat!(env!("CARGO_TARGET_TMPDIR"), "/traffic.json"));
+    serde_json::to_writer(file.unwrap(), &all).unwrap();
 }
 
 /// What a principal has done, by a part of its ARN.
@@ -402,16 +415,17 @@ fn whoever_has_the_published_policies_may_do_it_all_and_needs_all_of_them() {
             let at = found.iter().position(|one| one.starts_with(known));
             found.remove(at.unwrap_or_else(|| panic!("{known} is needed after all")));
         }
+        overview::must_hold(overview::look(&sandbox).await);
         user.must_destroy().await;
         let mut seen = seen_of(&sandbox, "user/restricted");
 
         let mut user = restricted().await;
         live_with_one_that_is_destroyed_in_a_drill(&mut user).await;
         seen.extend(seen_of(&user.sandbox, "user/restricted"));
-
         let policies = published(&sandbox);
         found.extend(superfluous(&sandbox, ("user", "restricted"), &policies, &seen));
         assert!(found.is_empty(), "{found:#?}");
+        keep_traffic(&[&sandbox, &user.sandbox]);
     });
 }
 

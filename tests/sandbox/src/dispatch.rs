@@ -9,6 +9,7 @@ use crate::{
     iam::{self, Need, Principal},
     request::{Failure, Reply, Request, texts},
     services::{self, Operation, Service, sts},
+    traffic::Exchange,
     wire::{Protocol, cbor, query, xml},
     world::{GLOBAL, World},
 };
@@ -286,7 +287,25 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
         error,
     });
     out.effect = effect;
-    encode(service, incoming, &name, reply, out)
+    let is_answered = !matches!(out.effect, Some(Effect::Hang | Effect::DropBefore));
+    let kept = (world.traffic.is_kept() && is_answered)
+        .then(|| (world.calls.last().cloned(), reply.clone()));
+    let out = encode(service, incoming, &name, reply, out);
+    if let Some((Some(call), reply)) = kept {
+        let body = match (&reply, Dialect::of(incoming)) {
+            (Ok(tree), Dialect::Cbor) => crate::world::shown(tree).to_string(),
+            _ => String::from_utf8_lossy(&out.body).into_owned(),
+        };
+        world.traffic.keep(Exchange {
+            service: call.service,
+            operation: call.operation,
+            parameters: call.parameters,
+            status: out.status,
+            is_json: !body.starts_with('<'),
+            answer: body,
+        });
+    }
+    out
 }
 
 fn throttled(service: &Service) -> Failure {

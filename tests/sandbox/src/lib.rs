@@ -45,6 +45,7 @@ mod scratch;
 mod seed;
 mod server;
 mod services;
+mod traffic;
 mod wire;
 mod world;
 
@@ -60,4 +61,5 @@ pub use services::{
     lambda::{Invocation, Runtime},
     rds::{SessionView, Source, Visitor},
 };
+pub use traffic::Exchange;
 pub use world::World;

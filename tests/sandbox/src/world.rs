@@ -10,7 +10,9 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use crate::{clock::Time, dispatch::CallRecord, faults::Fault, iam::AccessRecord};
+use crate::{
+    clock::Time, dispatch::CallRecord, faults::Fault, iam::AccessRecord, traffic::Traffic,
+};
 
 /// The region that global services (IAM, Route 53) keep their records under.
 pub(crate) const GLOBAL: &str = "global";
@@ -43,6 +45,8 @@ pub struct World {
     pub(crate) archives: BTreeMap<String, Arc<[u8]>>,
     /// What was needed and allowed, if that is kept.
     pub(crate) access: AccessRecord,
+    /// What was asked and answered, if that is kept.
+    pub(crate) traffic: Traffic,
     /// Regions whose control plane does not answer.
     pub(crate) down: BTreeSet<String>,
     /// Regions whose databases and functions are down.

@@ -1,0 +1,67 @@
+//! What was asked and answered, kept for whoever holds both against AWS's own service models.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::world::World;
+
+/// A call as it was asked and answered.
+#[derive(Clone, Debug, Serialize)]
+pub struct Exchange {
+    /// As IAM spells it.
+    pub service: String,
+    /// The operation.
+    pub operation: String,
+    /// The parameters; what is secret is not kept.
+    pub parameters: Value,
+    /// The HTTP status of the answer.
+    pub status: u16,
+    /// The answer's body; of one in CBOR, the same in JSON.
+    pub answer: String,
+    /// Whether the body is JSON; XML if not.
+    pub is_json: bool,
+}
+
+/// How many calls of an operation are kept.
+const MOST: usize = 200;
+
+/// Of calls whose questions and answers differ in nothing but numbers, the first; shared by every copy of the world.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Traffic(Option<Arc<Mutex<BTreeMap<String, Exchange>>>>);
+
+impl Traffic {
+    pub(crate) fn is_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(crate) fn keep(&self, one: Exchange) {
+        let Some(record) = &self.0 else { return };
+        let operation = format!("{} {} ", one.service, one.operation);
+        let key = format!("{operation}{} {} {}", one.status, one.parameters, one.answer);
+        let key = key.replace(|sign: char| sign.is_ascii_digit(), "");
+        let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
+        let same =
+            record.range(operation.clone()..).take_while(|(key, _)| key.starts_with(&operation));
+        if same.count() < MOST {
+            record.entry(key).or_insert(one);
+        }
+    }
+}
+
+impl World {
+    /// Begins to keep what is asked and answered, from nothing.
+    pub fn record_traffic(&mut self) {
+        self.traffic = Traffic(Some(Arc::default()));
+    }
+
+    /// What was asked and answered since then.
+    pub fn traffic(&self) -> Vec<Exchange> {
+        let Some(record) = &self.traffic.0 else { return Vec::new() };
+        record.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
