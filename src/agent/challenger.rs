@@ -3,7 +3,7 @@
 use super::{
     Fault, Instance, InstanceRole, Intent, Lease, Ledger, Monitor, Probed, Session, Side, Surface,
     Written,
-    evidence::{Look, gather},
+    evidence::{Look, gather, heartbeat_age},
     ledger::REBOOTS,
     monitor::{Seen, Stop},
 };
@@ -28,6 +28,17 @@ const NOTING: usize = 5;
 const CAME_BACK: &str = "the writer came back before it was accepted";
 const IN_VAIN: &str = "for ten minutes, the witness was not to be reached or the old writer not to be closed; asked with \
                        force, it goes on without";
+
+/// What became of the rules by which applications reach the other writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    /// Some may be there.
+    Failed,
+    /// They are gone since now.
+    Now,
+    /// There were none.
+    Before,
+}
 
 /// Moments of a failover.
 pub(super) const FIRST_FAILURE: &str = "first_failure";
@@ -138,9 +149,10 @@ impl<S: Surface> Monitor<S> {
                 }
             }
             Decision::FenceReturned => {
-                // Verified from here: over the peering, nobody is let in any more.
+                // Verified from here, where the rules were gone already: over the peering, nobody is let in any more.
                 let is_closed = matches!(probed, Ok(Probed { there: Session::Closed, .. }));
-                if !self.close_there().await {
+                let closing = self.close_there().await;
+                if closing == Closing::Failed {
                     let _ = self.surface.publish(&[("AgentErrors", 1.0)]).await;
                     if seen.control != Control::Unknown {
                         let text = format!(
@@ -150,7 +162,7 @@ impl<S: Surface> Monitor<S> {
                         );
                         self.tell("The old writer cannot be closed", &text).await;
                     }
-                } else if is_closed {
+                } else if is_closed && closing == Closing::Before {
                     self.ledger.fenced_there = true;
                     self.ledger.note(self.surface.now(), FENCED);
                 }
@@ -209,7 +221,7 @@ impl<S: Surface> Monitor<S> {
         let series = &self.ledger.series;
         let is_gone = seen.control == Control::Silent
             && series.silent_for() >= self.config.policy.region_detection;
-        let is_closed = !is_gone && self.close_there().await;
+        let is_closed = !is_gone && self.close_there().await != Closing::Failed;
         self.ledger.unclosed_there = !is_closed;
         // Forced, it goes on without, where that goes on being so.
         if is_gone || is_closed {
@@ -316,15 +328,17 @@ impl<S: Surface> Monitor<S> {
 
     /// Closes the other region's writer. Which rules that takes is on record before they go. Whether it keeps
     /// everybody out, the next look shows.
-    async fn close_there(&mut self) -> bool {
-        let Ok(rules) = self.surface.rules(Side::There).await else { return false };
+    async fn close_there(&mut self) -> Closing {
+        let Ok(rules) = self.surface.rules(Side::There).await else { return Closing::Failed };
         if rules.is_empty() {
-            return true;
+            return Closing::Before;
         }
         self.ledger.closed_there.extend(rules.iter().cloned());
         self.ledger.closed_there.sort();
         self.ledger.closed_there.dedup();
-        self.save().await.is_ok() && self.surface.revoke(Side::There, &rules).await.is_ok()
+        let done =
+            self.save().await.is_ok() && self.surface.revoke(Side::There, &rules).await.is_ok();
+        if done { Closing::Now } else { Closing::Failed }
     }
 
     /// Ends what is still connected to the old writer, once there is no way back and nobody new gets in: rules
@@ -505,9 +519,9 @@ impl<S: Surface> Monitor<S> {
             ("FailoverWithheld", flag(withheld)),
         ];
         if self.ledger.phase == Phase::Normal
-            && let Some(loss) = seen.data_loss
+            && let Some(age) = heartbeat_age(&self.ledger, seen)
         {
-            metrics.push(("HeartbeatAge", loss.as_secs_f64()));
+            metrics.push(("HeartbeatAge", age.as_secs_f64()));
         }
         let _ = self.surface.publish(&metrics).await;
     }

@@ -136,14 +136,30 @@ fn control(instance: &Result<Option<Instance>, Fault>) -> Control {
     }
 }
 
-/// What the standby lacks of what was acknowledged. Both stamps are the writer's clock.
-fn data_loss(ledger: &Ledger, life: Option<u64>, replayed: u64) -> Option<Duration> {
+/// What the standby lacks of what was acknowledged, and of what the writer may have written since, by its signs of
+/// life. All stamps are the writer's clock; the standby may have a heartbeat of the writer's own region that is newer.
+fn behind(ledger: &Ledger, life: Option<u64>, replayed: u64) -> Option<Duration> {
     let ack = ledger.ack?;
-    let lived = life.unwrap_or(0).max(ledger.series.last_life());
-    let is_fresh = ack.seen_at + ACK_FRESH >= lived;
     // What it lived on for, unseen, beyond the heartbeat that whoever reads this adds.
-    let unseen = lived.saturating_sub(ack.seen_at + u64::from(HEARTBEAT) * 1000);
-    is_fresh.then(|| Duration::from_millis(ack.stamp.saturating_sub(replayed) + unseen))
+    let seen_until = ack.seen_at + u64::from(HEARTBEAT) * 1000;
+    let unseen = lived(ledger, life).saturating_sub(seen_until);
+    Some(Duration::from_millis((ack.stamp + unseen).saturating_sub(replayed)))
+}
+
+fn lived(ledger: &Ledger, life: Option<u64>) -> u64 {
+    life.unwrap_or(0).max(ledger.series.last_life())
+}
+
+/// The same as far as a failover may go by it: a writer that was not heard for long may have written anything.
+fn data_loss(ledger: &Ledger, life: Option<u64>, replayed: u64) -> Option<Duration> {
+    let is_fresh = ledger.ack?.seen_at + ACK_FRESH >= lived(ledger, life);
+    behind(ledger, life, replayed).filter(|_| is_fresh)
+}
+
+/// What the alarm goes by, once the evidence is gathered: it grows while nobody hears the writer that lives.
+pub(super) fn heartbeat_age(ledger: &Ledger, seen: &Evidence) -> Option<Duration> {
+    let is_standby = seen.standby_writes == Sign::No;
+    behind(ledger, seen.life, ledger.replayed).filter(|_| is_standby)
 }
 
 #[cfg(test)]
@@ -216,6 +232,17 @@ mod tests {
         // Its own region vouches for it for longer: it wrote on, and nobody here saw what.
         let seen = look(&mut ledger, 31_001, standby(98_000, None), Session::Closed, lease(3));
         assert_eq!(seen.data_loss, None);
+        // Somebody is told all the same, the later the more.
+        let age = |ledger: &Ledger, seen| heartbeat_age(ledger, seen).map(|age| age.as_millis());
+        assert_eq!(age(&ledger, &seen), Some(2_000 + 20_001));
+        let seen = look(&mut ledger, 91_000, standby(98_000, None), Session::Closed, lease(4));
+        assert_eq!(age(&ledger, &seen), Some(2_000 + 80_000));
+        // What the writer's own region wrote has arrived: only the way from here is cut.
+        let seen = look(&mut ledger, 93_000, standby(188_000, Some(0)), Session::Closed, lease(4));
+        assert_eq!(age(&ledger, &seen), Some(0));
+        let broken = || Session::Broken("x".into());
+        let seen = look(&mut ledger, 101_000, broken(), Session::Closed, lease(5));
+        assert_eq!(age(&ledger, &seen), None, "nobody sees the standby");
     }
 
     #[test]

@@ -70,9 +70,14 @@ impl<S: Surface> Monitor<S> {
             }
             Standing::Holds | Standing::Reached | Standing::Heard(_) | Standing::Alone => {}
         }
+        let noted = self.remember().await;
         let healthy = f64::from(u8::from(is_healthy));
-        let _ = self.surface.publish(&[("MonitorRuns", 1.0), ("WriterHealthy", healthy)]).await;
-        self.remember().await
+        let mut metrics = vec![("MonitorRuns", 1.0), ("WriterHealthy", healthy)];
+        if std::mem::take(&mut self.goes_without) {
+            metrics.push(("AgentErrors", 1.0));
+        }
+        let _ = self.surface.publish(&metrics).await;
+        noted
     }
 
     async fn open_here(&mut self) -> Result<(), Stop> {
@@ -87,7 +92,10 @@ impl<S: Surface> Monitor<S> {
     /// The ledger of a guard helps its successor; a guard that cannot write it guards on.
     async fn remember(&mut self) -> Result<(), Stop> {
         match self.save().await {
-            Err(Stop::Fault(_)) => Ok(()),
+            Err(Stop::Fault(fault)) => {
+                self.complain("its ledger cannot be written", &fault);
+                Ok(())
+            }
             other => other,
         }
     }

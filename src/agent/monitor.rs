@@ -53,6 +53,8 @@ pub struct Monitor<S> {
     /// Runs are ordered by it: the newest leads.
     run: String,
     pub(super) ledger: Ledger,
+    /// Whether this look goes on without something.
+    pub(super) goes_without: bool,
 }
 
 /// What a tick saw.
@@ -85,7 +87,7 @@ impl From<Fault> for Stop {
 impl<S: Surface> Monitor<S> {
     /// A run. `run` must be greater than that of every earlier one.
     pub fn new(surface: S, config: Config, run: String) -> Self {
-        Self { surface, config, run, ledger: Ledger::default() }
+        Self { surface, config, run, ledger: Ledger::default(), goes_without: false }
     }
 
     /// When the next look should begin, given when the last one did: every [`TICK`], and in time for what is
@@ -247,14 +249,24 @@ impl<S: Surface> Monitor<S> {
         // whatever a failover that was called off left.
         let is_guard = self.ledger.held || holds || (writes_here && seen.lease == Ok(None));
         let is_guard = is_guard && !follows_here;
-        if let Some(fault) = blind.filter(|_| !is_guard) {
-            return Err(fault.into());
+        if let Some(fault) = blind {
+            if !is_guard {
+                return Err(fault.into());
+            }
+            self.complain("its ledger cannot be read", &fault);
         }
         if is_guard && self.ledger.phase == Phase::Normal {
             self.guard(&seen.probed, seen.lease).await?;
             return Ok(Tick::Guarded);
         }
         self.challenge(seen, intent).await.map(Tick::Decided)
+    }
+
+    /// What it goes on without wants a look at its log. An alarm is told once this look is over: nothing that it does
+    /// may wait for that.
+    pub(super) fn complain(&mut self, what: &str, fault: &Fault) {
+        tracing::warn!(target: "trading::agent", "{what}: {fault}");
+        self.goes_without = true;
     }
 
     /// Everything at once: what does not answer takes its time.

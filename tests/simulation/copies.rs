@@ -6,7 +6,7 @@ use aws_sandbox::{Effect, Fault, Rule, Sandbox};
 use serde_json::{Value as Json, json};
 
 use crate::support::{
-    agent::{EAST, WEST, begin_only},
+    agent::{EAST, WEST, alarm, begin_only},
     aws::simulate,
     user::{User, differences},
 };
@@ -19,11 +19,6 @@ fn snapshots(sandbox: &Sandbox, region: &str) -> Vec<Json> {
     let all = sandbox.with(|world| world.inventory());
     let table = all[region]["db-snapshot"].as_object().cloned().unwrap_or_default();
     table.into_iter().map(|(_, one)| one).collect()
-}
-
-fn alarm(sandbox: &Sandbox, name: &str) -> Json {
-    let all = sandbox.with(|world| world.inventory());
-    all[WEST]["alarm"][format!("trading-db-{name}-prod")]["StateValue"].clone()
 }
 
 #[test]
@@ -51,7 +46,7 @@ fn the_newest_snapshots_are_copied_with_the_dr_regions_key_and_old_copies_go() {
             let name = copy["DBSnapshotIdentifier"].as_str().unwrap();
             assert!(name.starts_with("trading-db-copy-2026") && name.ends_with("-prod"), "{name}");
         }
-        assert_eq!(alarm(&user.sandbox, "snapshot-copy-age"), "OK");
+        assert_eq!(alarm(&user.sandbox, WEST, "snapshot-copy-age"), "OK");
         // They come and go, and no plan speaks of them.
         user.must_be_unchanged(&config).await;
         user.must_destroy().await;
@@ -65,7 +60,7 @@ fn somebody_is_told_when_no_copies_come() {
         let (user, _) = User::with_cluster().await;
         begin_only(&user.sandbox, &["copier"]);
         pass_hours(3).await;
-        assert_eq!(alarm(&user.sandbox, "snapshot-copy-age"), "OK");
+        assert_eq!(alarm(&user.sandbox, WEST, "snapshot-copy-age"), "OK");
         let rule = Rule { operation: Some("CopyDBSnapshot".into()), ..Rule::default() };
         let denied = Effect::Fail {
             code: "AccessDenied".into(),
@@ -74,13 +69,13 @@ fn somebody_is_told_when_no_copies_come() {
         };
         user.sandbox.add_fault(Fault::new(rule, denied));
         pass_hours(24).await;
-        assert_eq!(alarm(&user.sandbox, "snapshot-copier-errors"), "ALARM");
+        assert_eq!(alarm(&user.sandbox, WEST, "snapshot-copier-errors"), "ALARM");
         pass_hours(24).await;
-        assert_eq!(alarm(&user.sandbox, "snapshot-copy-age"), "ALARM");
+        assert_eq!(alarm(&user.sandbox, WEST, "snapshot-copy-age"), "ALARM");
         user.sandbox.clear_faults();
         pass_hours(4).await;
         for name in ["snapshot-copy-age", "snapshot-copier-errors"] {
-            assert_eq!(alarm(&user.sandbox, name), "OK", "{name}");
+            assert_eq!(alarm(&user.sandbox, WEST, name), "OK", "{name}");
         }
     });
 }

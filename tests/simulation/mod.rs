@@ -3,6 +3,7 @@
 mod abuse;
 mod access;
 mod agent;
+mod alarms;
 mod asked;
 mod copies;
 pub mod crash;

@@ -142,6 +142,24 @@ pub fn remembered_in(world: &World, region: &str, item: &str) -> Json {
     serde_json::from_str(&body).unwrap()
 }
 
+/// The state of one of the cluster's alarms in a region.
+pub fn alarm(sandbox: &Sandbox, region: &str, name: &str) -> Json {
+    let all = sandbox.with(|world| world.inventory());
+    all[region]["alarm"][format!("trading-db-{name}-prod")]["StateValue"].clone()
+}
+
+/// The cluster's alarms that are on, each with its region, as in `us-west-2/replica-lag`.
+pub fn alarms_on(sandbox: &Sandbox) -> Vec<String> {
+    let all = sandbox.with(|world| world.inventory());
+    let of = |region: &'static str| {
+        let alarms = all[region]["alarm"].as_object().cloned().unwrap_or_default();
+        let on = alarms.into_iter().filter(|(_, one)| one["StateValue"] == "ALARM");
+        let short = |name: &str| name.replace("trading-db-", "").replace("-prod", "");
+        on.map(move |(name, _)| format!("{region}/{}", short(&name)))
+    };
+    [EAST, WEST].into_iter().flat_map(of).collect()
+}
+
 /// The lease at the witness.
 pub fn lease(sandbox: &Sandbox) -> Json {
     sandbox.with(|world| world.item(WITNESS, "trading-db-lease-prod", "prod", "lease"))

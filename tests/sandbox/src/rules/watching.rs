@@ -216,17 +216,21 @@ fn a_subscription_that_nobody_confirmed_stays_until_its_topic_goes() {
     assert!(!caller.world.leftovers().iter().any(|one| one.contains("sns")));
 }
 
+/// An alarm on the lag of a copy. Metrics are measured where there are alarms.
+fn on_the_lag() -> Value {
+    alarm(json!({
+        "Namespace": "AWS/RDS", "MetricName": "ReplicaLag", "Threshold": 60.0, "Statistic": "Maximum",
+        "ComparisonOperator": "GreaterThanThreshold", "EvaluationPeriods": 2,
+        "Dimensions": [{"Name": "DBInstanceIdentifier", "Value": "copy"}],
+    }))
+}
+
 /// aws-facts 3, 0.10: an idle source makes its replica's lag climb and fall, without any fault.
 #[test]
 fn the_lag_of_an_idle_pair_climbs() {
     let mut caller = Caller::new();
     caller.pair();
-    let params = alarm(json!({
-        "Namespace": "AWS/RDS", "MetricName": "ReplicaLag", "Threshold": 60.0, "Statistic": "Maximum",
-        "ComparisonOperator": "GreaterThanThreshold", "EvaluationPeriods": 2,
-        "Dimensions": [{"Name": "DBInstanceIdentifier", "Value": "copy"}],
-    }));
-    caller.must(WEST, "cloudwatch", "PutMetricAlarm", params);
+    caller.must(WEST, "cloudwatch", "PutMetricAlarm", on_the_lag());
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..10 {
         caller.pass(60);
@@ -241,6 +245,29 @@ fn the_lag_of_an_idle_pair_climbs() {
     });
     let points = caller.must(WEST, "cloudwatch", "GetMetricStatistics", query);
     assert!(points["Datapoints"].as_array().unwrap().len() >= 4, "{points}");
+}
+
+/// aws-facts 3: the lag is the age of the last commit that was replayed. Where nothing arrives, it does not fall.
+#[test]
+fn the_lag_of_a_pair_that_is_cut_off_only_climbs() {
+    let mut caller = Caller::new();
+    caller.pair();
+    caller.must(WEST, "cloudwatch", "PutMetricAlarm", on_the_lag());
+    caller.world.set_cut(EAST, WEST, true);
+    let begun = caller.world.now;
+    caller.pass(1200);
+    let query = json!({
+        "Namespace": "AWS/RDS", "MetricName": "ReplicaLag", "Period": 60, "Statistics": ["Maximum"],
+        "StartTime": begun.as_seconds(), "EndTime": caller.world.now.as_seconds(),
+        "Dimensions": [{"Name": "DBInstanceIdentifier", "Value": "copy"}],
+    });
+    let points =
+        caller.must(WEST, "cloudwatch", "GetMetricStatistics", query)["Datapoints"].clone();
+    let mut lags: Vec<_> = points.as_array().unwrap().iter().collect();
+    lags.sort_by(|one, other| one["Timestamp"].to_string().cmp(&other["Timestamp"].to_string()));
+    let lags: Vec<_> = lags.iter().map(|one| one["Maximum"].as_f64().unwrap()).collect();
+    assert!(lags.len() >= 18 && lags.windows(2).all(|pair| pair[1] > pair[0]), "{lags:?}");
+    assert!(lags.last().is_some_and(|lag| (1140.0..=1202.0).contains(lag)), "{lags:?}");
 }
 
 #[test]

@@ -280,7 +280,7 @@ pub(crate) fn publish_metrics(world: &mut World, region: &str) {
             ("ReadIOPS", 20.0),
         ];
         if is_replica {
-            rows.push(("ReplicaLag", lag(world, &instance)));
+            rows.push(("ReplicaLag", lag(world, region, &instance)));
         } else {
             rows.push(("TransactionLogsDiskUsage", 0.5 * GIB));
             rows.push(("OldestReplicationSlotLag", 0.0));
@@ -299,11 +299,16 @@ pub(crate) fn publish_metrics(world: &mut World, region: &str) {
 /// The lag of a replica in seconds. On an idle source it climbs until the log switches every five minutes,
 /// without any fault (aws-facts 0.10); somebody who writes keeps it low.
 #[allow(clippy::cast_precision_loss)]
-fn lag(world: &World, replica: &Value) -> f64 {
-    let written = replica["_source"]
-        .as_str()
-        .and_then(super::split_arn)
-        .and_then(|(region, id)| world.get(&region, INSTANCE, &id)?["_written"].as_u64());
-    let idle = world.now.0.saturating_sub(written.unwrap_or(0)) / 1000;
-    (idle.min(world.now.0 / 1000 % 300)) as f64
+fn lag(world: &World, here: &str, replica: &Value) -> f64 {
+    let seconds = |since: u64| world.now.0.saturating_sub(since) / 1000;
+    let source = replica["_source"].as_str().and_then(super::split_arn);
+    let writer = source.as_ref().and_then(|(region, id)| world.get(region, INSTANCE, id));
+    let written = writer.and_then(|one| one["_written"].as_u64()).unwrap_or(0);
+    let is_fed = source.zip(writer).is_some_and(|((region, _), writer)| {
+        world.flows(&region, writer) && !world.is_cut(&region, here)
+    });
+    let idle = seconds(written).min(world.now.0 / 1000 % 300);
+    // Where nothing arrives, not even the WAL of an idle writer, it grows from the last commit that did.
+    let last = replica["_replayed"].as_u64().filter(|_| !is_fed);
+    last.map_or(idle, seconds) as f64
 }

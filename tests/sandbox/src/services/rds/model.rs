@@ -61,19 +61,23 @@ impl World {
             self.dark.remove(region);
             return;
         }
-        // What left the region until now has arrived.
-        let now = self.now.0;
         let regions: Vec<String> = self.tables().map(|(region, ..)| region.to_owned()).collect();
         for other in regions {
-            for replica in self.table_mut(&other, INSTANCE).values_mut() {
-                let of = replica["_source"].as_str().and_then(split_arn);
-                if of.is_some_and(|(source, _)| source == region) {
-                    replica["_replayed"] = now.saturating_sub(LAG).into();
-                    replica["_heard"] = now.into();
-                }
-            }
+            self.arrive(region, &other);
         }
         self.dark.insert(region.to_owned());
+    }
+
+    /// What has left a region until now for another one has arrived there; from now on, nothing does.
+    fn arrive(&mut self, region: &str, other: &str) {
+        let now = self.now.0;
+        for replica in self.table_mut(other, INSTANCE).values_mut() {
+            let of = replica["_source"].as_str().and_then(split_arn);
+            if of.is_some_and(|(source, _)| source == region) {
+                replica["_replayed"] = now.saturating_sub(LAG).into();
+                replica["_heard"] = now.into();
+            }
+        }
     }
 
     /// Takes everything in a region away, with what is changed in the first region for all of them (aws-facts 4),
@@ -97,6 +101,10 @@ impl World {
     /// of one ask the other's AWS.
     pub fn set_cut(&mut self, one: &str, other: &str, cut: bool) {
         for pair in [(one, other), (other, one)] {
+            let is_new = cut && !self.is_cut(pair.0, pair.1);
+            if is_new && !self.is_dark(pair.0) {
+                self.arrive(pair.0, pair.1);
+            }
             let pair = (pair.0.to_owned(), pair.1.to_owned());
             if cut {
                 self.cut.insert(pair);
@@ -211,7 +219,7 @@ impl World {
     }
 
     /// Whether what a source gets reaches its replicas: it runs, and so do all that it follows itself.
-    fn flows(&self, region: &str, source: &Value) -> bool {
+    pub(super) fn flows(&self, region: &str, source: &Value) -> bool {
         let runs = !self.is_dark(region)
             && OPEN.contains(&source["DBInstanceStatus"].as_str().unwrap_or_default());
         let above = source["_source"].as_str().and_then(split_arn);
