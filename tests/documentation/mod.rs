@@ -1,5 +1,6 @@
 //! What is published: the reference says what the schema says, and every example works as it stands.
 
+mod alarms;
 mod examples;
 mod links;
 mod reference;

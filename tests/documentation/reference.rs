@@ -8,7 +8,7 @@ use trading::{
     provider::TradingProvider,
 };
 
-use super::{pages, rendering::reference, rights, root};
+use super::{alarms, pages, rendering::reference, rights, root};
 use crate::support::terraform::{Served, Workspace};
 
 /// What a part is generated from: the schema of the provider or of a resource, or a file, as it is.
@@ -35,6 +35,7 @@ fn generated(what: &str) -> String {
             };
             format!("```{language}\n{}\n```\n", text.trim_end())
         }
+        None if what == "alarms" => alarms::table_of_alarms(),
         None if what == "calls" => rights::table_of_calls(),
         None if what == "functions" => rights::table_of_functions(),
         _ => panic!("nothing is generated from {what:?}"),
