@@ -264,7 +264,7 @@ impl Session {
         E: ProvideErrorMetadata + fmt::Debug,
     {
         let begun = self.clock.now();
-        let mut failing = 0;
+        let (mut failing, mut refused) = (0, 0);
         for tries in 1u32.. {
             if let Some(reason) = self.stopped() {
                 return Err(stopped(api, reason));
@@ -293,13 +293,18 @@ impl Session {
                 "failed: {}", error.message
             );
             // AWS that answers again, were it only to say that it is busy, has all attempts before it.
-            failing = match error.class {
-                ErrorClass::Throttled | ErrorClass::Transient => failing + 1,
-                _ => 0,
+            (failing, refused) = match error.class {
+                ErrorClass::Throttled => (0, refused + 1),
+                ErrorClass::Transient => (failing + 1, refused + 1),
+                _ => (0, 0),
             };
             let again = match error.class {
-                ErrorClass::Throttled => failing < self.attempts.throttled,
-                ErrorClass::Transient => repeat_ambiguous && failing < self.attempts.failing,
+                ErrorClass::Throttled => refused < self.attempts.throttled,
+                ErrorClass::Transient => {
+                    repeat_ambiguous
+                        && failing < self.attempts.failing
+                        && refused < self.attempts.throttled
+                }
                 ErrorClass::NotYetConsistent => self.clock.since(begun) < CONSISTENCY_LIMIT,
                 ErrorClass::Busy => self.clock.since(begun) < BUSY_LIMIT,
                 _ => false,

@@ -1,6 +1,9 @@
 //! Create, look, change, drift, import, destroy.
 
-use serde_json::json;
+use std::{collections::BTreeSet, io::Read as _, path::Path};
+
+use aws_sandbox::{Effect, Fault, Rule};
+use serde_json::{Value as Json, json};
 
 use crate::support::terraform::{Served, Workspace, cluster};
 
@@ -67,30 +70,94 @@ fn a_cluster_is_imported_by_command_and_by_block() {
     assert_eq!(served.leftovers(), Vec::<String>::new());
 }
 
+/// The passwords that a cluster has: the administrator's and the probe's.
+fn passwords(served: &Served) -> BTreeSet<String> {
+    served.sandbox.with(|world| {
+        let secrets = world.inventory()["us-east-1"]["secret"].clone();
+        let mut all = BTreeSet::new();
+        for id in secrets.as_object().unwrap().keys() {
+            let secret = world.record("us-east-1", "secret", id);
+            let value: Json = serde_json::from_str(secret["_value"].as_str().unwrap()).unwrap();
+            all.insert(value["password"].as_str().unwrap().to_owned());
+        }
+        let master = world.master_password("us-east-1", "trading-db-primary-prod").unwrap();
+        assert!(all.contains(&master), "RDS has another password than its secret");
+        all
+    })
+}
+
+/// Everything that is in a saved plan, which is a zip.
+fn unzipped(path: &Path) -> String {
+    let mut archive = zip::ZipArchive::new(std::fs::File::open(path).unwrap()).unwrap();
+    let mut all = Vec::new();
+    for index in 0..archive.len() {
+        archive.by_index(index).unwrap().read_to_end(&mut all).unwrap();
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+/// A secret access key that is found wherever it is.
+const CREDENTIAL: &str = "wJalrXUtnFEMI.of.whoever.applies";
+
 #[test]
 fn no_secret_is_in_a_state_a_plan_or_a_log() {
     let served = Served::new();
     let mut workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
-    workspace.variable("TF_LOG_PROVIDER", "TRACE");
-    let ran = workspace.apply().must_succeed();
-    let password =
-        served.sandbox.with(|world| world.master_password("us-east-1", "trading-db-primary-prod"));
-    let password = password.unwrap();
-    assert!(ran.err.contains("rds:CreateDBInstance"), "the log shows the calls");
-    assert!(ran.err.contains("request_id="), "the log shows request ids of failures");
-    for name in ["terraform.tfstate", ".terraform/trading-dr-prod.jsonl"] {
-        let text = std::fs::read_to_string(workspace.path(name)).unwrap();
-        assert!(text.contains("trading-db") || text.contains("db-instance"), "{name}");
-        assert!(!text.contains(&password), "{name} holds the password");
+    workspace.variable("TF_LOG", "TRACE");
+    workspace.variable("AWS_SECRET_ACCESS_KEY", CREDENTIAL);
+    let mut texts: Vec<(&str, String)> = Vec::new();
+    let mut run = |workspace: &Workspace, what: &'static str, arguments: &[&str], code: i32| {
+        let ran = workspace.run(arguments);
+        assert_eq!(ran.code, code, "{what}: {}\n{}", ran.out, ran.message());
+        texts.push((what, ran.out.clone()));
+        texts.push((what, ran.err.clone()));
+        for name in ["terraform.tfstate", ".terraform/trading-dr-prod.jsonl"] {
+            let text = std::fs::read_to_string(workspace.path(name)).unwrap_or_default();
+            let is_there = text.contains("trading-db") || text.contains("db-instance");
+            assert!(
+                is_there || what.starts_with("create, ") || what == "destroy",
+                "{what}: {name}"
+            );
+            texts.push((what, text));
+        }
+        ran
+    };
+    run(&workspace, "create, planned", &["plan", "-no-color", "-out=create"], 0);
+    run(&workspace, "create, shown", &["show", "-json", "create"], 0);
+    let created = run(&workspace, "create", &["apply", "-no-color", "create"], 0);
+    assert!(created.err.contains("rds:CreateDBInstance"), "the log shows the calls");
+    assert!(created.err.contains("request_id="), "the log shows request ids of failures");
+    let passwords = passwords(&served);
+    assert_eq!(passwords.len(), 2, "the administrator's and the probe's");
+    run(&workspace, "state, shown", &["show", "-json"], 0);
+    workspace.write(&cluster(&served, "prod", "  tags = { team = \"risk\" }"));
+    run(&workspace, "update, planned", &["plan", "-no-color", "-out=update"], 0);
+    run(&workspace, "update, shown", &["show", "-json", "update"], 0);
+    let denied = Effect::Fail {
+        code: "AccessDeniedException".into(),
+        message: "not authorized to perform: secretsmanager:TagResource".into(),
+        status: 403,
+    };
+    let rule = Rule { service: Some("secretsmanager".into()), ..Rule::default() };
+    served.sandbox.add_fault(Fault::new(rule, denied));
+    let update = ["apply", "-no-color", "-auto-approve"];
+    let failed = run(&workspace, "update that fails", &update, 1);
+    let told = failed.err.lines().any(|line| line.trim_start_matches("│ ").starts_with("Error: "));
+    assert!(told, "it failed with an error of its own");
+    served.sandbox.clear_faults();
+    run(&workspace, "update", &update, 0);
+    run(&workspace, "destroy", &["destroy", "-no-color", "-auto-approve"], 0);
+    for name in ["create", "update"] {
+        let saved = unzipped(&workspace.path(name));
+        assert!(saved.contains("trading_dr_cluster"), "{name}");
+        texts.push((name, saved));
     }
-    assert!(
-        !ran.out.contains(&password) && !ran.err.contains(&password),
-        "the output holds the password"
-    );
-    assert!(
-        !ran.err.contains("Credential=") && !ran.err.contains("SecretString"),
-        "the log holds requests"
-    );
+    for (what, text) in &texts {
+        assert!(!text.contains("Credential="), "{what}: the log holds signatures");
+        assert!(!text.contains("SecretString"), "{what}: the log holds requests");
+        assert!(!text.contains(CREDENTIAL), "{what}: it holds the credentials");
+        assert!(!passwords.iter().any(|one| text.contains(one)), "{what}: it holds a password");
+    }
 }
 
 #[test]

@@ -112,27 +112,54 @@ fn a_timeout_ends_as_an_interrupt_does() {
 }
 
 #[test]
-fn throttling_errors_and_latency_are_lived_through() {
+fn a_timeout_of_an_update_or_of_a_destroy_keeps_the_state_and_the_next_run_goes_on() {
     simulate(async || {
-        let mut user = User::new().await;
-        let config = configuration(&user.sandbox);
-        user.sandbox
-            .add_fault(Fault::new(Rule { percent: Some(30), ..Rule::default() }, Effect::Throttle));
-        let unavailable = Effect::Fail {
-            code: "ServiceUnavailable".into(),
-            message: "try later".into(),
-            status: 503,
-        };
-        user.sandbox
-            .add_fault(Fault::new(Rule { percent: Some(5), ..Rule::default() }, unavailable));
-        user.sandbox.add_fault(Fault::new(
-            Rule { percent: Some(10), ..Rule::default() },
-            Effect::Delay { milliseconds: 2000 },
-        ));
+        let (mut user, mut config) = User::with_cluster().await;
+        config["timeouts"] = json!({"update": "4m", "delete": "4m"});
+        user.must_apply(&config).await;
+        config["database"] = json!({"instance_class": "db.r6g.large"});
+        let begun = user.sandbox.now().0;
+        let found = errors(&user.apply(&config).await);
+        assert!(user.sandbox.now().0 - begun < 260_000, "it goes on after its time");
+        assert!(
+            found[0].contains("The update was not finished: the timeout has passed"),
+            "{found:#?}"
+        );
+        assert!(!user.state.tainted && !found[0].contains("untaint"), "{found:#?}");
+        config["timeouts"] = json!({"delete": "4m"});
+        user.restart().await;
         user.must_apply(&config).await;
         user.must_be_unchanged(&config).await;
-        user.must_destroy().await;
+        let found = errors(&user.destroy().await);
+        assert!(
+            found[0].contains("The destroy was not finished: the timeout has passed"),
+            "{found:#?}"
+        );
+        assert!(user.state.value.is_some());
+        for _ in 0..10 {
+            user.restart().await;
+            if !user.destroy().await.has_errors() {
+                break;
+            }
+        }
+        assert!(user.state.value.is_none());
         assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+/// That AWS throttles is an answer: what fails after it is counted anew.
+#[test]
+fn a_call_that_was_throttled_for_long_is_repeated_when_it_then_fails() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        for (times, effect) in [(9, Effect::Throttle), (6, Effect::DropBefore)] {
+            let rule = Rule { times: Some(times), ..rule("GetDashboard") };
+            let rule = Rule { region: Some("us-east-1".into()), ..rule };
+            user.sandbox.add_fault(Fault::new(rule, effect));
+        }
+        user.restart().await;
+        user.must_be_unchanged(&config).await;
+        assert_eq!(user.sandbox.hits(), 15);
     });
 }
 
@@ -205,6 +232,31 @@ fn of_two_creates_of_one_suffix_one_wins_and_the_other_is_told_why() {
         assert!(failed[0][0].contains("another create is running since 2026-"), "{failed:#?}");
         let mut winner = if first.has_errors() { other } else { one };
         winner.must_be_unchanged(&config).await;
+    });
+}
+
+#[test]
+fn of_two_updates_one_waits_for_nobody_and_the_other_is_told_who_is_at_work() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let mut other = User::of(user.sandbox.clone()).await;
+        other.state = user.state.clone();
+        let (mut first, mut second) = (config.clone(), config);
+        first["database"] = json!({"instance_class": "db.r6g.large"});
+        second["database"] = json!({"instance_class": "db.r6g.xlarge"});
+        // Both are planned before either is applied.
+        let (one, two) = (user.plan(&first).await, other.plan(&second).await);
+        let late = async {
+            tokio::time::sleep(Duration::from_secs(60)).await;
+            other.apply_planned(&second, two).await
+        };
+        let (one, two) = tokio::join!(user.apply_planned(&first, one), late);
+        assert!(!one.has_errors(), "{:#?}", errors(&one));
+        assert!(errors(&two)[0].contains("another update is running"), "{:#?}", errors(&two));
+        user.must_be_unchanged(&first).await;
+        // Whoever was told plans anew, by what there is now.
+        other.must_apply(&second).await;
+        other.must_be_unchanged(&second).await;
     });
 }
 

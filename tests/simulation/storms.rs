@@ -7,7 +7,7 @@ use super::crash::census;
 use crate::support::{
     agent::{WEST, begin},
     aws::{pass, simulate},
-    user::{User, configuration, errors, lines},
+    user::{User, configuration, differences, errors, lines},
 };
 
 /// What a change of every kind of component is made of.
@@ -24,8 +24,26 @@ fn is_whole() -> bool {
     std::env::var("CRASH_POINTS").is_ok_and(|points| points == "all")
 }
 
-/// A life in trouble, that ends as one without: the same things, each made once, and nothing left.
-async fn live(trouble: impl Fn(&Sandbox)) {
+/// A plan waits only so long for a service that fails, and says which one it was: whoever reads that plans again.
+async fn must_settle(user: &mut User, config: &Json, plans: usize) {
+    let mut told = Vec::new();
+    for _ in 0..plans {
+        let planned = user.plan(config).await;
+        told = errors(&planned.diagnostics);
+        if told.is_empty() {
+            let (known, planned) = (user.state.value.as_ref().unwrap(), planned.state.unwrap());
+            assert_eq!(differences(known, &planned), Vec::<String>::new());
+            return;
+        }
+        let is_told = |one: &String| one.contains("did not answer") && one.contains("try again");
+        assert!(told.iter().all(is_told), "{told:#?}");
+    }
+    panic!("{plans} plans in a row have failed: {told:#?}");
+}
+
+/// A life in trouble, that ends as one without: the same things, each made once, and nothing left; `plans` is how
+/// often somebody plans until one is not disturbed.
+async fn live(plans: usize, trouble: impl Fn(&Sandbox)) {
     let calm = {
         let (user, _) = User::with_cluster().await;
         census(&user.sandbox)
@@ -37,13 +55,47 @@ async fn live(trouble: impl Fn(&Sandbox)) {
     assert_eq!(census(&user.sandbox), calm);
     // A plan right afterwards may see less than the apply saw at its end.
     tokio::time::sleep(BEHIND).await;
-    user.must_be_unchanged(&config).await;
+    must_settle(&mut user, &config, plans).await;
     user.must_apply(&changed(&config)).await;
     tokio::time::sleep(BEHIND).await;
-    user.must_be_unchanged(&changed(&config)).await;
+    must_settle(&mut user, &changed(&config), plans).await;
     assert_eq!(census(&user.sandbox), calm);
     user.must_destroy().await;
     assert_eq!(user.leftovers(), Vec::<String>::new());
+}
+
+/// Three of ten calls are throttled, every answer is two seconds late, and every minute all services fail for a while.
+fn rage(sandbox: &Sandbox) {
+    let fault = |percent, effect| Fault::new(Rule { percent, ..Rule::default() }, effect);
+    let unavailable = Effect::Fail {
+        code: "ServiceUnavailable".into(),
+        message: "try later".into(),
+        status: 503,
+    };
+    let sandbox = sandbox.clone();
+    let storm = move |is_burst: bool| {
+        sandbox.clear_faults();
+        if is_burst {
+            sandbox.add_fault(fault(None, unavailable.clone()));
+        } else {
+            sandbox.add_fault(fault(Some(30), Effect::Throttle));
+            sandbox.add_fault(fault(None, Effect::Delay { milliseconds: 2000 }));
+        }
+    };
+    storm(false);
+    tokio::spawn(async move {
+        loop {
+            pass(60).await;
+            storm(true);
+            pass(12).await;
+            storm(false);
+        }
+    });
+}
+
+#[test]
+fn throttling_bursts_of_failures_and_latency_are_lived_through() {
+    simulate(async || live(8, rage).await);
 }
 
 /// Longer than any read is behind.
@@ -76,7 +128,7 @@ fn reads_that_are_behind_make_nothing_twice_and_leave_nothing() {
     let all = [(60, 100), (60, 50), (20, 100), (20, 50), (100, 75)];
     for (seconds, percent) in &all[..if is_whole() { all.len() } else { 2 }] {
         let (seconds, percent) = (*seconds, *percent);
-        simulate(async || live(|sandbox| fall_behind(sandbox, seconds, percent)).await);
+        simulate(async || live(1, |sandbox| fall_behind(sandbox, seconds, percent)).await);
     }
 }
 
