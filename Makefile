@@ -47,7 +47,7 @@ TRAFFIC = $(or $(CARGO_TARGET_DIR),target)/tmp/traffic.json
 $(TRAFFIC): Cargo.toml Cargo.lock $(shell find src tests examples -type f)
 	$(CARGO) test --locked --test main -- simulation::access::whoever_has_the_published_policies
 
-contract: $(TRAFFIC) ## Sandbox, policies, release against the rules of AWS, GoReleaser, GitHub (needs tests/contract/requirements.txt)
+contract: $(TRAFFIC) ## Sandbox, calls, policies, release against the rules of AWS, GoReleaser, GitHub (needs tests/contract/requirements.txt)
 	$(PYTHON) tests/contract/policies.py examples/iam/*.json
 	$(PYTHON) tests/contract/packaging.py
 	$(CARGO) build --locked --package aws-sandbox
