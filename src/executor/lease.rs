@@ -12,6 +12,10 @@
 
 use std::{
     collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
@@ -25,12 +29,16 @@ use super::{
     parameters::{Parameter, make, read, remove, write},
 };
 use crate::{
-    aws::{ApiError, ErrorClass, Session},
+    aws::{ApiError, Attempts, ErrorClass, Session},
     components::Env,
 };
 
 /// How often a holder shows that it lives.
 const BEAT: Duration = Duration::from_secs(20);
+/// How soon a holder tries again that could not, and how often a call for it is made before that: the pauses of
+/// longer tries would use its time up.
+const AGAIN: Duration = Duration::from_secs(5);
+const TRIES: u32 = 3;
 /// How often somebody who waits looks.
 const LOOK: Duration = Duration::from_secs(5);
 /// How long a lease may stand still before it counts as abandoned.
@@ -72,8 +80,9 @@ pub struct Lease {
     path: String,
     number: u64,
     value: Value,
-    /// Fires when somebody else has taken over.
+    /// Fires when somebody else has taken over, or may do so soon: no heartbeat was to be had.
     pub lost: CancellationToken,
+    silenced: Arc<AtomicBool>,
     /// How long before this lease began its predecessor was last heard of, by AWS's clock; `None` where there was
     /// no other.
     pub idle: Option<Duration>,
@@ -202,17 +211,26 @@ impl Lease {
         let session = session.with_attempts(env.aws.attempts());
         let env = env.with_session(session);
         let lost = CancellationToken::new();
-        let beating = beat(
-            env.clone(),
-            region.to_owned(),
-            path.to_owned(),
-            number,
-            value.clone(),
-            lost.clone(),
-        );
+        let silenced = Arc::<AtomicBool>::default();
+        let beating = {
+            let session = env.session.with_attempts(Attempts::at_most(TRIES));
+            let (env, region, path) =
+                (env.with_session(session), region.to_owned(), path.to_owned());
+            let (value, lost, silenced) = (value.clone(), lost.clone(), Arc::clone(&silenced));
+            async move {
+                let end = beat(env, region, path, number, value).await;
+                silenced.store(end == End::Silenced, Ordering::Relaxed);
+                lost.cancel();
+            }
+        };
         let heart = tokio::spawn(beating);
         let (region, path) = (region.to_owned(), path.to_owned());
-        Ok(Some(Self { env, region, path, number, value, lost, idle, heart }))
+        Ok(Some(Self { env, region, path, number, value, lost, silenced, idle, heart }))
+    }
+
+    /// Whether it was lost because no heartbeat was to be had, and not because somebody was seen to have taken over.
+    pub fn was_silenced(&self) -> bool {
+        self.silenced.load(Ordering::Relaxed)
     }
 
     /// Lets the next one in at once. Failing to say so costs the next one [`PATIENCE`], nothing else: whoever
@@ -247,17 +265,20 @@ impl Lease {
     }
 }
 
-async fn beat(
-    env: Env,
-    region: String,
-    path: String,
-    number: u64,
-    value: Value,
-    lost: CancellationToken,
-) {
+/// Why a heart stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Somebody else holds the lease.
+    TakenOver,
+    /// It could not show for too long that it lives.
+    Silenced,
+}
+
+async fn beat(env: Env, region: String, path: String, number: u64, value: Value) -> End {
     let mut last = env.session.clock.now();
+    let mut pause = BEAT;
     loop {
-        env.session.clock.sleep(BEAT).await;
+        env.session.clock.sleep(pause).await;
         let result = async {
             let all = leases(&env, &region, &path).await?;
             if all.last_key_value().map(|(highest, _)| *highest) != Some(number) {
@@ -272,16 +293,17 @@ async fn beat(
             biased;
             result = result => result,
             // Calls that hang or are throttled must not outlast the others' patience.
-            () = env.session.clock.sleep(left) => return lost.cancel(),
+            () = env.session.clock.sleep(left) => return End::Silenced,
         };
         match result {
-            Ok(true) => last = env.session.clock.now(),
-            Ok(false) => return lost.cancel(),
+            Ok(true) => (last, pause) = (env.session.clock.now(), BEAT),
+            Ok(false) => return End::TakenOver,
             Err(error) => {
                 tracing::warn!("no heartbeat: {error}");
                 if env.session.clock.since(last) > SILENCE {
-                    return lost.cancel();
+                    return End::Silenced;
                 }
+                pause = AGAIN;
             }
         }
     }

@@ -91,7 +91,15 @@ pub(super) async fn apply(
         Doing::Create | Doing::Update => run.converge().await,
     };
     watch.abort();
-    if lease.lost.is_cancelled() {
+    if lease.was_silenced() {
+        outcome.diagnostics.error(
+            "The cluster's lease could not be renewed",
+            format!(
+                "For more than a minute, SSM in {region} took no heartbeat of this run, so that another one could \
+                 have taken over. It has stopped, and what it did is kept. Apply again."
+            ),
+        );
+    } else if lease.lost.is_cancelled() {
         outcome.diagnostics.error(
             "Another run has taken over",
             "This run stood still for more than 90 seconds, so that its lease counted as abandoned. It has \

@@ -236,6 +236,36 @@ fn of_two_creates_of_one_suffix_one_wins_and_the_other_is_told_why() {
 }
 
 #[test]
+fn a_run_that_cannot_show_that_it_lives_stops_says_so_and_is_gone_on_with() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        let sandbox = user.sandbox.clone();
+        tokio::spawn(async move {
+            // In the middle of the primary's creation.
+            tokio::time::sleep(Duration::from_secs(300)).await;
+            let rule = Rule { service: Some("ssm".into()), ..Rule::default() };
+            sandbox.add_fault(Fault::new(rule, Effect::DropBefore));
+        });
+        let begun = tokio::time::Instant::now();
+        let found = errors(&user.apply(&config).await);
+        assert!(begun.elapsed() < Duration::from_secs(420), "{:?}", begun.elapsed());
+        let has = |text: &str| found.iter().any(|one| one.contains(text));
+        assert!(has("The cluster's lease could not be renewed"), "{found:#?}");
+        assert!(
+            has("SSM in us-west-2 took no heartbeat") && has("terraform untaint"),
+            "{found:#?}"
+        );
+        assert!(!has("Another run has taken over"), "{found:#?}");
+        user.sandbox.clear_faults();
+        user.state.tainted = false;
+        user.restart().await;
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+    });
+}
+
+#[test]
 fn of_two_updates_one_waits_for_nobody_and_the_other_is_told_who_is_at_work() {
     simulate(async || {
         let (mut user, config) = User::with_cluster().await;
