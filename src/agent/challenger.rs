@@ -1,5 +1,7 @@
 //! The challenger: evidence, decision, and a failover in steps that can be repeated.
 
+use std::time::Duration;
+
 use super::{
     Fault, Instance, InstanceRole, Intent, Lease, Ledger, Monitor, Probed, Session, Side, Surface,
     Written,
@@ -28,6 +30,11 @@ const NOTING: usize = 5;
 const CAME_BACK: &str = "the writer came back before it was accepted";
 const IN_VAIN: &str = "for ten minutes, the witness was not to be reached or the old writer not to be closed; asked with \
                        force, it goes on without";
+
+/// Seconds that it is at most.
+fn in_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
+}
 
 /// What became of the rules by which applications reach the other writer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +137,7 @@ impl<S: Surface> Monitor<S> {
                 self.tell("The cluster needs a decision", Reason::Diverged.text()).await;
             }
             Decision::FailOver => {
-                self.begin(seen.data_loss.map(|loss| loss.as_secs())).await?;
+                self.begin(seen.data_loss.map(in_seconds)).await?;
                 self.promote(seen, lease).await?;
             }
             Decision::Promote => self.promote(seen, lease).await?,
@@ -213,7 +220,7 @@ impl<S: Surface> Monitor<S> {
             Err(stop) => return Err(stop),
         }
         if self.ledger.by_hand && self.ledger.asked.is_none() {
-            let loss = seen.data_loss.map(|loss| loss.as_secs());
+            let loss = seen.data_loss.map(in_seconds);
             self.ledger.data_loss = loss.or(self.ledger.data_loss);
         }
         // Only a region that has been silent for long enough cannot be closed; any other writer may live, and

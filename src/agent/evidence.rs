@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use super::{Ack, Fault, Instance, InstanceRole, Intent, Lease, Ledger, Probed, Session};
-use crate::cluster::{
-    failover::{Control, Evidence, Sign},
-    objectives::HEARTBEAT,
-};
+use crate::cluster::failover::{Control, Evidence, Sign};
 
 /// How old a receiver's last message may be: idle ones ping seldom (failover.md, "Parts").
 const RECEIVER_FRESH: u64 = 45_000;
@@ -140,9 +137,9 @@ fn control(instance: &Result<Option<Instance>, Fault>) -> Control {
 /// life. All stamps are the writer's clock; the standby may have a heartbeat of the writer's own region that is newer.
 fn behind(ledger: &Ledger, life: Option<u64>, replayed: u64) -> Option<Duration> {
     let ack = ledger.ack?;
-    // What it lived on for, unseen, beyond the heartbeat that whoever reads this adds.
-    let seen_until = ack.seen_at + u64::from(HEARTBEAT) * 1000;
-    let unseen = lived(ledger, life).saturating_sub(seen_until);
+    // What it lived on for, unseen, until its last sign of life. It may have lived on for a heartbeat after that, which
+    // whoever reads this adds.
+    let unseen = lived(ledger, life).saturating_sub(ack.seen_at);
     Some(Duration::from_millis((ack.stamp + unseen).saturating_sub(replayed)))
 }
 
@@ -228,18 +225,22 @@ mod tests {
         let writer = Session::Writer { acknowledged: 100_000 };
         look(&mut ledger, 1_000, standby(98_000, Some(0)), writer, lease(1));
         let seen = look(&mut ledger, 21_000, standby(98_000, None), Session::Closed, lease(2));
-        assert_eq!(seen.data_loss, Some(Duration::from_secs(2 + 10)), "it lived for 20 s more");
+        assert_eq!(seen.data_loss, Some(Duration::from_secs(2 + 20)), "it lived for 20 s more");
         // Its own region vouches for it for longer: it wrote on, and nobody here saw what.
         let seen = look(&mut ledger, 31_001, standby(98_000, None), Session::Closed, lease(3));
         assert_eq!(seen.data_loss, None);
         // Somebody is told all the same, the later the more.
         let age = |ledger: &Ledger, seen| heartbeat_age(ledger, seen).map(|age| age.as_millis());
-        assert_eq!(age(&ledger, &seen), Some(2_000 + 20_001));
+        assert_eq!(age(&ledger, &seen), Some(2_000 + 30_001));
         let seen = look(&mut ledger, 91_000, standby(98_000, None), Session::Closed, lease(4));
-        assert_eq!(age(&ledger, &seen), Some(2_000 + 80_000));
+        assert_eq!(age(&ledger, &seen), Some(2_000 + 90_000));
         // What the writer's own region wrote has arrived: only the way from here is cut.
         let seen = look(&mut ledger, 93_000, standby(188_000, Some(0)), Session::Closed, lease(4));
-        assert_eq!(age(&ledger, &seen), Some(0));
+        assert_eq!(
+            age(&ledger, &seen),
+            Some(4_000),
+            "92 s after the write, it had the one of 88 s"
+        );
         let broken = || Session::Broken("x".into());
         let seen = look(&mut ledger, 101_000, broken(), Session::Closed, lease(5));
         assert_eq!(age(&ledger, &seen), None, "nobody sees the standby");

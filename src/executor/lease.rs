@@ -279,6 +279,8 @@ async fn beat(env: Env, region: String, path: String, number: u64, value: Value)
     let mut pause = BEAT;
     loop {
         env.session.clock.sleep(pause).await;
+        // A watcher's patience begins when a beat arrives, which may be long before its answer does.
+        let begun = env.session.clock.now();
         let result = async {
             let all = leases(&env, &region, &path).await?;
             if all.last_key_value().map(|(highest, _)| *highest) != Some(number) {
@@ -296,14 +298,14 @@ async fn beat(env: Env, region: String, path: String, number: u64, value: Value)
             () = env.session.clock.sleep(left) => return End::Silenced,
         };
         match result {
-            Ok(true) => (last, pause) = (env.session.clock.now(), BEAT),
+            Ok(true) => (last, pause) = (begun, BEAT),
             Ok(false) => return End::TakenOver,
             Err(error) => {
                 tracing::warn!("no heartbeat: {error}");
                 if env.session.clock.since(last) > SILENCE {
                     return End::Silenced;
                 }
-                pause = AGAIN;
+                pause = AGAIN.min(SILENCE.saturating_sub(env.session.clock.since(last)));
             }
         }
     }

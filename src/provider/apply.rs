@@ -91,20 +91,13 @@ pub(super) async fn apply(
         Doing::Create | Doing::Update => run.converge().await,
     };
     watch.abort();
-    if lease.was_silenced() {
-        outcome.diagnostics.error(
-            "The cluster's lease could not be renewed",
-            format!(
-                "For more than a minute, SSM in {region} took no heartbeat of this run, so that another one could \
-                 have taken over. It has stopped, and what it did is kept. Apply again."
-            ),
-        );
-    } else if lease.lost.is_cancelled() {
-        outcome.diagnostics.error(
-            "Another run has taken over",
-            "This run stood still for more than 90 seconds, so that its lease counted as abandoned. It has \
-             stopped; the other one goes on. Plan again when it is done.",
-        );
+    if lease.lost.is_cancelled() {
+        tell_of_lost_lease(&mut outcome, doing, lease.was_silenced().then_some(&*region));
+        if doing == Doing::Destroy {
+            // Whoever has the lease now may have made something.
+            outcome.state = outcome.state.or_else(|| input.prior.clone());
+            outcome.private.clone_from(&input.private);
+        }
     }
     if doing == Doing::Destroy && outcome.state.is_none() && !outcome.diagnostics.has_errors() {
         lease.quiet().await;
@@ -121,6 +114,38 @@ pub(super) async fn apply(
         journal.note(&Event::RunEnded { complete: !outcome.diagnostics.has_errors() });
     }
     outcome
+}
+
+/// Says that the run lost its lease: because no heartbeat was to be had in a region, or as somebody was seen to have
+/// taken over. A cluster that was finished all the same is none that Terraform should make anew.
+fn tell_of_lost_lease(outcome: &mut Outcome, doing: Doing, silent: Option<&str>) {
+    let is_done = doing != Doing::Destroy && !outcome.diagnostics.has_errors();
+    let end = if is_done {
+        "It had reached its end by then.".to_owned()
+    } else {
+        format!("It has stopped. {}", doing.next_step())
+    };
+    let (summary, detail) = match silent {
+        Some(region) => (
+            "The cluster's lease could not be renewed",
+            format!(
+                "For more than a minute, this run could not show that it lives: SSM in {region} took no heartbeat of \
+                 it, or it stood still. Another one may have taken over by then: plan again. {end}"
+            ),
+        ),
+        None => (
+            "Another run has taken over",
+            format!(
+                "This run stood still for more than 90 seconds, so that its lease counted as abandoned. The other one \
+                 goes on: plan again when it is done. {end}"
+            ),
+        ),
+    };
+    if is_done {
+        outcome.diagnostics.warning(summary, detail);
+    } else {
+        outcome.diagnostics.error(summary, detail);
+    }
 }
 
 /// Where it is told what this run does; nowhere if that cannot be written.

@@ -29,7 +29,7 @@ const WHAT_TO_DO: [(&str, &str); 19] = [
     ),
     (
         "heartbeat-age",
-        "run `trading-db-investigate-lag-prod`; a long transaction on the standby, a burst of writes and a cut link are the usual reasons",
+        "run `trading-db-investigate-lag-prod`; a long transaction on the standby, a burst of writes and a cut between the regions are the usual reasons",
     ),
     ("replica-lag", "the same"),
     ("replica-lag-warning", "nothing yet, if `heartbeat-age` is off"),
