@@ -521,10 +521,14 @@ impl<S: Surface> Monitor<S> {
         let flag = |on: bool| f64::from(u8::from(on));
         let mut metrics = vec![
             ("MonitorRuns", 1.0),
-            ("PrimaryServing", self.ledger.serves()),
             ("UnknownEvidence", flag(unknown)),
             ("FailoverWithheld", flag(withheld)),
         ];
+        // RDS was asked, and what it said may be known to a run that could not note it: the name stays where it is.
+        let is_asked = self.ledger.phase == Phase::Promoting && self.ledger.asked.is_some();
+        if !is_asked {
+            metrics.push(("PrimaryServing", self.ledger.serves()));
+        }
         if self.ledger.phase == Phase::Normal
             && let Some(age) = heartbeat_age(&self.ledger, seen)
         {
