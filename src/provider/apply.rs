@@ -93,9 +93,9 @@ pub(super) async fn apply(
     watch.abort();
     if lease.lost.is_cancelled() {
         tell_of_lost_lease(&mut outcome, doing, lease.was_silenced().then_some(&*region));
-        if doing == Doing::Destroy {
+        if outcome.state.is_none() && doing == Doing::Destroy {
             // Whoever has the lease now may have made something.
-            outcome.state = outcome.state.or_else(|| input.prior.clone());
+            outcome.state.clone_from(&input.prior);
             outcome.private.clone_from(&input.private);
         }
     }

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::{files, root};
 use crate::support::{
-    aws::simulate,
+    aws::{only_reads, simulate},
     user::{State, User},
 };
 
@@ -42,10 +42,6 @@ fn action<'a>(service: &'a str, operation: &'a str) -> (&'a str, &'a str) {
         ("lambda", "Invoke") => ("lambda", "InvokeFunction"),
         other => other,
     }
-}
-
-fn only_reads(action: &str) -> bool {
-    ["Describe", "Get", "List", "Query"].iter().any(|verb| action.starts_with(verb))
 }
 
 /// What the provider calls a service for.

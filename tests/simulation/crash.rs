@@ -13,16 +13,12 @@ use serde_json::Value as Json;
 use trading::plugin::Value;
 
 use crate::support::{
-    aws::{Way, simulate},
+    aws::{Way, only_reads, simulate},
     user::{State, User, change, configuration, errors},
 };
 
 /// A world as it was when the provider died, and the call that it died after.
 type Death = (String, World);
-
-pub fn only_reads(operation: &str) -> bool {
-    ["Describe", "Get", "List", "Query"].iter().any(|verb| operation.starts_with(verb))
-}
 
 pub fn changes_something(call: &CallRecord) -> bool {
     let reads = only_reads(&call.operation);

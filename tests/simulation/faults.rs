@@ -13,9 +13,9 @@ use aws_sandbox::{CallRecord, Effect, Fault, Rule, Sandbox, World};
 use serde_json::Value as Json;
 use trading::plugin::Diagnostics;
 
-use super::crash::{census, changes_something, only_reads, tell};
+use super::crash::{census, changes_something, tell};
 use crate::support::{
-    aws::{Way, simulate},
+    aws::{Way, only_reads, simulate},
     user::{State, User, change, configuration, errors, lines},
 };
 
@@ -207,8 +207,8 @@ fn seed() -> u64 {
     std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(15)
 }
 
-/// How many points are tried of a deed, unless all are.
-const SAMPLE: usize = 30;
+/// How many points are tried of a deed's calls that change something, and of its reads, unless all are.
+const SAMPLES: [usize; 2] = [30, 15];
 
 fn try_points(deed: Deed) {
     let recorded = Recorded::of(deed);
@@ -217,12 +217,17 @@ fn try_points(deed: Deed) {
     let mut draw = fastrand::Rng::with_seed(seed());
     let reads = drawn(recorded.reads.clone(), &mut draw);
     let effects = effects();
-    let calls = recorded.calls.iter().chain(&reads).filter(|call| !call.is_of_the_lease());
-    let mut points: Vec<_> =
-        calls.flat_map(|call| effects.iter().map(move |effect| (call, effect))).collect();
-    if std::env::var_os("CRASH_POINTS").is_none_or(|all| all != "all") {
-        draw.shuffle(&mut points);
-        points.truncate(SAMPLE);
+    let is_whole = std::env::var_os("CRASH_POINTS").is_some_and(|all| all == "all");
+    let mut points = Vec::new();
+    for (calls, sample) in [&recorded.calls, &reads].into_iter().zip(SAMPLES) {
+        let calls = calls.iter().filter(|call| !call.is_of_the_lease());
+        let mut some: Vec<_> =
+            calls.flat_map(|call| effects.iter().map(move |effect| (call, effect))).collect();
+        if !is_whole {
+            draw.shuffle(&mut some);
+            some.truncate(sample);
+        }
+        points.extend(some);
     }
     let times = Mutex::new(Vec::new());
     std::thread::scope(|scope| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sandbox::{Effect, Fault, Rule};
+use aws_sandbox::{CallRecord, Effect, Fault, Rule};
 use serde_json::{Value as Json, json};
 
 use super::crash::changes_something;
@@ -259,6 +259,32 @@ fn a_run_that_cannot_show_that_it_lives_stops_says_so_and_is_gone_on_with() {
         assert!(!has("Another run has taken over"), "{found:#?}");
         user.sandbox.clear_faults();
         user.state.tainted = false;
+        user.restart().await;
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+    });
+}
+
+/// SSM throttles everything from right before it is noted that the cluster is made.
+#[test]
+fn a_finished_create_that_lost_its_lease_is_no_error_and_is_noted_by_the_next_apply() {
+    simulate(async || {
+        let (user, config) = User::with_cluster().await;
+        let calls = user.sandbox.calls();
+        let is_end = |call: &&CallRecord| {
+            call.parameters["Name"].as_str().is_some_and(|name| name.ends_with("/complete"))
+        };
+        let end = calls.iter().filter(|call| call.service == "ssm").position(|call| is_end(&call));
+        let rule =
+            Rule { service: Some("ssm".into()), after: end.unwrap() as u64, ..Rule::default() };
+        let mut user = User::new().await;
+        user.sandbox.add_fault(Fault::new(rule, Effect::Throttle));
+        let found = user.apply(&config).await;
+        assert!(!found.has_errors() && !user.state.tainted, "{:#?}", errors(&found));
+        let told = lines(&found);
+        let has = |text: &str| told.iter().any(|one| one.contains(text));
+        assert!(has("could not be renewed") && has("It had reached its end by then"), "{told:#?}");
+        user.sandbox.clear_faults();
         user.restart().await;
         user.must_apply(&config).await;
         user.must_be_unchanged(&config).await;

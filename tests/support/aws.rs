@@ -170,3 +170,8 @@ pub fn simulate<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
         }
     });
 }
+
+/// Whether an operation of this name only looks.
+pub fn only_reads(operation: &str) -> bool {
+    ["Describe", "Get", "List", "Query"].iter().any(|verb| operation.starts_with(verb))
+}

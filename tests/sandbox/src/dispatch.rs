@@ -288,22 +288,11 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
     });
     out.effect = effect;
     let is_answered = !matches!(out.effect, Some(Effect::Hang | Effect::DropBefore));
-    let kept = (world.traffic.is_kept() && is_answered)
-        .then(|| (world.calls.last().cloned(), reply.clone()));
+    let kept = (world.traffic.is_kept() && is_answered).then(|| reply.clone().ok());
     let out = encode(service, incoming, &name, reply, out);
-    if let Some((Some(call), reply)) = kept {
-        let body = match (&reply, Dialect::of(incoming)) {
-            (Ok(tree), Dialect::Cbor) => crate::world::shown(tree).to_string(),
-            _ => String::from_utf8_lossy(&out.body).into_owned(),
-        };
-        world.traffic.keep(Exchange {
-            service: call.service,
-            operation: call.operation,
-            parameters: call.parameters,
-            status: out.status,
-            is_json: !body.starts_with('<'),
-            answer: body,
-        });
+    if let (Some(tree), Some(call)) = (kept, world.calls.last()) {
+        let tree = tree.filter(|_| Dialect::of(incoming) == Dialect::Cbor);
+        world.traffic.keep(Exchange::of(call, out.status, tree.as_ref(), &out.body));
     }
     out
 }

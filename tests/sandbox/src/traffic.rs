@@ -8,7 +8,10 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::world::World;
+use crate::{
+    dispatch::CallRecord,
+    world::{World, shown},
+};
 
 /// A call as it was asked and answered.
 #[derive(Clone, Debug, Serialize)]
@@ -25,6 +28,24 @@ pub struct Exchange {
     pub answer: String,
     /// Whether the body is JSON; XML if not.
     pub is_json: bool,
+}
+
+impl Exchange {
+    /// A call with its answer; `tree` is what an answer in CBOR says.
+    pub(crate) fn of(call: &CallRecord, status: u16, tree: Option<&Value>, body: &[u8]) -> Self {
+        let answer = tree.map_or_else(
+            || String::from_utf8_lossy(body).into_owned(),
+            |tree| shown(tree).to_string(),
+        );
+        Self {
+            service: call.service.clone(),
+            operation: call.operation.clone(),
+            parameters: call.parameters.clone(),
+            status,
+            is_json: !answer.starts_with('<'),
+            answer,
+        }
+    }
 }
 
 /// How many calls of an operation are kept.
