@@ -53,10 +53,16 @@ pub async fn run(aws: Arc<Aws>, copying: &Copying) -> Result<Value, String> {
         copier.publish(NO_AGE).await.map_err(|error| error.to_string())?;
         return Ok(json!({"copied": null, "removed": []}));
     }
-    let result = copier.work().await;
-    let age = copier.age().await.map_err(|error| error.to_string())?;
-    copier.publish(age).await.map_err(|error| error.to_string())?;
-    let done = result.map_err(|error| error.to_string())?;
+    // First, and whatever becomes of the rest: a source that does not answer may use up the time of a run.
+    let age = copier.age().await;
+    let told = match &age {
+        Ok(age) => copier.publish(*age).await,
+        Err(_) => Ok(()),
+    };
+    let done = copier.work().await.map_err(|error| error.to_string());
+    let age = age.map_err(|error| error.to_string())?;
+    told.map_err(|error| error.to_string())?;
+    let done = done?;
     Ok(json!({"copied": done.copied, "removed": done.removed, "age_seconds": age}))
 }
 

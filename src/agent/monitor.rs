@@ -1,12 +1,14 @@
 //! One run of the monitor: tick after tick, for as long as it leads.
 
+use std::time::Duration;
+
 use super::{
     Fault, Instance, Intent, Lease, Ledger, Probed, Session, Side, Surface, Written,
     challenger::DECIDED,
 };
 use crate::cluster::{
     failover::{Decision, Phase, Policy},
-    objectives::{CONNECT, TICK},
+    objectives::{CONNECT, TICK, ZONE_PATIENCE},
 };
 
 /// How long a run lives that a schedule has begun, in milliseconds.
@@ -14,10 +16,10 @@ pub const LIFE: u64 = 75_000;
 /// The same for one that a human has asked for a failover: most clients wait for a minute, and would ask again.
 pub(super) const ASKED: u64 = 30_000;
 
-/// When the next look begins after one that found a failover decided and not accepted, in milliseconds.
-const PROMPT: u64 = 1_000;
-/// For how long it is looked so soon: what keeps RDS from promoting may last, and its limits are the account's.
-const PROMPTLY: u64 = 60_000;
+/// When the next look begins after one that found a failover decided and not accepted, in milliseconds, and until when
+/// after the decision: what keeps RDS from promoting may last, as a drill's snapshot does, and its limits are the
+/// account's.
+const PROMPT: [(u64, u64); 2] = [(1_000, 60_000), (3_000, 600_000)];
 
 /// How often a failover that a human asks for is begun against runs that write in between.
 const ASKING: usize = 5;
@@ -84,31 +86,40 @@ impl From<Fault> for Stop {
     }
 }
 
+/// When the next look should begin, given when the last one did: every [`TICK`], and in time for what is waited for. Looks
+/// at something that does not answer take [`CONNECT`]. A failover that is decided and not accepted is looked at sooner, for a while.
+fn next_look(begun: u64, ledger: &Ledger, policy: &Policy) -> u64 {
+    let decided = ledger.moment(DECIDED).unwrap_or(0);
+    let prompt = PROMPT.iter().find(|(_, until)| begun < decided + until);
+    if let (Phase::Promoting, Some((pause, _))) = (ledger.phase, prompt) {
+        return begun + pause;
+    }
+    let regular = begun + u64::from(TICK) * 1000;
+    let lead = u64::from(CONNECT) * 1000;
+    let series = &ledger.series;
+    let patient = Duration::from_secs(ZONE_PATIENCE.into());
+    let due = [
+        series.silence_due(policy.region_detection),
+        series.loss_due(policy.instance_detection),
+        series.loss_due(policy.instance_detection + patient),
+    ];
+    // What is decided waits for nothing of that any more, and neither does what the last look has lived to see.
+    let waits = matches!(ledger.phase, Phase::Normal | Phase::Promoting);
+    let due = due.into_iter().flatten().filter(|at| waits && *at > series.latest());
+    // A look that would end shortly before what it waits for is put off until it ends after it; one that began in
+    // time, and was over too soon because it was refused at once, is repeated then.
+    let in_time = |at: u64| {
+        let early = at.saturating_sub(lead);
+        if early > begun { early } else { at }
+    };
+    let due = due.map(in_time);
+    due.filter(|at| (begun + 1..=regular + lead).contains(at)).min().unwrap_or(regular)
+}
+
 impl<S: Surface> Monitor<S> {
     /// A run. `run` must be greater than that of every earlier one.
     pub fn new(surface: S, config: Config, run: String) -> Self {
         Self { surface, config, run, ledger: Ledger::default(), goes_without: false }
-    }
-
-    /// When the next look should begin, given when the last one did: every [`TICK`], and in time for what is
-    /// waited for. Looks at something that does not answer take [`CONNECT`]. A failover that is decided and
-    /// not accepted is looked at at once, for a while.
-    pub fn next_look(&self, begun: u64) -> u64 {
-        let decided = self.ledger.moment(DECIDED).unwrap_or(0);
-        if self.ledger.phase == Phase::Promoting && begun < decided + PROMPTLY {
-            return begun + PROMPT;
-        }
-        let regular = begun + u64::from(TICK) * 1000;
-        let lead = u64::from(CONNECT) * 1000;
-        let policy = &self.config.policy;
-        let series = &self.ledger.series;
-        let due = [
-            series.silence_due(policy.region_detection),
-            series.loss_due(policy.instance_detection),
-        ];
-        // A look that would end shortly before what it waits for is put off until it ends after it.
-        let due = due.into_iter().flatten().map(|at| at.saturating_sub(lead));
-        due.filter(|at| (begun + 1..=regular + lead).contains(at)).min().unwrap_or(regular)
     }
 
     /// What it remembers.
@@ -127,7 +138,7 @@ impl<S: Surface> Monitor<S> {
             if tick == Tick::Superseded || self.surface.now() >= begun + life {
                 return;
             }
-            self.surface.sleep_until(self.next_look(at)).await;
+            self.surface.sleep_until(next_look(at, &self.ledger, &self.config.policy)).await;
         }
     }
 
@@ -315,5 +326,83 @@ impl<S: Surface> Monitor<S> {
         {
             self.ledger.untold = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::failover::{Control, Evidence, Mode, Sign};
+
+    fn policy() -> Policy {
+        Policy {
+            mode: Mode::Automatic,
+            region_detection: Duration::from_secs(60),
+            instance_detection: Duration::from_secs(105),
+            max_data_loss: Duration::from_secs(50),
+        }
+    }
+
+    /// What a look shows at a writer that is gone.
+    fn lost(is_silent: bool) -> Evidence {
+        Evidence {
+            writes: Sign::No,
+            replicates: Sign::No,
+            vouched: Sign::No,
+            control: if is_silent { Control::Silent } else { Control::Answers },
+            zone_failed_over: false,
+            standby_writes: Sign::No,
+            is_held: false,
+            life: None,
+            data_loss: None,
+            is_fenced: Sign::No,
+        }
+    }
+
+    /// A ledger whose writer has been lost since second 1,000, by looks every ten seconds that take so many.
+    fn looked(until: u64, takes: u64, is_silent: bool) -> Ledger {
+        let mut ledger = Ledger::default();
+        for second in (1_000..=until).step_by(10) {
+            let (begun, over) = (second * 1000, (second + takes) * 1000);
+            ledger.series = ledger.series.next(begun, over, &lost(is_silent));
+        }
+        ledger
+    }
+
+    fn next(begun: u64, ledger: &Ledger) -> u64 {
+        next_look(begun * 1000, ledger, &policy()) / 1000
+    }
+
+    #[test]
+    fn a_look_ends_when_the_patience_does() {
+        // It shows no life since the end of the first look, at 1,005, and its region is given up at 1,065.
+        let ledger = looked(1_030, 5, true);
+        assert_eq!(next(1_040, &ledger), 1_050);
+        assert_eq!(next(1_047, &ledger), 1_060, "put off, so that it ends in time");
+        assert_eq!(next(1_053, &ledger), 1_060, "brought forward");
+        // The instance is given up at 1,110, and after a failover of zones at 1,200.
+        assert_eq!(next(1_098, &looked(1_090, 5, false)), 1_105);
+        assert_eq!(next(1_188, &looked(1_180, 5, false)), 1_195);
+    }
+
+    #[test]
+    fn a_look_that_was_over_too_soon_is_repeated_in_time_and_only_then() {
+        let mut ledger = looked(1_050, 0, true);
+        ledger.series = ledger.series.next(1_055_000, 1_055_000, &lost(true));
+        assert_eq!(next(1_055, &ledger), 1_060);
+        ledger.series = ledger.series.next(1_055_000, 1_060_000, &lost(true));
+        assert_eq!(next(1_055, &ledger), 1_065, "it has lived to see it");
+        ledger.phase = Phase::Accepted;
+        ledger.series = looked(1_050, 0, true).series;
+        assert_eq!(next(1_050, &ledger), 1_060, "nothing is waited for any more");
+    }
+
+    #[test]
+    fn what_is_decided_is_looked_at_sooner_for_a_while() {
+        let mut ledger = Ledger { phase: Phase::Promoting, ..Ledger::default() };
+        ledger.note(1_000_000, DECIDED);
+        assert_eq!(next(1_059, &ledger), 1_060);
+        assert_eq!(next(1_060, &ledger), 1_063);
+        assert_eq!(next(1_600, &ledger), 1_610);
     }
 }

@@ -33,6 +33,9 @@ pub enum Missing {
     Ignored,
     /// The alarm says that it does not know.
     Unknown,
+    /// The same, and the topic is told of it: what is watched should not end. Unlike with [`Missing::Bad`], an alarm
+    /// that has just been made is no alarm until the first value comes.
+    Told,
 }
 
 impl Missing {
@@ -41,9 +44,19 @@ impl Missing {
             Self::Good => "notBreaching",
             Self::Bad => "breaching",
             Self::Ignored => "ignore",
-            Self::Unknown => "missing",
+            Self::Unknown | Self::Told => "missing",
         }
     }
+
+    /// As it is shown.
+    fn shown(self) -> String {
+        told(self.as_str(), self == Self::Told)
+    }
+}
+
+/// What is made of missing values, and whether somebody is told once there are none at all.
+fn told(treatment: &str, is_told: bool) -> String {
+    format!("{treatment}{}", if is_told { ", told" } else { "" })
 }
 
 /// An alarm.
@@ -246,7 +259,7 @@ impl Primitive for Alarm {
     fn fields(&self) -> Vec<Field> {
         vec![
             Field::new("condition", self.condition()).from(self.argument),
-            Field::new("missing", self.missing.as_str()),
+            Field::new("missing", self.missing.shown()),
             Field::new("notifies", self.topic.clone()),
             Field::new("enabled", "true"),
             Field::new("description", &*self.description).digest(),
@@ -274,14 +287,21 @@ impl Primitive for Alarm {
                 let Some(wanted) = some.iter().find(|wanted| wanted.name == name) else { continue };
                 let arn = one.alarm_arn().unwrap_or_default();
                 let tags = tags_of(env, region, arn, &wanted.tags).await?;
-                // Both lists hold the topic and nothing else, or what is wrong with them shows.
-                let told = |all: &[String]| all.join(",");
-                let (bad, good) = (told(one.alarm_actions()), told(one.ok_actions()));
-                let notifies = if bad == good { bad } else { format!("{bad} / {good}") };
+                // All lists hold the topic and nothing else, or what is wrong with them shows.
+                let list = |all: &[String]| all.join(",");
+                let (bad, good) = (list(one.alarm_actions()), list(one.ok_actions()));
+                let silent = list(one.insufficient_data_actions());
+                let is_told = !silent.is_empty();
+                let notifies = match () {
+                    () if is_told && silent != bad => format!("{bad} / {good} / {silent}"),
+                    () if bad != good => format!("{bad} / {good}"),
+                    () => bad,
+                };
+                let treatment = one.treat_missing_data().unwrap_or("missing");
                 found.push(
                     Observation::new(wanted.address.clone(), region, name)
                         .with("condition", seen_condition(one))
-                        .with("missing", one.treat_missing_data().unwrap_or("missing"))
+                        .with("missing", told(treatment, is_told))
                         .with("notifies", notifies)
                         .with("enabled", one.actions_enabled().unwrap_or(false).to_string())
                         .with("description", one.alarm_description().unwrap_or_default())
@@ -363,6 +383,8 @@ async fn put(env: &Env, wanted: &Wanted<Alarm>) -> Result<(), Failure> {
         let call = call.datapoints_to_alarm(settings.bad_periods).threshold(settings.threshold);
         let call = call.comparison_operator(settings.operator());
         let call = call.treat_missing_data(settings.missing.as_str());
+        let silence = (settings.missing == Missing::Told).then(|| vec![topic.clone()]);
+        let call = call.set_insufficient_data_actions(silence);
         call.set_tags(Some(tags(&wanted.tags))).send()
     };
     env.session.call(api, call).await?;

@@ -9,7 +9,7 @@ use crate::{
     laboratory::{SCALE, alone},
     support::{
         agent::{EAST, WEST, remembered_in},
-        terraform::{SCALE as FAST, Served, Workspace, cluster},
+        terraform::{IMPORT, SCALE as FAST, Served, Workspace, cluster},
     },
 };
 
@@ -69,6 +69,29 @@ fn the_program_that_a_new_version_brings_fails_a_lost_region_over() {
     must_come_back_closed_and_go(&served, workspace, host);
 }
 
+/// Whoever takes it over finds the writer where it is, and nothing to change.
+fn must_be_imported_as_it_is(served: &Served, first: &Workspace) {
+    let body = cluster(served, "prod", "");
+    for by_block in [false, true] {
+        let block = if by_block { IMPORT } else { "" };
+        let mut other = Workspace::new(served, &format!("{body}{block}"));
+        let archive = first.path("new.zip");
+        other.variable("TRADING_AGENT_ZIP", archive.to_str().unwrap());
+        other.variable("TRADING_CLOCK_SCALE", &SCALE.to_string());
+        if by_block {
+            let ran = other.apply().must_succeed();
+            assert!(ran.out.contains("1 imported, 0 added, 0 changed, 0 destroyed"), "{}", ran.out);
+        } else {
+            let ran = other.run(&["import", "-no-color", "trading_dr_cluster.prod", "prod"]);
+            ran.must_succeed();
+        }
+        other.must_be_unchanged();
+        let state = other.state();
+        assert_eq!(state["attributes"]["writer_region"], WEST);
+        assert_eq!(state["attributes"]["status"], "failed_over");
+    }
+}
+
 /// The lost region comes back: its writer is closed, Terraform leaves it so, and everything can be removed.
 fn must_come_back_closed_and_go(served: &Served, mut workspace: Workspace, host: Host) {
     served.sandbox.with(|world| world.set_lost(EAST, false));
@@ -80,6 +103,7 @@ fn must_come_back_closed_and_go(served: &Served, mut workspace: Workspace, host:
     let ran = workspace.plan();
     assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
     assert!(ran.out.contains("us-west-2 writes"), "{}", ran.out);
+    must_be_imported_as_it_is(served, &workspace);
 
     // No program runs any more: time may hurry again.
     drop(host);

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, io::Read as _, path::Path};
 use aws_sandbox::{Effect, Fault, Rule};
 use serde_json::{Value as Json, json};
 
-use crate::support::terraform::{Served, Workspace, cluster};
+use crate::support::terraform::{IMPORT, Served, Workspace, cluster};
 
 #[test]
 fn terraform_makes_a_cluster_finds_nothing_to_change_changes_it_and_removes_it() {
@@ -61,8 +61,7 @@ fn a_cluster_is_imported_by_command_and_by_block() {
     let by_command = Workspace::new(&served, &body);
     by_command.run(&["import", "-no-color", "trading_dr_cluster.prod", "prod"]).must_succeed();
     by_command.must_be_unchanged();
-    let block = "\nimport {\n  to = trading_dr_cluster.prod\n  id = \"prod\"\n}\n";
-    let by_block = Workspace::new(&served, &format!("{body}{block}"));
+    let by_block = Workspace::new(&served, &format!("{body}{IMPORT}"));
     let ran = by_block.apply().must_succeed();
     assert!(ran.out.contains("1 imported, 0 added, 0 changed, 0 destroyed"), "{}", ran.out);
     by_block.must_be_unchanged();

@@ -6,7 +6,7 @@ use crate::{
     simulation::crash::changes_something,
     support::{
         flood::{Flood, plugins_in},
-        terraform::{Ran, Running, Served, Workspace, cluster},
+        terraform::{IMPORT, Ran, Running, Served, Workspace, cluster},
     },
 };
 
@@ -138,6 +138,38 @@ fn interrupts_of_an_update_and_of_a_destroy_keep_the_state_and_the_next_run_goes
     assert!(ran.message().contains("The destroy was not finished: interrupted"), "{}", ran.err);
     assert!(workspace.state()["attributes"]["components"].is_object(), "what is left is known");
     workspace.destroy().must_succeed();
+    assert_eq!(served.leftovers(), Vec::<String>::new());
+}
+
+/// What was begun elsewhere, and whose state is lost.
+#[test]
+fn a_half_made_cluster_is_imported_by_command_and_by_block_and_finished() {
+    let served = Served::new();
+    let body = cluster(&served, "prod", "");
+    let lost = Workspace::new(&served, &body);
+    let running = lost.start(&["apply", "-auto-approve", "-no-color"]);
+    interrupted(&served, running, "CreateDBInstance");
+    let made = || {
+        let calls = served.sandbox.calls();
+        let done = calls.iter().filter(|call| call.operation == "CreateDBInstance");
+        done.filter(|call| call.error.is_none()).count()
+    };
+    assert!(!served.sandbox.has_done("CreateDBInstanceReadReplica"), "interrupted too late");
+    let by_command = Workspace::new(&served, &body);
+    by_command.run(&["import", "-no-color", "trading_dr_cluster.prod", "prod"]).must_succeed();
+    let ran = by_command.plan();
+    assert_eq!(ran.code, 2, "{}\n{}", ran.out, ran.err);
+    assert!(ran.out.contains("Plan: 0 to add, 1 to change, 0 to destroy."), "{}", ran.out);
+    assert!(ran.out.contains(r#"+ "us-west-2/db-instance""#), "{}", ran.out);
+    assert!(!ran.out.contains(r#"+ "us-east-1/db-instance""#), "{}", ran.out);
+    let by_block = Workspace::new(&served, &format!("{body}{IMPORT}"));
+    let ran = by_block.apply().must_succeed();
+    assert!(ran.out.contains("1 imported, 0 added, 1 changed, 0 destroyed"), "{}", ran.out);
+    assert_eq!(made(), 1, "what was there is kept");
+    by_block.must_be_unchanged();
+    // Whoever imported it before it was finished finds it so.
+    by_command.must_be_unchanged();
+    by_block.destroy().must_succeed();
     assert_eq!(served.leftovers(), Vec::<String>::new());
 }
 

@@ -52,7 +52,7 @@ const WHAT_TO_DO: [(&str, &str); 19] = [
     ),
     (
         "snapshot-copy-age",
-        "see what `snapshot-copier-errors` says, and the copies in the DR region; the backups of both sides go on",
+        "see what `snapshot-copier-errors` says, and the copies in the DR region; without data the copier does not run, or fails: its log, and `terraform plan` for its schedule and function. The backups of both sides go on",
     ),
     ("snapshot-copier-errors", "read the log group `/aws/lambda/trading-db-copier-prod`"),
     (
@@ -104,9 +104,20 @@ fn condition(alarm: &Json) -> String {
     let number = |name: &str| alarm[name].as_f64().or_else(|| text(name).parse().ok()).unwrap();
     let lasts = number("Period") * number("DatapointsToAlarm");
     let (count, unit) = if lasts >= 3600.0 { (lasts / 3600.0, "h") } else { (lasts / 60.0, "min") };
-    let silence = if text("TreatMissingData") == "breaching" { " or silence" } else { "" };
     let (metric, threshold) = (text("MetricName"), readable(number("Threshold")));
-    format!("`{metric}` {is} {threshold}{silence} for {count} {unit}")
+    let breach = format!("`{metric}` {is} {threshold} for {count} {unit}");
+    let is_told = alarm["InsufficientDataActions"].as_array().is_some_and(|all| !all.is_empty());
+    if !is_told && text("TreatMissingData") != "breaching" {
+        return breach;
+    }
+    // Values are looked for two periods further back than the evaluated ones.
+    let silent = number("Period") * (number("EvaluationPeriods") + 2.0);
+    let silent = if silent >= 3600.0 {
+        format!("{} h", silent / 3600.0)
+    } else {
+        format!("{} min", silent / 60.0)
+    };
+    format!("{breach}, or about {silent} without data")
 }
 
 /// The table of all alarms, in the order of what to do.

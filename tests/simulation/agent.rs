@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sandbox::{CallRecord, Effect, Fault, Rule, Sandbox, World};
+use aws_sandbox::{CallRecord, Effect, Fault, Rule, Sandbox};
 use aws_sdk_lambda::config::timeout::TimeoutConfig;
 use serde_json::{Value as Json, json};
 use trading::{agent::Ledger, cluster::failover::Phase};
@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 /// What a client in the DR region gets for the cluster's name.
-fn answers(sandbox: &Sandbox) -> Vec<String> {
+pub fn answers(sandbox: &Sandbox) -> Vec<String> {
     let found = sandbox.with(|world| {
         let vpc = world.network()[WEST]["vpc_id"].as_str().unwrap().to_owned();
         world.resolve(&vpc, "db.trading-db-prod.internal")
@@ -27,7 +27,7 @@ fn endpoint(user: &User, name: &str) -> String {
 }
 
 /// The rules by which anybody but the probe reaches a region's database.
-fn doors(sandbox: &Sandbox, region: &str) -> Vec<String> {
+pub fn doors(sandbox: &Sandbox, region: &str) -> Vec<String> {
     let all = sandbox.with(|world| world.doors(region, "trading-db-sg-prod"));
     let probe = sandbox.with(|world| world.group_id(region, PROBE_GROUP));
     all.into_iter().filter(|source| *source != probe).collect()
@@ -191,157 +191,6 @@ fn a_hold_and_a_destroy_keep_the_monitors_from_acting() {
             let phase: Json = ledger(&user.sandbox, WEST)["phase"].clone();
             assert!(phase == "normal" || phase == "destroying", "{phase}");
             assert_eq!(answers(&user.sandbox), [endpoint(&user, "primary_endpoint")]);
-        }
-    });
-}
-
-/// What happens to a cluster that has settled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trouble {
-    RegionLost,
-    RegionLostAndBack,
-    ControlLost,
-    WriterLost,
-    WitnessLost,
-    WitnessLostThenRegion,
-    ZoneFailover,
-    FailingCalls,
-    SlowCalls,
-    ShortLoss,
-}
-
-const TROUBLES: [Trouble; 10] = [
-    Trouble::RegionLost,
-    Trouble::RegionLostAndBack,
-    Trouble::ControlLost,
-    Trouble::WriterLost,
-    Trouble::WitnessLost,
-    Trouble::WitnessLostThenRegion,
-    Trouble::ZoneFailover,
-    Trouble::FailingCalls,
-    Trouble::SlowCalls,
-    Trouble::ShortLoss,
-];
-
-/// Lives through a seed's trouble; whether the cluster must, may or must not have failed over in the end.
-async fn suffer(sandbox: &Sandbox, trouble: Trouble, random: &mut fastrand::Rng) -> Option<bool> {
-    pass(random.u64(0..60)).await;
-    let fault = |effect| {
-        sandbox.add_fault(Fault::new(Rule { percent: Some(15), ..Rule::default() }, effect));
-    };
-    match trouble {
-        Trouble::RegionLost => set_lost(sandbox, EAST, true),
-        Trouble::RegionLostAndBack => {
-            set_lost(sandbox, EAST, true);
-            pass(260 + random.u64(0..100)).await;
-            set_lost(sandbox, EAST, false);
-        }
-        Trouble::ControlLost => sandbox.set_down(EAST, true),
-        Trouble::WriterLost => sandbox.with(|world| world.set_dark(EAST, true)),
-        Trouble::WitnessLost => sandbox.set_down(WITNESS, true),
-        Trouble::WitnessLostThenRegion => {
-            sandbox.set_down(WITNESS, true);
-            pass(random.u64(0..60)).await;
-            set_lost(sandbox, EAST, true);
-        }
-        Trouble::ZoneFailover => {
-            let aws = crate::support::aws::connect(sandbox).await;
-            let rds = &aws.region(EAST).rds;
-            let reboot = rds.reboot_db_instance().db_instance_identifier("trading-db-primary-prod");
-            reboot.force_failover(true).send().await.unwrap();
-        }
-        Trouble::FailingCalls => {
-            fault(Effect::Fail {
-                code: "InternalFailure".into(),
-                message: "x".into(),
-                status: 500,
-            });
-            fault(Effect::Throttle);
-            set_lost(sandbox, EAST, true);
-        }
-        Trouble::SlowCalls => {
-            fault(Effect::Delay { milliseconds: 2000 });
-            set_lost(sandbox, EAST, true);
-        }
-        Trouble::ShortLoss => {
-            set_lost(sandbox, EAST, true);
-            pass(random.u64(5..45)).await;
-            set_lost(sandbox, EAST, false);
-        }
-    }
-    pass(420).await;
-    match trouble {
-        Trouble::RegionLost
-        | Trouble::RegionLostAndBack
-        | Trouble::WriterLost
-        | Trouble::SlowCalls => Some(true),
-        // Failing calls may keep the evidence incomplete for that long.
-        Trouble::FailingCalls => None,
-        Trouble::ControlLost
-        | Trouble::WitnessLost
-        | Trouble::WitnessLostThenRegion
-        | Trouble::ZoneFailover
-        | Trouble::ShortLoss => Some(false),
-    }
-}
-
-fn judge(seed: u64, world: World) {
-    simulate(async || {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let trouble = TROUBLES[usize::try_from(seed).unwrap() % TROUBLES.len()];
-        let sandbox = Sandbox::with_world(world, 1.0);
-        begin(&sandbox);
-        // Runs that were under way are gone with the world that they were in.
-        pass(120).await;
-        let must = suffer(&sandbox, trouble, &mut random).await;
-        // Where the answer to a promotion was lost, the name stays until it is known, and it may be asked for again.
-        let is_open = |ledger: &Json| ledger["phase"] == "accepted" && ledger["certain"] != true;
-        for _ in 0..60 {
-            pass(if is_open(&ledger(&sandbox, WEST)) { 10 } else { 0 }).await;
-        }
-        if ledger(&sandbox, WEST)["phase"] == "accepted" {
-            // The name follows the metric within its budget.
-            pass(150).await;
-        }
-        let (after, names) = (ledger(&sandbox, WEST), answers(&sandbox));
-        let story = format!("seed {seed} ({trouble:?}): {after:#} {names:?}");
-        let has = after["phase"] == "promoted";
-        assert!(must.is_none_or(|must| must == has), "{story}");
-        assert_eq!(names.len(), 1, "{story}");
-        let moves = after["phase"] == "accepted" && !is_open(&after);
-        assert_eq!(names[0].contains("replica"), has || moves, "{story}");
-        if trouble == Trouble::RegionLostAndBack {
-            assert_eq!(doors(&sandbox, EAST), Vec::<String>::new(), "{story}");
-        }
-        if must == Some(false) {
-            assert!(!doors(&sandbox, EAST).is_empty(), "{story}");
-            assert_eq!(lease(&sandbox)["holder"]["S"], EAST, "{story}");
-        }
-    });
-}
-
-/// `AGENT_SEEDS` are tried; each is a cluster of its own, made from one that has settled.
-#[test]
-fn what_must_hold_holds_through_the_sdk() {
-    let mut settled = None;
-    simulate(async || {
-        let (user, _) = User::with_cluster().await;
-        begin(&user.sandbox);
-        pass(200).await;
-        user.sandbox.forget_calls();
-        settled = Some(user.sandbox.world());
-    });
-    let settled = settled.unwrap();
-    let count =
-        std::env::var("AGENT_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100u64);
-    std::thread::scope(|scope| {
-        for half in 0..2 {
-            let settled = &settled;
-            scope.spawn(move || {
-                for seed in (half..count).step_by(2) {
-                    judge(seed, settled.clone());
-                }
-            });
         }
     });
 }

@@ -81,6 +81,57 @@ fn somebody_is_told_when_no_copies_come() {
 }
 
 #[test]
+fn somebody_is_told_when_the_copier_does_not_run_and_nobody_when_it_has_just_been_made() {
+    simulate(async || {
+        let (user, _) = User::with_cluster().await;
+        begin_only(&user.sandbox, &["copier"]);
+        let told = || {
+            let all = user.sandbox.with(|world| world.messages(WEST, "trading-db-alerts-prod"));
+            let subjects = all.iter().map(|one| one["subject"].as_str().unwrap_or("").to_owned());
+            subjects.filter(|one| one.contains("snapshot-copy-age")).collect::<Vec<_>>()
+        };
+        let state = || alarm(&user.sandbox, WEST, "snapshot-copy-age");
+        assert_eq!(state(), "INSUFFICIENT_DATA");
+        pass_hours(3).await;
+        let mut expected = vec!["OK: \"trading-db-snapshot-copy-age-prod\" in us-west-2"];
+        assert_eq!(told(), expected);
+        let schedule = |state: &str| {
+            let change = json!({"State": state});
+            let drift = |world: &mut aws_sandbox::World| {
+                world.drift(WEST, "event-rule", "trading-db-copier-prod", Some(&change))
+            };
+            user.sandbox.with(drift).unwrap();
+        };
+        schedule("DISABLED");
+        pass_hours(2).await;
+        assert_eq!(state(), "OK");
+        pass_hours(6).await;
+        assert_eq!(state(), "INSUFFICIENT_DATA");
+        expected.push("INSUFFICIENT_DATA: \"trading-db-snapshot-copy-age-prod\" in us-west-2");
+        assert_eq!(told(), expected);
+        schedule("ENABLED");
+        pass_hours(3).await;
+        expected.push("OK: \"trading-db-snapshot-copy-age-prod\" in us-west-2");
+        assert_eq!(told(), expected);
+    });
+}
+
+#[test]
+fn the_age_of_copies_is_told_while_the_source_does_not_answer() {
+    simulate(async || {
+        let (user, _) = User::with_cluster().await;
+        begin_only(&user.sandbox, &["copier"]);
+        pass_hours(3).await;
+        user.sandbox.set_down(EAST, true);
+        pass_hours(6).await;
+        assert_eq!(alarm(&user.sandbox, WEST, "snapshot-copy-age"), "OK");
+        assert_eq!(alarm(&user.sandbox, WEST, "snapshot-copier-errors"), "ALARM");
+        pass_hours(24).await;
+        assert_eq!(alarm(&user.sandbox, WEST, "snapshot-copy-age"), "ALARM");
+    });
+}
+
+#[test]
 fn a_copier_that_overlaps_or_loses_answers_copies_nothing_twice() {
     simulate(async || {
         let (user, _) = User::with_cluster().await;

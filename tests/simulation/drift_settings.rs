@@ -185,6 +185,13 @@ fn of_the_rest(user: &User) -> Vec<Case> {
         case(EAST, "alarm", cpu, json!({"Period": 300}), "us-east-1/alarm/cpu"),
         case(
             WEST,
+            "alarm",
+            "trading-db-snapshot-copy-age-prod",
+            json!({"InsufficientDataActions": []}),
+            "us-west-2/alarm/snapshot-copy-age",
+        ),
+        case(
+            WEST,
             "db-automated-backup",
             &backup,
             json!({"BackupRetentionPeriod": 3}),

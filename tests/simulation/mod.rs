@@ -23,5 +23,6 @@ mod running;
 mod sessions;
 mod storms;
 mod summaries;
+mod troubles;
 mod undone;
 mod watching;

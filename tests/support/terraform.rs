@@ -317,6 +317,9 @@ impl Drop for Running {
     }
 }
 
+/// What takes the cluster `prod` over in the next apply.
+pub const IMPORT: &str = "\nimport {\n  to = trading_dr_cluster.prod\n  id = \"prod\"\n}\n";
+
 /// A cluster in the seeded network, with more arguments in it.
 pub fn cluster(served: &Served, name: &str, more: &str) -> String {
     let network = served.sandbox.with(|world| world.network());

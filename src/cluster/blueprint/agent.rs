@@ -519,10 +519,11 @@ impl Plan<'_> {
                 "Sum",
                 below,
                 1.0,
-                3,
+                // Silence is told once the two minutes before that are empty as well.
+                1,
                 bad,
                 "",
-                format!("Nobody watches in {region}: no monitor has run for 3 minutes"),
+                format!("Nobody watches in {region}: no monitor has run for about 3 minutes"),
             ),
             (
                 "agent-errors",

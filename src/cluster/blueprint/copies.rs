@@ -142,10 +142,10 @@ impl Plan<'_> {
         let suffix = self.spec.suffix.to_string();
         let hours = OLDEST / 3600.0;
         let topic = self.topic(region);
-        let alarm = |text, namespace: &str, metric: &str, dimension, statistic, threshold| Alarm {
+        let alarm = |text, metric: (&str, &str), dimension, statistic, threshold| Alarm {
             description: text,
-            namespace: namespace.into(),
-            metric: metric.into(),
+            namespace: metric.0.into(),
+            metric: metric.1.into(),
             dimensions: vec![dimension],
             statistic,
             comparison: Comparison::Above,
@@ -159,20 +159,25 @@ impl Plan<'_> {
             topic: topic.clone(),
         };
         let function = Name::Copier.of(&self.spec.suffix);
-        let age = alarm(
-            format!(
-                "What the newest copy of a snapshot in {region} holds is older than {hours} hours"
-            ),
-            NAMESPACE,
-            "SnapshotCopyAge",
-            (DIMENSION.into(), suffix),
-            "Maximum",
-            OLDEST,
+        let text = format!(
+            "What the newest copy of a snapshot in {region} holds is older than {hours} hours; without data, the copier \
+             has published nothing for about three hours: it does not run, or fails"
         );
+        // Values are looked for two periods further back: an hour without one may be one that began a minute late, three in
+        // a row are a copier that does not run.
+        let age = Alarm {
+            missing: Missing::Told,
+            ..alarm(
+                text,
+                (NAMESPACE, "SnapshotCopyAge"),
+                (DIMENSION.into(), suffix),
+                "Maximum",
+                OLDEST,
+            )
+        };
         let errors = alarm(
             format!("Snapshots are not copied to {region}: the copier's log says why"),
-            "AWS/Lambda",
-            "Errors",
+            ("AWS/Lambda", "Errors"),
             ("FunctionName".into(), function),
             "Sum",
             0.0,

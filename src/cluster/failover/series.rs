@@ -51,6 +51,11 @@ impl Series {
         Self { first_failure, last_life, silent_since, latest: now, silent_looks }
     }
 
+    /// When the latest look was over.
+    pub fn latest(&self) -> u64 {
+        self.latest
+    }
+
     /// The newest sign of life.
     pub fn last_life(&self) -> u64 {
         self.last_life

@@ -18,6 +18,8 @@ enum Trouble {
     ControlLost,
     WriterLost,
     PeeringCut,
+    PeeringOneWay,
+    IdleCut,
     Partition,
     CutFromWitness,
     CutFromOther,
@@ -27,6 +29,7 @@ enum Trouble {
     SlowDeath,
     Flapping,
     StandbyBusy,
+    DrillUnderway,
     CalledOff,
     FailingCalls,
     MonitorsMissing,
@@ -35,13 +38,15 @@ enum Trouble {
     PromotedByHand,
 }
 
-const TROUBLES: [Trouble; 21] = [
+const TROUBLES: [Trouble; 24] = [
     Trouble::RegionLost,
     Trouble::ReturnsAtAnyMoment,
     Trouble::ReturnedUnguarded,
     Trouble::ControlLost,
     Trouble::WriterLost,
     Trouble::PeeringCut,
+    Trouble::PeeringOneWay,
+    Trouble::IdleCut,
     Trouble::Partition,
     Trouble::CutFromWitness,
     Trouble::CutFromOther,
@@ -51,6 +56,7 @@ const TROUBLES: [Trouble; 21] = [
     Trouble::SlowDeath,
     Trouble::Flapping,
     Trouble::StandbyBusy,
+    Trouble::DrillUnderway,
     Trouble::CalledOff,
     Trouble::FailingCalls,
     Trouble::MonitorsMissing,
@@ -62,6 +68,16 @@ const TROUBLES: [Trouble; 21] = [
 /// When trouble begins, in seconds: everybody has settled by then.
 const BEGINNING: u64 = 200;
 const END: u64 = 1100;
+
+/// For how long a drill keeps RDS from promoting the standby, in seconds: what `recovery` would say of it.
+const DRILL_BLOCKS: u64 = 240;
+
+/// After how many seconds a lost region is given up at the latest: what the budget says.
+const DETECTED: u64 = 75;
+/// How many seconds after its patience a monitor has RDS accept a promotion.
+const DECIDED: u64 = 18;
+/// How many seconds after RDS may promote the standby again it is asked: a look at a region that is silent, and a few calls.
+const ASKED: u64 = 9;
 
 struct Scenario {
     trouble: Trouble,
@@ -122,6 +138,20 @@ fn scenario(seed: u64) -> Scenario {
             script.push((at, Event::Peering(false)));
             script.push((at + lasts, Event::Peering(true)));
         }
+        Trouble::PeeringOneWay => {
+            // What the standby's probe sees is what counts; it may not even see the standby follow.
+            let from = if random.u32(0..4) == 0 { Place::P } else { Place::D };
+            script.push((at, Event::Way(from, false)));
+            script.push((at + lasts, Event::Way(from, true)));
+            if random.bool() {
+                script.push((at + lasts / 3, Event::Replication(false)));
+                script.push((at + lasts, Event::Replication(true)));
+            }
+        }
+        Trouble::IdleCut => {
+            script.push((at - 60, Event::Idle));
+            between(&mut script, Place::P, Place::D);
+        }
         Trouble::Partition => {
             between(&mut script, Place::P, Place::D);
             between(&mut script, Place::P, Place::W);
@@ -163,6 +193,13 @@ fn scenario(seed: u64) -> Scenario {
         Trouble::StandbyBusy => {
             script.push((at - 10, Event::Busy(random.u64(30..400))));
             script.push((at, Event::Region(false)));
+        }
+        Trouble::DrillUnderway => {
+            // RDS saves the standby for the drill's throw-away replica.
+            let began = random.u64(0..=DRILL_BLOCKS);
+            script.push((at.saturating_sub(began), Event::Busy(DRILL_BLOCKS)));
+            script.push((at, Event::Region(false)));
+            lost_at = Some(at);
         }
         Trouble::CalledOff => {
             // Decided, closed and not accepted: the writer comes back before the standby's backup ends.
@@ -243,6 +280,8 @@ pub fn judge(seed: u64) -> Result<(), String> {
     let never = [
         Trouble::ControlLost,
         Trouble::PeeringCut,
+        Trouble::PeeringOneWay,
+        Trouble::IdleCut,
         Trouble::CutFromOther,
         Trouble::CutFromWitness,
         // It wrote on for longer than may be lost, unseen: a human decides.
@@ -264,7 +303,9 @@ pub fn judge(seed: u64) -> Result<(), String> {
         return fail("the name moved although nobody here promoted".into());
     }
     let start = 1_000_000;
-    if [Trouble::RegionLost, Trouble::WriterLost, Trouble::ZoneLost].contains(&trouble) {
+    let losses =
+        [Trouble::RegionLost, Trouble::WriterLost, Trouble::ZoneLost, Trouble::DrillUnderway];
+    if losses.contains(&trouble) {
         let Some(lost) = lost_at else { return fail("nothing was lost".into()) };
         let spec = FailoverSpec::default();
         let objectives = Objectives::new(&spec, 30, None);
@@ -272,11 +313,15 @@ pub fn judge(seed: u64) -> Result<(), String> {
             Trouble::WriterLost => objectives.lost_instance.seconds(),
             // Outside of the target, and said so ("Recovery objectives").
             Trouble::ZoneLost => objectives.lost_instance.seconds() + 90,
+            // Later by no more than what a drill blocks, and `recovery` tells.
+            Trouble::DrillUnderway => {
+                let freed = (world.busy_until - start) / 1000;
+                let asked = (freed + ASKED).saturating_sub(lost + DETECTED);
+                objectives.lost_region.seconds() + u32::try_from(asked).unwrap()
+            }
             _ => objectives.lost_region.seconds(),
         };
-        let (Some(at), Some((moved, _))) =
-            (world.promoted_at, world.served.iter().find(|(_, value)| *value < 1.0))
-        else {
+        let (Some(at), Some(moved)) = (world.promoted_at, world.moved_at()) else {
             return fail("nobody promoted".into());
         };
         // The new writer writes, and the name has moved: a minute and a half for the check, then the TTL.
@@ -295,6 +340,28 @@ pub fn judge(seed: u64) -> Result<(), String> {
             return fail(format!("lost {lost} ms, and {reported} s and a heartbeat were reported"));
         }
     }
+    if trouble == Trouble::DrillUnderway {
+        // It is asked again as soon as RDS may take it.
+        let (lost, accepted) = (start + lost_at.unwrap_or(0) * 1000, promoted.unwrap_or(u64::MAX));
+        let ready = world.busy_until.max(lost + DETECTED * 1000);
+        if accepted > ready + ASKED * 1000 {
+            return fail(format!("accepted {} ms after it could be", accepted - ready));
+        }
+    }
+    // The patience that the table gives it, a look until the last sign of life is known to be the last, and a few calls.
+    let patience = match trouble {
+        Trouble::RegionLost => Some(DETECTED - 15),
+        Trouble::WriterLost => Some(105),
+        Trouble::ZoneLost => Some(105 + 90),
+        _ => None,
+    };
+    if let (Some(patience), Some(lost), Some(accepted)) = (patience, lost_at, promoted) {
+        let limit = (patience + DECIDED) * 1000;
+        let took = accepted - start - lost * 1000;
+        if took > limit {
+            return fail(format!("accepted after {took} ms of {limit}"));
+        }
+    }
     if trouble == Trouble::StandbyBusy && world.promoted_at.is_none() {
         return fail("a standby that was busy for a while was never promoted".into());
     }
@@ -302,6 +369,8 @@ pub fn judge(seed: u64) -> Result<(), String> {
     let healed = [
         Trouble::ControlLost,
         Trouble::PeeringCut,
+        Trouble::PeeringOneWay,
+        Trouble::IdleCut,
         Trouble::Partition,
         Trouble::CutFromWitness,
         Trouble::CutFromOther,

@@ -23,6 +23,10 @@ pub enum Event {
     Writer(bool),
     /// What probes reach each other's databases over.
     Peering(bool),
+    /// The same from one place only.
+    Way(Place, bool),
+    /// Nobody writes any more but the heartbeat.
+    Idle,
     /// All ways between two places; with the third, that is two of them.
     Between(Place, Place, bool),
     /// RDS's own channel.

@@ -35,12 +35,24 @@ pub struct World {
     region: bool,
     control: bool,
     writer: bool,
-    peering: bool,
+    /// Over the peering, sessions from the writer's region and from the standby's.
+    peering: [bool; 2],
     pub replication: bool,
     cuts: Vec<(Place, Place)>,
     zone_until: u64,
     zone_began: Option<u64>,
-    busy_until: u64,
+    pub busy_until: u64,
+    /// What RDS calls it.
+    busy_as: &'static str,
+    /// Nobody writes but the heartbeat: the receiver hears seldom of the writer.
+    pub idle: bool,
+    /// When an idle writer's receiver is pinged: every [`PING`], from here on.
+    pinged: u64,
+    /// How late metrics are seen, and how late RDS tells of a failover of zones, in milliseconds.
+    late: u64,
+    told_late: u64,
+    /// Whether connections that nobody takes are refused at once, or wait for an answer.
+    refuses: bool,
     runs: [bool; 2],
     faults: u32,
     intent: Intent,
@@ -66,7 +78,8 @@ pub struct World {
     /// When the receiver last heard of the writer.
     receiver_at: u64,
     pub serving: f64,
-    pub served: Vec<(u64, f64)>,
+    /// What the name went by: when it was published, when it could be seen, and the value.
+    served: Vec<(u64, u64, f64)>,
     pub notes: Vec<String>,
     pub said: Vec<(u64, Place, String)>,
     /// What must never be; the first one counts.
@@ -87,7 +100,7 @@ pub type Shared = Rc<RefCell<World>>;
 impl World {
     pub fn new(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let skew = [0, random.u64(0..4000), random.u64(0..4000)];
+        let skew = [random.u64(0..4000), random.u64(0..4000), random.u64(0..4000)];
         let policy = Policy {
             mode: Mode::Automatic,
             region_detection: std::time::Duration::from_secs(60),
@@ -97,17 +110,22 @@ impl World {
         let promotion = random.u64(20..=150) * 1000;
         Self {
             now: 1_000_000,
-            random,
             policy,
             region: true,
             control: true,
             writer: true,
-            peering: true,
+            peering: [true, true],
             replication: true,
             cuts: Vec::new(),
             zone_until: 0,
             zone_began: None,
             busy_until: 0,
+            busy_as: if random.bool() { "backing-up" } else { "modifying" },
+            idle: random.u32(0..4) == 0,
+            pinged: random.u64(0..PING),
+            late: if random.u32(0..3) == 0 { random.u64(1..LATEST) } else { 0 },
+            told_late: random.u64(0..100_000),
+            refuses: random.u32(0..4) == 0,
             runs: [true, true],
             faults: 0,
             intent: Intent::default(),
@@ -133,6 +151,7 @@ impl World {
             stopped_at: 0,
             overlap: 0,
             wake: u64::MAX,
+            random,
         }
     }
 
@@ -184,7 +203,8 @@ impl World {
         if linked && self.link() {
             let lag = self.random.u64(100..2000);
             self.replayed_to = self.replayed_to.max(self.now.saturating_sub(lag));
-            let age = self.random.u64(0..8000);
+            let age =
+                if self.idle { (self.now - self.pinged) % PING } else { self.random.u64(0..8000) };
             self.receiver_at = self.receiver_at.max(self.now.saturating_sub(age));
         }
     }
@@ -192,6 +212,12 @@ impl World {
     /// Who holds the lease.
     pub fn holder(&self) -> Option<&str> {
         self.lease.as_ref().map(|lease| lease.holder.as_str())
+    }
+
+    /// When it could first be seen that the name has to move.
+    pub fn moved_at(&self) -> Option<u64> {
+        let moved = self.served.iter().filter(|(.., value)| *value < 1.0);
+        moved.map(|(_, seen, _)| *seen).min()
     }
 
     /// What a failover lost, in milliseconds of writes, and what the ledger says of it in seconds.
@@ -205,7 +231,9 @@ impl World {
             Event::Region(up) => self.region = *up,
             Event::Control(up) => self.control = *up,
             Event::Writer(up) => self.writer = *up,
-            Event::Peering(up) => self.peering = *up,
+            Event::Peering(up) => self.peering = [*up; 2],
+            Event::Way(from, up) => self.peering[usize::from(*from == Place::D)] = *up,
+            Event::Idle => self.idle = true,
             Event::Replication(up) => self.replication = *up,
             Event::Between(one, other, up) => {
                 self.cuts.retain(|cut| *cut != (*one, *other));
@@ -249,7 +277,8 @@ impl World {
 
     fn session(&mut self, from: Place, to: Place) -> Session {
         let same = from == to;
-        if !same && (!self.peering || self.is_cut(from, to) || !self.region) {
+        let peering = self.peering[usize::from(from == Place::D)];
+        if !same && (!peering || self.is_cut(from, to) || !self.region) {
             return Session::Closed;
         }
         if to == Place::P {
@@ -282,6 +311,10 @@ pub struct View {
     pub place: Place,
 }
 
+/// How often the receiver of an idle writer hears of it, in milliseconds (aws-facts 12b).
+const PING: u64 = 10_000;
+/// How late metrics are at most, in milliseconds: with the check's own 90 s, Route 53 is as late as it has been seen.
+const LATEST: u64 = 45_000;
 /// How long a reboot takes, in milliseconds.
 const REBOOT: u64 = 40_000;
 /// How long something that does not answer is waited for, in milliseconds.
@@ -384,7 +417,8 @@ impl Surface for View {
             }
         };
         let closed = [&probed.here, &probed.there].contains(&&Session::Closed);
-        self.sleep(if closed { CONNECT } else { 100 }).await;
+        let waits = closed && !self.world.borrow().refuses;
+        self.sleep(if waits { CONNECT } else { 100 }).await;
         Ok(probed)
     }
 
@@ -396,7 +430,7 @@ impl Surface for View {
             let busy = place == Place::D && world.promoted_at.is_some_and(|at| world.now < at);
             let status = match (busy, place == Place::D && world.now < world.busy_until) {
                 (true, _) => "modifying",
-                (_, true) => "backing-up",
+                (_, true) => world.busy_as,
                 _ if place == Place::P && world.now < world.reboots_until => "rebooting",
                 _ => "available",
             };
@@ -406,8 +440,11 @@ impl Surface for View {
     }
 
     async fn zone_failover(&self, side: Side) -> Result<Option<u64>, Fault> {
-        self.call(self.side(side), true, |world| Ok(world.zone_began.map(|at| world.now - at)))
-            .await
+        self.call(self.side(side), true, |world| {
+            let ago = world.zone_began.map(|at| world.now - at);
+            Ok(ago.filter(|ago| *ago >= world.told_late))
+        })
+        .await
     }
 
     async fn ledger(&self, side: Side) -> Result<(Ledger, Intent), Fault> {
@@ -531,9 +568,9 @@ impl Surface for View {
                 if *name == "PrimaryServing" && place == Place::D {
                     // Of a minute, the least value counts.
                     let minute = |at: u64| at / 60_000;
-                    let moved = world.served.iter().rev().find(|(_, value)| *value < 1.0);
-                    if *value >= 1.0 && moved.is_some_and(|(at, _)| minute(*at) < minute(world.now))
-                    {
+                    let moved = world.served.iter().rev().find(|(.., value)| *value < 1.0);
+                    let has_moved = moved.is_some_and(|(at, ..)| minute(*at) < minute(world.now));
+                    if *value >= 1.0 && has_moved {
                         let text = format!("the name moved back at {}", world.now);
                         world.wrong.push(text);
                     }
@@ -541,7 +578,8 @@ impl Surface for View {
                         world.wrong.push(format!("DNS led to a replica at {}", world.now));
                     }
                     world.serving = *value;
-                    world.served.push((world.now, *value));
+                    let seen = world.now + world.late;
+                    world.served.push((world.now, seen, *value));
                 }
             }
             Ok(())

@@ -174,8 +174,9 @@ pub(crate) fn metric_of(alarm: &Value) -> String {
     key(text("Namespace"), text("MetricName"), &alarm["Dimensions"])
 }
 
-/// How many minutes any alarm of ours, any health check and any look at a metric goes back, and more.
-const LONGEST_LOOK_BACK: u64 = 180;
+/// How many minutes any alarm of ours, any health check and any look at a metric goes back, and more: three periods of
+/// an hour, and what of the current one has passed.
+const LONGEST_LOOK_BACK: u64 = 240;
 
 /// Minute after minute, for as long as a region has alarms: AWS's own metrics come, alarms are evaluated.
 fn begin(world: &mut World, region: &str) {
@@ -240,21 +241,15 @@ fn judged(world: &World, region: &str, alarm: &Value) -> &'static str {
     let all = recent(world, region, alarm, world.now, count + EXTRA_PERIODS);
     let real: Vec<f64> = all.iter().copied().flatten().collect();
     let treatment = alarm["TreatMissingData"].as_str().unwrap_or("missing");
-    let enough = u64::try_from(real.len()).unwrap_or(0) >= count;
-    let missing = |index: u64| all.get(usize::try_from(index).unwrap_or(0)).copied().flatten();
-    let mut verdicts: Vec<Option<bool>> = if enough {
-        let newest = real.iter().take(usize::try_from(count).unwrap_or(1));
-        newest.map(|value| Some(breaches(alarm, *value))).collect()
-    } else {
-        (0..count).map(|index| missing(index).map(|value| breaches(alarm, value))).collect()
+    // Real values count wherever in the range they are, the newest first; only what is lacking then is filled up.
+    let filled = match treatment {
+        "breaching" => Some(true),
+        "notBreaching" => Some(false),
+        _ => None,
     };
-    for one in &mut verdicts {
-        *one = one.or(match treatment {
-            "breaching" => Some(true),
-            "notBreaching" => Some(false),
-            _ => None,
-        });
-    }
+    let count = usize::try_from(count).unwrap_or(1);
+    let newest = real.iter().map(|value| Some(breaches(alarm, *value)));
+    let verdicts: Vec<Option<bool>> = newest.chain(std::iter::repeat(filled)).take(count).collect();
     let known = verdicts.iter().flatten().count();
     let breaching = verdicts.iter().flatten().filter(|one| **one).count();
     if u64::try_from(breaching).unwrap_or(0) >= needed {

@@ -218,6 +218,15 @@ impl World {
         SessionView::Standby(Time(last), (age < RECEIVER).then_some(age))
     }
 
+    /// Whether an instance takes writes of whoever connects now from a place.
+    pub fn takes_writes(&self, region: &str, id: &str, from: &Source) -> bool {
+        let is_open = self.get(region, INSTANCE, id).is_some_and(|instance| {
+            OPEN.contains(&instance["DBInstanceStatus"].as_str().unwrap_or_default())
+                && instance["_source"].is_null()
+        });
+        is_open && self.lets_through(from, &(region.to_owned(), id.to_owned()))
+    }
+
     /// Whether what a source gets reaches its replicas: it runs, and so do all that it follows itself.
     pub(super) fn flows(&self, region: &str, source: &Value) -> bool {
         let runs = !self.is_dark(region)
