@@ -215,23 +215,23 @@ pub(crate) fn breaches(alarm: &Value, value: f64) -> bool {
 }
 
 /// The statistic of each of the last whole periods until `end`, the newest first.
-pub(crate) fn recent(
-    world: &World,
-    region: &str,
-    alarm: &Value,
+pub(crate) fn recent<'a>(
+    world: &'a World,
+    region: &'a str,
+    alarm: &'a Value,
     end: Time,
     count: u64,
-) -> Vec<Option<f64>> {
+) -> impl Iterator<Item = Option<f64>> + 'a {
     let step = alarm["Period"].as_u64().unwrap_or(60) * 1000;
     let last = end.0 / step * step;
     let metric = metric_of(alarm);
     let name = alarm["Statistic"].as_str().unwrap_or_default();
-    let period = |index: u64| {
+    let period = move |index: u64| {
         let to = last.saturating_sub(index * step);
         let found = values(world, region, &metric, Time(to.saturating_sub(step)), Time(to));
         statistic(name, &found)
     };
-    (0..count).map(period).collect()
+    (0..count).map(period)
 }
 
 /// The state that an alarm has by its metric.
@@ -239,7 +239,7 @@ fn judged(world: &World, region: &str, alarm: &Value) -> &'static str {
     let count = alarm["EvaluationPeriods"].as_u64().unwrap_or(1);
     let needed = alarm["DatapointsToAlarm"].as_u64().unwrap_or(count);
     let all = recent(world, region, alarm, world.now, count + EXTRA_PERIODS);
-    let real: Vec<f64> = all.iter().copied().flatten().collect();
+    let real: Vec<f64> = all.flatten().collect();
     let treatment = alarm["TreatMissingData"].as_str().unwrap_or("missing");
     // Real values count wherever in the range they are, the newest first; only what is lacking then is filled up.
     let filled = match treatment {

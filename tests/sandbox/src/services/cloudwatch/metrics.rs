@@ -41,21 +41,26 @@ pub(crate) fn publish(
     let table = world.table_mut(region, METRIC);
     let record = table.entry(key).or_insert_with(|| json!({"_account": true, "values": []}));
     if let Some(all) = record["values"].as_array_mut() {
-        all.push(json!([at.0, value]));
+        let place = all.partition_point(|one| moment_of(one) <= at.0);
+        all.insert(place, json!([at.0, value]));
         if all.len() > KEPT {
             all.remove(0);
         }
     }
 }
 
-/// The values of a metric in a span of time, in the order in which they came.
+/// When a value was measured.
+fn moment_of(value: &Value) -> u64 {
+    value[0].as_u64().unwrap_or(0)
+}
+
+/// The values of a metric in a span of time.
 pub(crate) fn values(world: &World, region: &str, key: &str, from: Time, to: Time) -> Vec<f64> {
     let Some(record) = world.get(region, METRIC, key) else { return Vec::new() };
-    let all = record["values"].as_array().into_iter().flatten().rev();
-    // Kept in order of time: nothing older follows.
-    let recent = all.take_while(|one| one[0].as_u64().is_some_and(|at| at >= from.0));
-    let within = recent.filter(|one| one[0].as_u64().is_some_and(|at| at < to.0));
-    within.filter_map(|one| one[1].as_f64()).collect()
+    let all = record["values"].as_array().map_or(&[][..], Vec::as_slice);
+    // Kept in order of time, and looked for by every alarm in every minute.
+    let place = |moment: Time| all.partition_point(|one| moment_of(one) < moment.0);
+    all[place(from)..place(to)].iter().filter_map(|one| one[1].as_f64()).collect()
 }
 
 /// A statistic of values; nothing of none.

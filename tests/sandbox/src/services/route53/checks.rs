@@ -144,7 +144,7 @@ pub(super) fn is_healthy(world: &World, id: &str) -> bool {
     let end = Time(world.now.0.saturating_sub(HEALTH_CHECK_LAG * 1000));
     let count = usize::try_from(alarm["EvaluationPeriods"].as_u64().unwrap_or(1)).unwrap_or(1);
     let all = cloudwatch::recent(world, region, alarm, end, MEMORY);
-    let known: Vec<f64> = all.into_iter().flatten().take(count).collect();
+    let known: Vec<f64> = all.flatten().take(count).collect();
     let breaching =
         known.len() == count && known.iter().all(|value| cloudwatch::breaches(alarm, *value));
     breaching == (config["Inverted"] == true)
