@@ -30,12 +30,19 @@ pub struct Roles {
     pub is_failing_over: bool,
     /// Whether the monitors keep applications out of the writer.
     pub is_closed: bool,
+    /// Whether the monitors saw both take writes: the name still leads to the one that was born to write.
+    pub is_diverged: bool,
 }
 
 impl Roles {
     /// Before anything exists.
-    pub const NONE: Self =
-        Self { primary: Role::Absent, dr: Role::Absent, is_failing_over: false, is_closed: false };
+    pub const NONE: Self = Self {
+        primary: Role::Absent,
+        dr: Role::Absent,
+        is_failing_over: false,
+        is_closed: false,
+        is_diverged: false,
+    };
 
     /// From what AWS holds.
     pub fn observed(spec: &Spec, inventory: &Inventory) -> Self {
@@ -52,11 +59,13 @@ impl Roles {
         };
         let moving = [Phase::Promoting, Phase::Accepted, Phase::Promoted].map(Phase::as_str);
         let says = |site| ledger(site, PHASE).is_some_and(|phase| moving.contains(&phase));
+        let diverged = |site| ledger(site, PHASE) == Some(Phase::Diverged.as_str());
         Self {
             primary: role(Site::Primary),
             dr: role(Site::Dr),
             is_failing_over: Site::ALL.into_iter().any(says),
             is_closed: Site::ALL.into_iter().any(|site| ledger(site, CLOSED) == Some("true")),
+            is_diverged: Site::ALL.into_iter().any(diverged),
         }
     }
 
@@ -71,9 +80,15 @@ impl Roles {
         self.failed_over() || self.is_failing_over
     }
 
-    /// The site that writes, as far as AWS tells.
+    /// Whether both take writes, and nobody has decided yet which one counts.
+    pub fn are_diverged(self) -> bool {
+        self.is_diverged && self.primary == Role::Writer && self.dr == Role::Writer
+    }
+
+    /// The site that writes, as far as AWS tells: of two, the one that the name leads to.
     pub fn writer(self) -> Option<Site> {
         match self {
+            _ if self.are_diverged() => Some(Site::Primary),
             Self { dr: Role::Writer, .. } => Some(Site::Dr),
             Self { primary: Role::Writer, .. } => Some(Site::Primary),
             _ => None,
@@ -87,7 +102,9 @@ pub const INCOMPLETE: &str = "incomplete";
 /// One word for how the cluster is.
 pub fn status(roles: Roles, inventory: &Inventory, missing: usize) -> &'static str {
     let any = |test: fn(&Readiness) -> bool| inventory.all().any(|one| test(&one.readiness));
-    if roles.failed_over() {
+    if roles.are_diverged() {
+        "diverged"
+    } else if roles.failed_over() {
         "failed_over"
     } else if any(|one| matches!(one, Readiness::Broken(_))) {
         "degraded"

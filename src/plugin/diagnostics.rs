@@ -77,6 +77,15 @@ impl Diagnostics {
         self.0.push(Diagnostic { severity, summary, detail, path });
     }
 
+    /// The same with a paragraph more in the explanation of each error.
+    #[must_use]
+    pub fn with_errors_saying(mut self, text: &str) -> Self {
+        for one in self.0.iter_mut().filter(|one| one.severity == Severity::Error) {
+            one.detail = format!("{}\n\n{text}", one.detail);
+        }
+        self
+    }
+
     /// Appends another collection.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);

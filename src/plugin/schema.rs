@@ -450,6 +450,15 @@ fn validate_object(
         for check in &attribute.validators {
             check(value, &path, found);
         }
+        if let (Kind::Plain(_), Value::Sequence(items)) = (&attribute.kind, value)
+            && items.iter().any(Value::is_null)
+        {
+            found.error_at(
+                path.clone(),
+                format!("{path} holds a null"),
+                "Each element needs a value: leave out what may be null, with compact() or an `if` in a `for`.",
+            );
+        }
         let Kind::Nested(nesting, inner) = &attribute.kind else { continue };
         match (nesting, value) {
             (Nesting::Single, object) => {

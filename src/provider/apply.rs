@@ -290,7 +290,8 @@ impl Run<'_> {
         match why {
             Unseen::Trouble(trouble) => {
                 let what = "looking at what is there";
-                elsewhere::trouble(&self.env, &self.spec, &trouble, what).await
+                let found = elsewhere::trouble(&self.env, &self.spec, &trouble, what).await;
+                explain::after(found, done)
             }
             Unseen::Stopped(why) => explain::unseen(self.doing, why, done),
         }

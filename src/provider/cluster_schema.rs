@@ -190,7 +190,7 @@ pub(super) fn cluster() -> Schema {
             Attribute::computed(
                 "status",
                 Type::String,
-                "`available`, `modifying`, `incomplete`, `degraded` or `failed_over`.",
+                "`available`, `modifying`, `incomplete`, `degraded`, `failed_over`, or `diverged` where two instances take writes.",
             ),
             Attribute::computed(
                 "pending_changes",

@@ -151,7 +151,7 @@ fn schema() -> Schema {
             ),
             text(
                 "status",
-                "`available`, `modifying`, `incomplete`, `degraded`, `failed_over`, `destroying`, or `unknown` where a \
+                "`available`, `modifying`, `incomplete`, `degraded`, `failed_over`, `diverged`, `destroying`, or `unknown` where a \
                  region does not answer.",
             ),
             text(

@@ -243,6 +243,15 @@ pub(super) fn report(report: &Report, doing: Doing, stopped: Option<&'static str
     found
 }
 
+/// Says with the errors how much was changed before them.
+pub(super) fn after(found: Diagnostics, done: usize) -> Diagnostics {
+    let text = match done {
+        0 => "Nothing was changed.".to_owned(),
+        _ => format!("{done} changes are done, and kept."),
+    };
+    found.with_errors_saying(&text)
+}
+
 /// A run was stopped after so many changes, while it waited for AWS to show what it, or a run before, did.
 pub(super) fn unseen(doing: Doing, why: &str, done: usize) -> Diagnostics {
     let summary = format!("The {} was not finished: {why}", doing.word());

@@ -98,8 +98,17 @@ pub(super) fn remember(configured: &Configured, spec: &Spec) {
 /// What somebody should know who looks at the cluster.
 pub(super) fn warnings(opened: &Opened) -> Diagnostics {
     let mut found = Diagnostics::new();
-    if opened.roles.failed_over() {
-        let (primary, dr) = (&opened.spec.primary.region, &opened.spec.dr.region);
+    let (primary, dr) = (&opened.spec.primary.region, &opened.spec.dr.region);
+    if opened.roles.are_diverged() {
+        found.warning(
+            format!("Two instances take writes, in {primary} and in {dr}"),
+            format!(
+                "Somebody has promoted the instance in {dr} while the one in {primary} went on. The name leads to {primary}, \
+                 and the monitors move nothing: decide which one counts, bring what the other one took over by hand, and \
+                 stop that one. Nothing is planned for the instances and their backups until then."
+            ),
+        );
+    } else if opened.roles.failed_over() {
         found.warning(
             format!("The cluster has failed over: {dr} writes"),
             format!(

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use trading::{agent::Ledger, cluster::failover::Phase};
 
 use crate::support::{
-    agent::{EAST, LEDGER, PROBE_GROUP, WEST, WITNESS, begin, lease, ledger, set_lost},
+    agent::{EAST, LEDGER, PROBE_GROUP, WEST, WITNESS, alarm, begin, lease, ledger, set_lost},
     aws::{pass, simulate},
     user::{User, differences, errors, lines},
 };
@@ -144,6 +144,39 @@ fn a_zone_that_fails_over_promotes_nothing_and_neither_does_a_busy_hour() {
         assert_eq!(lease(&user.sandbox)["holder"]["S"], EAST);
         assert!(!doors(&user.sandbox, EAST).is_empty());
         assert_eq!(answers(&user.sandbox), [endpoint(&user, "primary_endpoint")]);
+    });
+}
+
+#[test]
+fn a_standby_that_is_promoted_by_hand_while_the_writer_lives_is_told_as_two_writers() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        begin(&user.sandbox);
+        pass(200).await;
+        let rds = crate::support::aws::connect(&user.sandbox).await.region(WEST).rds.clone();
+        let promote = rds.promote_read_replica().db_instance_identifier("trading-db-replica-prod");
+        promote.send().await.unwrap();
+        pass(900).await;
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "diverged");
+        assert_eq!(alarm(&user.sandbox, WEST, "failover-withheld"), "ALARM");
+        let told = user.sandbox.with(|world| world.messages(WEST, "trading-db-alerts-prod"));
+        let told: Vec<String> = told.iter().map(|one| one["message"].to_string()).collect();
+        assert!(told.iter().any(|one| one.contains("two instances take writes")), "{told:#?}");
+        // The name and the doors stay where they are.
+        assert_eq!(answers(&user.sandbox), [endpoint(&user, "primary_endpoint")]);
+        assert!(!doors(&user.sandbox, EAST).is_empty());
+
+        // Terraform says the same, and changes neither.
+        user.restart().await;
+        let planned = user.plan(&config).await;
+        let warnings = lines(&planned.diagnostics);
+        let said = "Two instances take writes, in us-east-1 and in us-west-2";
+        assert!(warnings.iter().any(|one| one.contains(said)), "{warnings:#?}");
+        assert!(!warnings.iter().any(|one| one.contains("has failed over")), "{warnings:#?}");
+        let state = user.state.value.clone().unwrap();
+        assert_eq!(state.get("status").as_str(), Some("diverged"));
+        assert_eq!(state.get("writer_region").as_str(), Some(EAST));
+        assert_eq!(differences(&state, &planned.state.unwrap()), Vec::<String>::new());
     });
 }
 

@@ -182,6 +182,8 @@ fn an_update_that_died_after_any_call_is_finished_by_the_next() {
             let state = user.state.value.clone().unwrap();
             assert_eq!(state.get("components"), &wanted.components, "after {name}");
             assert_eq!(census(&user.sandbox), wanted.census, "after {name}");
+            user.must_destroy().await;
+            assert_eq!(user.leftovers(), Vec::<String>::new(), "after {name}");
             took
         })
     });

@@ -218,6 +218,11 @@ fn must_tell(found: &[String], named: &str, told: &str) {
     assert!(found.iter().any(|one| one.contains(named)), "{told}: {found:#?}");
     let ways = ["try again", "`terraform untaint", "goes on from there"];
     assert!(ways.iter().any(|way| found.iter().any(|one| one.contains(way))), "{told}: {found:#?}");
+    let done = [" done", "Nothing was changed", "nothing was changed"];
+    assert!(
+        done.iter().any(|text| found.iter().any(|one| one.contains(text))),
+        "{told}: {found:#?}"
+    );
 }
 
 #[test]
