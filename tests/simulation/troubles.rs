@@ -78,7 +78,7 @@ impl Watch {
         match self.moved_at {
             None if has_moved => self.moved_at = Some(now),
             Some(_) if !has_moved => {
-                self.wrong.push(format!("{now:?}: the name moved back: {names:?}"))
+                self.wrong.push(format!("{now:?}: the name moved back: {names:?}"));
             }
             _ => {}
         }
