@@ -332,31 +332,12 @@ impl<S: Surface> Monitor<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::failover::{Control, Evidence, Mode, Sign};
-
-    fn policy() -> Policy {
-        Policy {
-            mode: Mode::Automatic,
-            region_detection: Duration::from_secs(60),
-            instance_detection: Duration::from_secs(105),
-            max_data_loss: Duration::from_secs(50),
-        }
-    }
+    use crate::cluster::failover::{Control, Evidence, Sign, evidence, policy};
 
     /// What a look shows at a writer that is gone.
     fn lost(is_silent: bool) -> Evidence {
-        Evidence {
-            writes: Sign::No,
-            replicates: Sign::No,
-            vouched: Sign::No,
-            control: if is_silent { Control::Silent } else { Control::Answers },
-            zone_failed_over: false,
-            standby_writes: Sign::No,
-            is_held: false,
-            life: None,
-            data_loss: None,
-            is_fenced: Sign::No,
-        }
+        let control = if is_silent { Control::Silent } else { Control::Answers };
+        Evidence { control, ..evidence(Sign::No, Sign::No, Sign::No) }
     }
 
     /// A ledger whose writer has been lost since second 1,000, by looks every ten seconds that take so many.

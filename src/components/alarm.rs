@@ -292,10 +292,12 @@ impl Primitive for Alarm {
                 let (bad, good) = (list(one.alarm_actions()), list(one.ok_actions()));
                 let silent = list(one.insufficient_data_actions());
                 let is_told = !silent.is_empty();
-                let notifies = match () {
-                    () if is_told && silent != bad => format!("{bad} / {good} / {silent}"),
-                    () if bad != good => format!("{bad} / {good}"),
-                    () => bad,
+                let notifies = if is_told && silent != bad {
+                    format!("{bad} / {good} / {silent}")
+                } else if bad != good {
+                    format!("{bad} / {good}")
+                } else {
+                    bad
                 };
                 let treatment = one.treat_missing_data().unwrap_or("missing");
                 found.push(

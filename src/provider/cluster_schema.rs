@@ -190,7 +190,8 @@ pub(super) fn cluster() -> Schema {
             Attribute::computed(
                 "status",
                 Type::String,
-                "`available`, `modifying`, `incomplete`, `degraded`, `failed_over`, or `diverged` where two instances take writes.",
+                "`available`, `modifying`, `incomplete`, `degraded`, `failed_over`, or `diverged` \
+                 where two instances take writes.",
             ),
             Attribute::computed(
                 "pending_changes",

@@ -247,7 +247,7 @@ pub(super) fn report(report: &Report, doing: Doing, stopped: Option<&'static str
 pub(super) fn after(found: Diagnostics, done: usize) -> Diagnostics {
     let text = match done {
         0 => "Nothing was changed.".to_owned(),
-        _ => format!("{done} changes are done, and kept."),
+        _ => format!("{done} changes are done."),
     };
     found.with_errors_saying(&text)
 }

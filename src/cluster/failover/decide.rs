@@ -152,7 +152,7 @@ fn normal(seen: &Evidence, series: &Series, policy: &Policy) -> Decision {
 pub(super) mod tests {
     use super::*;
 
-    pub(in super::super) fn evidence(writes: Sign, replicates: Sign, vouched: Sign) -> Evidence {
+    pub(crate) fn evidence(writes: Sign, replicates: Sign, vouched: Sign) -> Evidence {
         Evidence {
             writes,
             replicates,
@@ -167,7 +167,7 @@ pub(super) mod tests {
         }
     }
 
-    fn policy() -> Policy {
+    pub(crate) fn policy() -> Policy {
         Policy {
             mode: Mode::Automatic,
             region_detection: Duration::from_secs(60),

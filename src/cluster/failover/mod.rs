@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(test)]
+pub(crate) use decide::tests::{evidence, policy};
 pub use decide::{Decision, Reason, decide};
 pub use series::Series;
 

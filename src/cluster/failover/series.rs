@@ -96,7 +96,7 @@ fn millis(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::decide::tests::evidence, *};
+    use super::{super::evidence, *};
 
     const START: u64 = 1_000_000;
 

@@ -42,7 +42,6 @@ pub struct World {
     zone_until: u64,
     zone_began: Option<u64>,
     pub busy_until: u64,
-    /// What RDS calls it.
     busy_as: &'static str,
     /// Nobody writes but the heartbeat: the receiver hears seldom of the writer.
     pub idle: bool,
@@ -313,7 +312,7 @@ pub struct View {
 
 /// How often the receiver of an idle writer hears of it, in milliseconds (aws-facts 12b).
 const PING: u64 = 10_000;
-/// How late metrics are at most, in milliseconds: with the check's own 90 s, Route 53 is as late as it has been seen.
+/// How late metrics are at most, in milliseconds: up to 135 s with the check's own 90.
 const LATEST: u64 = 45_000;
 /// How long a reboot takes, in milliseconds.
 const REBOOT: u64 = 40_000;

@@ -98,6 +98,9 @@ fn missing_data_count_as_they_are_set_to() {
             caller.pass(60);
         }
         assert_eq!(caller.state("low"), "OK", "{treatment}");
+        // The one real value in the range is filled up by a single missing one, and that is not enough.
+        caller.pass(180);
+        assert_eq!(caller.state("low"), "OK", "{treatment}");
         caller.pass(600);
         assert_eq!(caller.state("low"), state, "{treatment}");
     }
