@@ -6,7 +6,7 @@ use proptest::{collection::vec, prelude::*, strategy::ValueTree as _, test_runne
 use tokio::time::timeout;
 use tonic::{Response, Status};
 use trading::{
-    plugin::{Provider as _, Value, from_json, to_msgpack, wire},
+    plugin::{Provider as _, Value, from_json, from_msgpack, to_msgpack, wire},
     provider::TradingProvider,
 };
 
@@ -214,4 +214,29 @@ async fn whatever_a_message_holds_it_is_answered_and_an_apply_never_loses_the_st
         assert!(answer.target_state.is_none() && !answer.diagnostics.is_empty(), "{told}");
     }
     assert!(refused > CASES * 4 && taken > CASES / 4, "{refused} refused, {taken} taken");
+}
+
+/// The state that the first version of the schema wrote stays one that can be gone on with.
+#[tokio::test]
+async fn the_recorded_state_of_version_0_is_upgraded_to_the_schema_of_today() {
+    let mut core = Core::start(Arc::new(TradingProvider::new())).await;
+    let fixture: serde_json::Value =
+        serde_json::from_str(include_str!("../fixtures/state-v0.json")).unwrap();
+    let json = fixture["attributes"].to_string().into_bytes();
+    let request = wire::UpgradeRequest {
+        type_name: "trading_dr_cluster".into(),
+        version: fixture["schema_version"].as_i64().unwrap(),
+        raw_state: Some(wire::RawState { json, flatmap: Default::default() }),
+    };
+    let answer = core.provider.upgrade_resource_state(request).await.unwrap().into_inner();
+    assert_eq!(texts(&answer.diagnostics), Vec::<String>::new());
+    let of = TradingProvider::new().resources().remove(0).schema().object_type();
+    let state = from_msgpack(&answer.upgraded_state.unwrap().msgpack, &of).unwrap();
+    let Value::Mapping(members) = &state else { panic!("{state:?}") };
+    // What it knew is kept, and what it did not know yet is null.
+    for (name, before) in fixture["attributes"].as_object().unwrap() {
+        assert_eq!(members[name].is_null(), before.is_null(), "{name}");
+    }
+    assert_eq!(state.get("environment_suffix").as_str(), Some("prod"));
+    assert_eq!(state.get("components").entries().count(), 33);
 }

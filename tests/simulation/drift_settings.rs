@@ -277,9 +277,66 @@ fn of_the_rest(user: &User) -> Vec<Case> {
     ]
 }
 
+/// What somebody removed.
+fn gone(user: &User) -> Vec<Case> {
+    let gone = |region, kind, id: &str, line| (region, kind, id.to_owned(), None, line);
+    let role = "trading-db-monitor-role-prod";
+    let dashboard = id_of(user, GLOBAL, "dashboard");
+    let zone = id_of(user, GLOBAL, "hosted-zone");
+    vec![
+        gone(GLOBAL, "dashboard", &dashboard, "us-"),
+        gone(GLOBAL, "role", role, "global/iam-role/monitor"),
+        gone(GLOBAL, "hosted-zone", &zone, "global/hosted-zone"),
+        gone(WEST, "dynamodb-table", LEDGER, "us-west-2/dynamodb-table/ledger"),
+        gone(WEST, "function", "trading-db-probe-prod", "us-west-2/lambda-function/probe"),
+    ]
+}
+
 pub fn cases(user: &User) -> Vec<Case> {
-    let all = [of_the_instance(user), of_the_name(user), of_functions(user), of_the_rest(user)];
+    let all = [
+        of_the_instance(user),
+        of_the_name(user),
+        of_functions(user),
+        of_the_rest(user),
+        gone(user),
+    ];
     all.concat()
+}
+
+#[test]
+fn a_peering_that_somebody_deleted_is_made_anew_with_its_routes() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let id = id_of(&user, EAST, "vpc-peering-connection");
+        let ec2 = connect(&user.sandbox).await.region(EAST).ec2.clone();
+        ec2.delete_vpc_peering_connection().vpc_peering_connection_id(&id).send().await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        let before = user.state.value.clone().unwrap();
+        user.must_plan(&config).await;
+        let lines = differences(&before, user.state.value.as_ref().unwrap());
+        assert!(lines.iter().any(|one| one.contains("us-east-1/vpc-peering")), "{lines:#?}");
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        assert_eq!(
+            differences(
+                before.get("components"),
+                user.state.value.as_ref().unwrap().get("components")
+            ),
+            Vec::<String>::new()
+        );
+        for region in [EAST, WEST] {
+            let routes = user.sandbox.with(|world| {
+                let tables = world.network()[region]["private_route_table_ids"].clone();
+                let tables = tables.as_array().unwrap().iter().filter_map(Json::as_str);
+                tables
+                    .map(|id| world.record(region, "route-table", id).to_string())
+                    .collect::<String>()
+            });
+            assert!(!routes.contains(&id) && routes.contains("pcx-"), "{region}: {routes}");
+        }
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
 }
 
 #[test]

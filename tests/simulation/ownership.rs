@@ -55,6 +55,51 @@ fn whatever_carries_somebody_elses_tags_is_refused_by_name() {
     });
 }
 
+const GATEWAY: &str = "tgw-0123456789abcdef0";
+
+/// Neither carries tags: whose it is follows from where it leads.
+#[test]
+fn a_route_and_an_alias_that_were_led_elsewhere_are_refused_and_say_where() {
+    simulate(async || {
+        let (user, config) = User::with_cluster().await;
+        let aws = connect(&user.sandbox).await;
+        let key = aws.region("us-east-1").kms.create_key().send().await.unwrap();
+        let key = key.key_metadata().unwrap().key_id().to_owned();
+        let network = user.sandbox.with(|world| world.network())["us-east-1"].clone();
+        let tables = network["private_route_table_ids"].as_array().unwrap();
+        let over = |route: &serde_json::Value| route["vpcPeeringConnectionId"].is_string();
+        let mut routes = None;
+        for id in tables.iter().filter_map(|id| id.as_str()) {
+            let record = user.sandbox.with(|world| world.record("us-east-1", "route-table", id));
+            let mut items = record["routeSet"]["item"].as_array().unwrap().clone();
+            if let Some(route) = items.iter_mut().find(|route| over(route)) {
+                // Over a peering that is no more, it would be nobody's.
+                route.as_object_mut().unwrap().remove("vpcPeeringConnectionId");
+                route["transitGatewayId"] = json!(GATEWAY);
+                routes = Some((id.to_owned(), json!({"routeSet": {"item": items}})));
+            }
+        }
+        let (table, routes) = routes.unwrap();
+        let alias = json!({"TargetKeyId": key});
+        for (kind, id, change, expected) in [
+            ("route-table", table.as_str(), &routes, "leads over tgw-0123456789abcdef0"),
+            ("kms-alias", "alias/trading-db-key-prod", &alias, "leads to a key of somebody else"),
+        ] {
+            let world = user.sandbox.world();
+            let mut other = User::of(aws_sandbox::Sandbox::with_world(world, 1.0)).await;
+            other.state = user.state.clone();
+            other.sandbox.with(|world| world.drift("us-east-1", kind, id, Some(change))).unwrap();
+            let found = errors(&other.plan(&config).await.diagnostics);
+            assert!(found.iter().any(|one| one.contains(expected)), "{kind}: {found:#?}");
+            // A destroy takes what is ours, and leaves that.
+            let told = lines(&other.destroy().await);
+            let stays = other.sandbox.with(|world| world.record("us-east-1", kind, id));
+            let target = if kind == "kms-alias" { &key } else { GATEWAY };
+            assert!(stays.to_string().contains(target), "{kind}: {told:#?}");
+        }
+    });
+}
+
 #[test]
 fn a_destroy_leaves_alone_what_is_not_ours_and_never_takes_the_key_of_a_database_that_stays() {
     simulate(async || {

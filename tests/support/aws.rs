@@ -147,11 +147,18 @@ pub async fn pass(seconds: u64) {
 /// What an unoptimised build's futures need on the stack.
 const STACK: usize = 64 << 20;
 
+/// Lets this thread, and those that it starts, wait for whoever is in a hurry: real databases, and the real Terraform.
+pub fn stand_back() {
+    // Where the system does not have it, the tests are only slower.
+    let _ = rustix::process::setpriority_process(None, 10);
+}
+
 /// Runs a test in virtual time, on a thread with room for unoptimised futures. Waits take no time; a test
 /// that hangs ends after a month of virtual time.
 pub fn simulate<F: Future<Output = ()>>(test: impl FnOnce() -> F + Send) {
     std::thread::scope(|scope| {
         let run = || {
+            stand_back();
             fastrand::seed(7);
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
