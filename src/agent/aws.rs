@@ -68,6 +68,7 @@ pub(super) fn shown(one: &DbInstance) -> Instance {
             None => InstanceRole::Writer,
         },
         status: one.db_instance_status().unwrap_or_default().to_owned(),
+        zone: one.availability_zone().map(str::to_owned),
     }
 }
 
@@ -381,13 +382,15 @@ impl Surface for AwsSurface {
                 epoch: number(item, "epoch")?,
                 holder: text(item, "holder")?,
                 counter: number(item, "beat")?,
+                acknowledged: number(item, "acknowledged").unwrap_or(0),
             })
         };
         lease().map(Some).ok_or_else(|| unusable("the lease"))
     }
 
     async fn write_lease(&self, seen: Option<&Lease>, new: &Lease) -> Result<Written, Fault> {
-        let members = |lease: &Lease| {
+        // What it is told apart by: the rest goes with these.
+        let key = |lease: &Lease| {
             vec![
                 ("epoch", n(lease.epoch)),
                 ("holder", AttributeValue::S(lease.holder.clone())),
@@ -395,7 +398,9 @@ impl Surface for AwsSurface {
             ]
         };
         let (witness, table) = (self.assignment.witness.clone(), &self.assignment.lease);
-        self.put(&witness, table, LEASE, members(new), seen.map(members)).await
+        let mut members = key(new);
+        members.push(("acknowledged", n(new.acknowledged)));
+        self.put(&witness, table, LEASE, members, seen.map(key)).await
     }
 
     async fn rules(&self, side: Side) -> Result<Vec<String>, Fault> {

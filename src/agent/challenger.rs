@@ -7,7 +7,7 @@ use super::{
     Written,
     evidence::{Look, gather, heartbeat_age},
     ledger::REBOOTS,
-    monitor::{Seen, Stop},
+    monitor::{Seen, Stop, dues},
 };
 use crate::cluster::failover::{Control, Decision, Evidence, Phase, Reason, Sign, decide};
 
@@ -23,8 +23,14 @@ const PROMOTION_LATE: u64 = 300_000;
 const ASKED_IN_VAIN: u64 = 600_000;
 /// For how long a forced one tries to close a writer that may live, before it goes on without.
 const CLOSING: u64 = 60_000;
-/// How often it is tried to note that a promotion was accepted, against runs that write in between.
-const NOTING: usize = 5;
+/// How long a look waits, at its end, for the moment that it would decide in, in milliseconds.
+const NEARLY: u64 = 2_000;
+/// For how long RDS may have the standby in a state in which it would not promote it, before somebody is told.
+const BUSY: u64 = 1_800_000;
+/// How often it is tried to note that a promotion was accepted, against runs that write in between and a table that
+/// fails, and the pause between two tries, in milliseconds.
+const NOTING: usize = 30;
+const NOTING_PAUSE: u64 = 1_000;
 
 /// Why a failover is called off.
 const CAME_BACK: &str = "the writer came back before it was accepted";
@@ -59,13 +65,14 @@ pub(super) const FIRST_WRITE: &str = "first_write";
 
 impl<S: Surface> Monitor<S> {
     pub(super) async fn challenge(&mut self, seen: Seen, intent: Intent) -> Result<Decision, Stop> {
-        let Seen { at, probed, lease, instance, zone_failover } = seen;
+        let Seen { at, probed, lease, instance, own, zone_failover } = seen;
         let probed = &probed;
         let there = self.config.there.clone();
         let failed = self.ledger.series.first_failure.unwrap_or(at);
-        // Not to know of one is no reason to be impatient.
+        // Its event may be late, and its zone then tells. Not to know of one is no reason to be impatient.
         let zone_failed_over = match zone_failover {
-            Ok(ago) => ago.is_some_and(|ago| at.saturating_sub(ago) + ZONE_BEFORE >= failed),
+            Ok(Some(ago)) if at.saturating_sub(ago) + ZONE_BEFORE >= failed => true,
+            Ok(_) => self.has_moved(&instance),
             Err(_) => true,
         };
         let look = Look {
@@ -78,9 +85,10 @@ impl<S: Surface> Monitor<S> {
             there: &there,
         };
         let seen = gather(&mut self.ledger, &look);
-        self.ledger.series = self.ledger.series.next(at, self.surface.now(), &seen);
-        let mut decision =
-            decide(self.ledger.phase, &seen, &self.ledger.series, &self.config.policy);
+        let mut decision = self.weigh(at, &seen).await;
+        if let (Sign::Yes, Ok(Some(Instance { zone: Some(zone), .. }))) = (seen.writes, &instance) {
+            self.ledger.zone = Some(zone.clone());
+        }
         if self.ledger.phase == Phase::Promoting {
             if self.ledger.by_hand && seen.standby_writes != Sign::Yes {
                 // Whoever asked knows what the evidence says.
@@ -91,6 +99,7 @@ impl<S: Surface> Monitor<S> {
         }
         self.give_back(&seen, &lease).await;
         self.deliver().await;
+        self.note_standby(&own);
         if self.ledger.phase == Phase::Normal && decision != Decision::FailOver {
             // What a failover that was called off could not undo at once; the next look tries again.
             let _ = self.reopen_there().await;
@@ -176,6 +185,42 @@ impl<S: Surface> Monitor<S> {
             }
         }
         Ok(())
+    }
+
+    /// What the evidence of a look comes to, with what was seen before. A look that is over a moment too soon waits for that
+    /// moment: another one would take seconds.
+    async fn weigh(&mut self, begun: u64, seen: &Evidence) -> Decision {
+        let (before, now) = (self.ledger.series, self.surface.now());
+        self.ledger.series = before.next(begun, now, seen);
+        let policy = self.config.policy;
+        let decision = decide(self.ledger.phase, seen, &self.ledger.series, &policy);
+        let due = dues(&self.ledger.series, &policy).min();
+        match due.filter(|due| decision == Decision::Wait && *due <= now + NEARLY) {
+            None => decision,
+            Some(due) => {
+                self.surface.sleep_until(due).await;
+                self.ledger.series = before.next(begun, self.surface.now(), seen);
+                decide(self.ledger.phase, seen, &self.ledger.series, &policy)
+            }
+        }
+    }
+
+    /// Notes since when RDS would not promote the standby; where it does not say, what it said before stays.
+    fn note_standby(&mut self, own: &Result<Option<Instance>, Fault>) {
+        match own {
+            Ok(Some(one)) if one.role == InstanceRole::Replica && one.status != "available" => {
+                self.ledger.busy_since.get_or_insert(self.surface.now());
+            }
+            Ok(_) => self.ledger.busy_since = None,
+            Err(_) => {}
+        }
+    }
+
+    /// Whether the writer is in another zone than where it last took a write.
+    fn has_moved(&self, instance: &Result<Option<Instance>, Fault>) -> bool {
+        let now = instance.iter().flatten().find_map(|one| one.zone.as_ref());
+        let before = self.ledger.zone.as_ref();
+        now.zip(before).is_some_and(|(now, before)| now != before)
     }
 
     /// Writes down that a failover begins, before anything is done for it.
@@ -295,7 +340,7 @@ impl<S: Surface> Monitor<S> {
                 // A promotion by hand is no failover that has been numbered.
                 let known = seen.as_ref().map_or(0, |one| one.epoch);
                 let epoch = self.ledger.epoch.max(known + 1);
-                let new = Lease { epoch, holder: here.clone(), counter: 0 };
+                let new = Lease { epoch, holder: here.clone(), ..Lease::default() };
                 let is_written =
                     self.surface.write_lease(seen.as_ref(), &new).await? == Written::Done;
                 if is_written {
@@ -325,7 +370,7 @@ impl<S: Surface> Monitor<S> {
         let idle = self.ledger.phase == Phase::Normal && seen.standby_writes == Sign::No;
         if idle && held.holder == self.config.here {
             let holder = self.config.there.clone();
-            let back = Lease { epoch: held.epoch + 1, holder, counter: 0 };
+            let back = Lease { epoch: held.epoch + 1, holder, ..Lease::default() };
             if self.surface.write_lease(Some(held), &back).await == Ok(Written::Done) {
                 self.ledger.epoch = back.epoch;
                 self.ledger.held = false;
@@ -359,7 +404,7 @@ impl<S: Surface> Monitor<S> {
             || (self.ledger.phase == Phase::Accepted && self.ledger.certain);
         let may_reboot = matches!(
             instance,
-            Ok(Some(Instance { role: InstanceRole::Writer, status })) if status == "available"
+            Ok(Some(Instance { role: InstanceRole::Writer, status, .. })) if status == "available"
         );
         if !(is_final && may_reboot) || self.ledger.reboots_left == 0 {
             return Ok(());
@@ -398,6 +443,7 @@ impl<S: Surface> Monitor<S> {
                 Ok(()) => break,
                 // Not to be lost: whoever wrote in between has to know.
                 Err(_) => {
+                    self.surface.sleep_until(self.surface.now() + NOTING_PAUSE).await;
                     if let Ok((other, _)) = self.surface.ledger(Side::Here).await
                         && other.epoch == epoch
                     {
@@ -417,7 +463,7 @@ impl<S: Surface> Monitor<S> {
         if let Some(asked) = self.ledger.asked {
             let follows = matches!(
                 self.surface.instance(Side::Here).await,
-                Ok(Some(Instance { role: InstanceRole::Replica, status })) if status == "available"
+                Ok(Some(Instance { role: InstanceRole::Replica, status, .. })) if status == "available"
             );
             if !follows || now.saturating_sub(asked) < PROMOTION_UNHEARD {
                 return Ok(());
@@ -484,7 +530,7 @@ impl<S: Surface> Monitor<S> {
         let accepted = self.ledger.moment(ACCEPTED).unwrap_or(now);
         let unheard = now.saturating_sub(accepted) >= PROMOTION_UNHEARD;
         match self.surface.instance(Side::Here).await {
-            Ok(Some(Instance { role: InstanceRole::Replica, status }))
+            Ok(Some(Instance { role: InstanceRole::Replica, status, .. }))
                 if status == "available" && unheard =>
             {
                 if self.ledger.certain {
@@ -533,6 +579,11 @@ impl<S: Surface> Monitor<S> {
             && let Some(age) = heartbeat_age(&self.ledger, seen)
         {
             metrics.push(("HeartbeatAge", age.as_secs_f64()));
+        }
+        // Backups and drills take minutes.
+        let now = self.surface.now();
+        if self.ledger.busy_since.is_some_and(|since| now.saturating_sub(since) >= BUSY) {
+            metrics.push(("PromotionBlocked", 1.0));
         }
         let _ = self.surface.publish(&metrics).await;
     }

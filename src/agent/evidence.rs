@@ -3,15 +3,22 @@
 use std::time::Duration;
 
 use super::{Ack, Fault, Instance, InstanceRole, Intent, Lease, Ledger, Probed, Session};
-use crate::cluster::failover::{Control, Evidence, Sign};
+use crate::cluster::{
+    failover::{Control, Evidence, Sign},
+    objectives::HEARTBEAT,
+};
 
 /// How old a receiver's last message may be: idle ones ping seldom (failover.md, "Parts").
 const RECEIVER_FRESH: u64 = 45_000;
+/// How long ago the standby may have been seen so that what has moved since counts as moving.
+const LOOK_FRESH: u64 = 30_000;
 /// How long a lease may stand still and still count as renewed: three renewals.
 const LEASE_FRESH: u64 = 30_000;
 /// How old the last acknowledged write may be at the last sign of life, so that a loss can be estimated from
 /// it: a writer that lived on unseen took writes that nobody here knows of.
 const ACK_FRESH: u64 = 30_000;
+/// The time between two heartbeats, in milliseconds.
+const BEAT: u64 = HEARTBEAT as u64 * 1000;
 
 /// RDS's words for an instance that somebody wants to be as it is.
 const INTENDED: &[&str] = &[
@@ -45,7 +52,8 @@ pub(super) struct Look<'a> {
 /// The evidence of a look. Notes in the ledger what the next one is compared with.
 pub(super) fn gather(ledger: &mut Ledger, look: &Look<'_>) -> Evidence {
     let standby = match look.probed {
-        Ok(Probed { here: Session::Standby { replayed, receiver_age }, .. }) => {
+        Ok(Probed { here: Session::Standby { replayed, receiver_age, committed }, .. }) => {
+            ledger.committed = ledger.committed.max(*replayed).max(committed.unwrap_or(0));
             Some((*replayed, *receiver_age))
         }
         _ => None,
@@ -58,12 +66,25 @@ pub(super) fn gather(ledger: &mut Ledger, look: &Look<'_>) -> Evidence {
             let heard = age.map(|age| look.now.saturating_sub(age));
             let has_moved = replayed > ledger.replayed;
             ledger.replayed = ledger.replayed.max(replayed);
-            life = life.max(heard).max(has_moved.then_some(look.now));
+            // What has moved since a look of long ago says nothing of now.
+            let before = ledger.standby_seen.replace(look.now);
+            let is_recent = before.is_some_and(|at| look.now.saturating_sub(at) <= LOOK_FRESH);
+            let moves = has_moved && is_recent;
+            life = life.max(heard).max(moves.then_some(look.now));
             let is_fresh = age.is_some_and(|age| age <= RECEIVER_FRESH);
-            if is_fresh || has_moved { Sign::Yes } else { Sign::No }
+            match (is_fresh || moves, has_moved) {
+                (true, _) => Sign::Yes,
+                (false, true) => Sign::Unknown,
+                (false, false) => Sign::No,
+            }
         }
     };
     let vouched = vouched(ledger, look);
+    match (writes, vouched) {
+        (Sign::Yes, _) => ledger.missed = None,
+        (Sign::No, _) | (_, Sign::No) => _ = ledger.missed.get_or_insert(look.now),
+        (Sign::Unknown, _) => {}
+    }
     let renewed = ledger.lease_seen.as_ref().filter(|(lease, _)| lease.holder == look.there);
     life = life.max(renewed.map(|(_, at)| *at));
     let standby_writes = match look.probed {
@@ -80,7 +101,7 @@ pub(super) fn gather(ledger: &mut Ledger, look: &Look<'_>) -> Evidence {
         standby_writes,
         life,
         is_held: look.intent.hold_until.is_some_and(|until| until > look.now),
-        data_loss: standby.and_then(|(replayed, _)| data_loss(ledger, life, replayed)),
+        data_loss: standby.and_then(|_| data_loss(ledger, life)),
         is_fenced: if ledger.fenced_there { Sign::Yes } else { Sign::No },
     }
 }
@@ -89,12 +110,19 @@ pub(super) fn gather(ledger: &mut Ledger, look: &Look<'_>) -> Evidence {
 fn writes(ledger: &mut Ledger, look: &Look<'_>, standby_works: bool) -> Sign {
     match look.probed {
         Ok(Probed { there: Session::Writer { acknowledged }, .. }) => {
-            ledger.ack = Some(Ack { stamp: *acknowledged, seen_at: look.now });
+            acknowledge(ledger, *acknowledged, look.now);
             Sign::Yes
         }
         Ok(Probed { here: Session::Writer { .. }, .. }) => Sign::No,
         Ok(_) if standby_works => Sign::No,
         _ => Sign::Unknown,
+    }
+}
+
+/// Notes a write that is known to have been acknowledged.
+fn acknowledge(ledger: &mut Ledger, stamp: u64, seen_at: u64) {
+    if ledger.ack.is_none_or(|one| one.stamp < stamp) {
+        ledger.ack = Some(Ack { stamp, seen_at });
     }
 }
 
@@ -117,6 +145,7 @@ fn vouched(ledger: &mut Ledger, look: &Look<'_>) -> Sign {
         }
         _ => {
             ledger.lease_seen = Some((lease.clone(), look.now));
+            acknowledge(ledger, lease.acknowledged, look.now);
             Sign::Yes
         }
     }
@@ -133,30 +162,24 @@ fn control(instance: &Result<Option<Instance>, Fault>) -> Control {
     }
 }
 
-/// What the standby lacks of what was acknowledged, and of what the writer may have written since, by its signs of
-/// life. All stamps are the writer's clock; the standby may have a heartbeat of the writer's own region that is newer.
-fn behind(ledger: &Ledger, life: Option<u64>, replayed: u64) -> Option<Duration> {
+/// What the standby lacks of what was acknowledged. All stamps are the writer's clock. The writer may have lived on for a
+/// heartbeat after the last one that was heard of, which whoever reads this adds; where looks failed, it may have been
+/// for longer, until one worked and found no writer.
+fn behind(ledger: &Ledger) -> Option<Duration> {
     let ack = ledger.ack?;
-    // What it lived on for, unseen, until its last sign of life. It may have lived on for a heartbeat after that, which
-    // whoever reads this adds.
-    let unseen = lived(ledger, life).saturating_sub(ack.seen_at);
-    Some(Duration::from_millis((ack.stamp + unseen).saturating_sub(replayed)))
-}
-
-fn lived(ledger: &Ledger, life: Option<u64>) -> u64 {
-    life.unwrap_or(0).max(ledger.series.last_life())
+    let unseen = ledger.missed.map_or(0, |at| at.saturating_sub(ack.seen_at + BEAT));
+    Some(Duration::from_millis((ack.stamp + unseen).saturating_sub(ledger.committed)))
 }
 
 /// The same as far as a failover may go by it: a writer that was not heard for long may have written anything.
-fn data_loss(ledger: &Ledger, life: Option<u64>, replayed: u64) -> Option<Duration> {
-    let is_fresh = ledger.ack?.seen_at + ACK_FRESH >= lived(ledger, life);
-    behind(ledger, life, replayed).filter(|_| is_fresh)
+fn data_loss(ledger: &Ledger, life: Option<u64>) -> Option<Duration> {
+    let lived = life.unwrap_or(0).max(ledger.series.last_life());
+    behind(ledger).filter(|_| ledger.ack.is_some_and(|ack| ack.seen_at + ACK_FRESH >= lived))
 }
 
-/// What the alarm goes by, once the evidence is gathered: it grows while nobody hears the writer that lives.
+/// What the alarm goes by, once the evidence is gathered: it grows while the writer lives and the standby does not hear it.
 pub(super) fn heartbeat_age(ledger: &Ledger, seen: &Evidence) -> Option<Duration> {
-    let is_standby = seen.standby_writes == Sign::No;
-    behind(ledger, seen.life, ledger.replayed).filter(|_| is_standby)
+    behind(ledger).filter(|_| seen.standby_writes == Sign::No)
 }
 
 #[cfg(test)]
@@ -164,15 +187,16 @@ mod tests {
     use super::*;
 
     fn lease(counter: u64) -> Lease {
-        Lease { epoch: 1, holder: "us-east-1".into(), counter }
+        Lease { epoch: 1, holder: "us-east-1".into(), counter, acknowledged: 0 }
     }
 
     fn standby(replayed: u64, receiver_age: Option<u64>) -> Session {
-        Session::Standby { replayed, receiver_age }
+        Session::Standby { replayed, receiver_age, committed: None }
     }
 
     fn look(ledger: &mut Ledger, now: u64, here: Session, there: Session, seen: Lease) -> Evidence {
-        let status = Instance { role: InstanceRole::Writer, status: "available".into() };
+        let status =
+            Instance { role: InstanceRole::Writer, status: "available".into(), zone: None };
         let look = Look {
             now,
             probed: &Ok(Probed { here, there }),
@@ -210,46 +234,80 @@ mod tests {
     #[test]
     fn replication_moves_by_its_receiver_or_by_what_it_replayed() {
         let mut ledger = Ledger::default();
-        let mut moves = |replayed, age| {
-            look(&mut ledger, 1, standby(replayed, age), Session::Closed, lease(1)).replicates
+        let mut moves = |now, replayed, age| {
+            look(&mut ledger, now, standby(replayed, age), Session::Closed, lease(1)).replicates
         };
-        assert_eq!(moves(5, Some(45_000)), Sign::Yes);
-        assert_eq!(moves(5, Some(45_001)), Sign::No);
-        assert_eq!(moves(6, None), Sign::Yes);
-        assert_eq!(moves(6, None), Sign::No);
+        assert_eq!(moves(1_000, 5, None), Sign::Unknown, "nobody knows since when");
+        assert_eq!(moves(2_000, 5, Some(45_000)), Sign::Yes);
+        assert_eq!(moves(3_000, 5, Some(45_001)), Sign::No);
+        assert_eq!(moves(33_000, 6, None), Sign::Yes);
+        assert_eq!(moves(34_000, 6, None), Sign::No);
+        assert_eq!(moves(64_001, 7, None), Sign::Unknown, "it may have been long ago");
+        assert_eq!(moves(65_000, 7, None), Sign::No);
     }
 
     #[test]
     fn a_loss_is_known_from_a_write_that_was_acknowledged_shortly_before_the_end() {
         let mut ledger = Ledger::default();
+        let loss = |seen: Evidence| seen.data_loss.map(|loss| loss.as_millis());
+        let writer = || Session::Writer { acknowledged: 100_000 };
+        let follows = |committed| Session::Standby {
+            replayed: 90_000,
+            receiver_age: None,
+            committed: Some(committed),
+        };
+        // Of what was written since the last heartbeat, a part has arrived.
+        let seen = look(&mut ledger, 1_000, follows(98_000), writer(), lease(1));
+        assert_eq!(loss(seen), Some(2_000));
+        let seen = look(&mut ledger, 11_000, follows(98_500), Session::Closed, lease(1));
+        assert_eq!(loss(seen), Some(1_500));
+        // Its own region tells of a newer one, and then of none for longer.
+        let told = Lease { acknowledged: 109_000, ..lease(2) };
+        let seen = look(&mut ledger, 21_000, follows(98_500), Session::Closed, told.clone());
+        assert_eq!(loss(seen), Some(10_500));
+        ledger.series =
+            ledger.series.next(52_000, 52_000, &Evidence { life: Some(51_001), ..seen });
+        let seen = look(&mut ledger, 52_000, follows(98_500), Session::Closed, told);
+        assert_eq!(loss(seen), None, "it lived on for longer, and nobody here knows what it wrote");
+    }
+
+    #[test]
+    fn looks_that_failed_leave_more_to_be_lost() {
+        let mut ledger = Ledger::default();
+        let writer = Session::Writer { acknowledged: 100_000 };
+        look(&mut ledger, 1_000, standby(99_000, Some(0)), writer, lease(1));
+        let broken = Session::Broken("x".into());
+        look(&mut ledger, 11_000, broken, Session::Closed, lease(1));
+        let seen = look(&mut ledger, 22_000, standby(99_000, None), Session::Closed, lease(1));
+        assert_eq!(seen.data_loss, Some(Duration::from_secs(1 + 11)), "beside one heartbeat");
+        let seen = look(&mut ledger, 33_000, standby(99_000, None), Session::Closed, lease(1));
+        assert_eq!(seen.data_loss, Some(Duration::from_secs(1 + 11)));
+    }
+
+    #[test]
+    fn the_age_of_the_heartbeat_grows_while_the_standby_hears_nothing_of_a_writer_that_lives() {
+        let mut ledger = Ledger::default();
+        let age = |ledger: &Ledger, seen| heartbeat_age(ledger, seen).map(|age| age.as_millis());
+        let vouches = |counter, acknowledged| Lease { acknowledged, ..lease(counter) };
         let writer = Session::Writer { acknowledged: 100_000 };
         look(&mut ledger, 1_000, standby(98_000, Some(0)), writer, lease(1));
-        let seen = look(&mut ledger, 21_000, standby(98_000, None), Session::Closed, lease(2));
-        assert_eq!(seen.data_loss, Some(Duration::from_secs(2 + 20)), "it lived for 20 s more");
-        // Its own region vouches for it for longer: it wrote on, and nobody here saw what.
-        let seen = look(&mut ledger, 31_001, standby(98_000, None), Session::Closed, lease(3));
-        assert_eq!(seen.data_loss, None);
-        // Somebody is told all the same, the later the more.
-        let age = |ledger: &Ledger, seen| heartbeat_age(ledger, seen).map(|age| age.as_millis());
-        assert_eq!(age(&ledger, &seen), Some(2_000 + 30_001));
-        let seen = look(&mut ledger, 91_000, standby(98_000, None), Session::Closed, lease(4));
-        assert_eq!(age(&ledger, &seen), Some(2_000 + 90_000));
+        let dead = || standby(98_000, None);
+        let seen = look(&mut ledger, 91_000, dead(), Session::Closed, vouches(2, 188_000));
+        assert_eq!(age(&ledger, &seen), Some(90_000));
         // What the writer's own region wrote has arrived: only the way from here is cut.
-        let seen = look(&mut ledger, 93_000, standby(188_000, Some(0)), Session::Closed, lease(4));
-        assert_eq!(
-            age(&ledger, &seen),
-            Some(4_000),
-            "92 s after the write, it had the one of 88 s"
-        );
-        let broken = || Session::Broken("x".into());
-        let seen = look(&mut ledger, 101_000, broken(), Session::Closed, lease(5));
+        let follows = standby(187_000, Some(0));
+        let seen = look(&mut ledger, 93_000, follows, Session::Closed, vouches(2, 188_000));
+        assert_eq!(age(&ledger, &seen), Some(1_000));
+        let broken = Session::Broken("x".into());
+        let seen = look(&mut ledger, 101_000, broken, Session::Closed, vouches(3, 198_000));
         assert_eq!(age(&ledger, &seen), None, "nobody sees the standby");
     }
 
     #[test]
     fn what_rds_says_is_told_from_what_it_does_not() {
-        let says =
-            |role, status: &str| control(&Ok(Some(Instance { role, status: status.into() })));
+        let says = |role, status: &str| {
+            control(&Ok(Some(Instance { role, status: status.into(), zone: None })))
+        };
         assert_eq!(says(InstanceRole::Writer, "available"), Control::Answers);
         assert_eq!(says(InstanceRole::Writer, "storage-full"), Control::Answers);
         assert_eq!(says(InstanceRole::Writer, "stopped"), Control::Intended);

@@ -1,7 +1,7 @@
 //! The guard: vouches for the writer, and closes it when it may have been superseded.
 
 use super::{Fault, Lease, Monitor, Probed, Session, Side, Surface, Written, monitor::Stop};
-use crate::cluster::failover::Phase;
+use crate::{aws::utc, cluster::failover::Phase};
 
 /// How long a guard may have reached neither the witness nor the other region before it closes its own
 /// writer: shorter than any detection of the other region.
@@ -35,11 +35,14 @@ impl<S: Surface> Monitor<S> {
         lease: Result<Option<Lease>, Fault>,
     ) -> Result<(), Stop> {
         let now = self.surface.now();
-        let is_healthy = matches!(probed, Ok(Probed { here: Session::Writer { .. }, .. }));
+        let acknowledged = match probed {
+            Ok(Probed { here: Session::Writer { acknowledged }, .. }) => Some(*acknowledged),
+            _ => None,
+        };
         if self.ledger.contact == 0 {
             self.ledger.contact = now;
         }
-        let standing = self.standing(lease, is_healthy).await;
+        let standing = self.standing(lease, acknowledged).await;
         // Answers that do not come take their time: the moment after them counts.
         let after = self.surface.now();
         let heard = match standing {
@@ -51,12 +54,12 @@ impl<S: Surface> Monitor<S> {
         let is_alone = after.saturating_sub(self.ledger.contact) >= ISOLATION;
         match standing {
             Standing::Superseded => {
-                self.close_here(probed, "the other region has taken over").await?;
+                self.close_here(acknowledged, "the other region has taken over").await?;
             }
             Standing::Alone | Standing::Heard(_) if is_alone => {
                 let why =
                     "the witness cannot be reached, and the other region sees no sign of life";
-                self.close_here(probed, why).await?;
+                self.close_here(acknowledged, why).await?;
             }
             // Nobody has taken over, and nobody is about to: applications are let in again.
             Standing::Holds if !self.ledger.closed_here.is_empty() => {
@@ -71,7 +74,7 @@ impl<S: Surface> Monitor<S> {
             Standing::Holds | Standing::Reached | Standing::Heard(_) | Standing::Alone => {}
         }
         let noted = self.remember().await;
-        let healthy = f64::from(u8::from(is_healthy));
+        let healthy = f64::from(u8::from(acknowledged.is_some()));
         let mut metrics = vec![("MonitorRuns", 1.0), ("WriterHealthy", healthy)];
         if std::mem::take(&mut self.goes_without) {
             metrics.push(("AgentErrors", 1.0));
@@ -103,7 +106,7 @@ impl<S: Surface> Monitor<S> {
     async fn standing(
         &mut self,
         lease: Result<Option<Lease>, Fault>,
-        is_healthy: bool,
+        acknowledged: Option<u64>,
     ) -> Standing {
         let here = self.config.here.clone();
         match lease {
@@ -112,11 +115,9 @@ impl<S: Surface> Monitor<S> {
                 self.ledger.held = true;
                 let epoch = seen.as_ref().map_or(self.ledger.epoch, |lease| lease.epoch);
                 self.ledger.epoch = epoch;
-                if !is_healthy {
-                    return Standing::Reached;
-                }
+                let Some(acknowledged) = acknowledged else { return Standing::Reached };
                 let counter = seen.as_ref().map_or(0, |lease| lease.counter) + 1;
-                let new = Lease { epoch, holder: here, counter };
+                let new = Lease { epoch, holder: here, counter, acknowledged };
                 match self.surface.write_lease(seen.as_ref(), &new).await {
                     Ok(Written::Done) => Standing::Holds,
                     // Taken, or renewed by a run that overlaps: the next look tells.
@@ -158,23 +159,38 @@ impl<S: Surface> Monitor<S> {
     }
 
     /// Keeps applications out of the own writer.
-    async fn close_here(&mut self, probed: &Result<Probed, Fault>, why: &str) -> Result<(), Stop> {
+    async fn close_here(&mut self, acknowledged: Option<u64>, why: &str) -> Result<(), Stop> {
         let closed = self.shut_here().await;
         // Rules that are gone do not cut what is connected (aws-facts 12b), and this needs no control plane: where
         // that does not work, it is all that can be done.
         let _ = self.surface.end_sessions().await;
         closed?;
-        let last = match probed {
-            Ok(Probed { here: Session::Writer { acknowledged }, .. }) => {
-                format!(" It had acknowledged writes until {acknowledged} ms of its clock.")
-            }
-            _ => String::new(),
-        };
         if self.ledger.moment(CLOSED).is_none() {
+            let last = self.left_here(acknowledged).await;
             self.ledger.note(self.surface.now(), CLOSED);
             let subject = format!("The writer in {} is closed", self.config.here);
             self.tell(&subject, &format!("Applications are kept out: {why}.{last}")).await;
         }
         Ok(())
+    }
+
+    /// What the own writer has that the other region's may lack: told once, merged by nobody.
+    async fn left_here(&self, acknowledged: Option<u64>) -> String {
+        let moment = |at| utc(at).unwrap_or_else(|| format!("{at} ms"));
+        let ledger = self.surface.ledger(Side::There).await;
+        let kept = ledger.ok().map(|(other, _)| other.committed).filter(|kept| *kept > 0);
+        let took = acknowledged
+            .map(|until| format!(" By its clock, it took writes until {}.", moment(until)))
+            .unwrap_or_default();
+        let has = kept.map_or_else(
+            || " Which of its writes the other region has, that cannot be asked.".to_owned(),
+            |kept| {
+                format!(
+                    " The other region has its writes until {}: later ones are here only, and nothing is merged.",
+                    moment(kept)
+                )
+            },
+        );
+        took + &has
     }
 }

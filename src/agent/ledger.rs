@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Lease;
 use crate::cluster::failover::{Phase, Series};
 
-/// A write that the writer acknowledged to this region's probe.
+/// A write that the writer acknowledged: to this region's probe, or to its own region's, which says so in the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
     /// By the writer's clock, in milliseconds.
@@ -59,8 +59,18 @@ pub struct Ledger {
     pub lease_seen: Option<(Lease, u64)>,
     /// The newest heartbeat that the standby was seen to have replayed.
     pub replayed: u64,
-    /// The last write that was acknowledged to this region.
+    /// When the standby was last seen.
+    pub standby_seen: Option<u64>,
+    /// Since when RDS has had the standby in a state in which it would not promote it.
+    pub busy_since: Option<u64>,
+    /// When the newest transaction was committed that the standby was seen to have replayed, by the writer's clock.
+    pub committed: u64,
+    /// The last write that is known to have been acknowledged.
     pub ack: Option<Ack>,
+    /// When the writer was first looked for and not found, or nobody vouched for it, since it was last seen.
+    pub missed: Option<u64>,
+    /// The zone in which the writer last took a write.
+    pub zone: Option<String>,
     /// When the witness or the other region was last reached.
     pub contact: u64,
     /// Rules that were taken away in this region; empty while it is open.
@@ -99,7 +109,12 @@ impl Default for Ledger {
             series: Series::default(),
             lease_seen: None,
             replayed: 0,
+            standby_seen: None,
+            busy_since: None,
+            committed: 0,
             ack: None,
+            missed: None,
+            zone: None,
             contact: 0,
             closed_here: Vec::new(),
             closed_there: Vec::new(),

@@ -7,12 +7,14 @@ use super::{
     challenger::DECIDED,
 };
 use crate::cluster::{
-    failover::{Decision, Phase, Policy},
+    failover::{Decision, Phase, Policy, Series},
     objectives::{CONNECT, TICK, ZONE_PATIENCE},
 };
 
-/// How long a run lives that a schedule has begun, in milliseconds.
-pub const LIFE: u64 = 75_000;
+/// How long a run lives that a schedule has begun, in milliseconds, unless a newer one leads. Schedules begin one every
+/// minute and at any moment of it, so that two are up to two minutes apart: one of them may fail to come, and nothing is
+/// left unwatched.
+pub const LIFE: u64 = 185_000;
 /// The same for one that a human has asked for a failover: most clients wait for a minute, and would ask again.
 pub(super) const ASKED: u64 = 30_000;
 
@@ -66,6 +68,8 @@ pub(super) struct Seen {
     pub(super) probed: Result<Probed, Fault>,
     pub(super) lease: Result<Option<Lease>, Fault>,
     pub(super) instance: Result<Option<Instance>, Fault>,
+    /// The own region's; a guard does not ask.
+    pub(super) own: Result<Option<Instance>, Fault>,
     /// How long ago the writer's zone began to fail over.
     pub(super) zone_failover: Result<Option<u64>, Fault>,
 }
@@ -86,6 +90,19 @@ impl From<Fault> for Stop {
     }
 }
 
+/// What is waited for that the last look has not lived to see: when a region, or a writer, will have been lost for long
+/// enough.
+pub(super) fn dues(series: &Series, policy: &Policy) -> impl Iterator<Item = u64> {
+    let patient = Duration::from_secs(ZONE_PATIENCE.into());
+    let all = [
+        series.silence_due(policy.region_detection),
+        series.loss_due(policy.instance_detection),
+        series.loss_due(policy.instance_detection + patient),
+    ];
+    let latest = series.latest();
+    all.into_iter().flatten().filter(move |at| *at > latest)
+}
+
 /// When the next look should begin, given when the last one did: every [`TICK`], and in time for what is waited for. Looks
 /// at something that does not answer take [`CONNECT`]. A failover that is decided and not accepted is looked at sooner, for a while.
 fn next_look(begun: u64, ledger: &Ledger, policy: &Policy) -> u64 {
@@ -96,16 +113,9 @@ fn next_look(begun: u64, ledger: &Ledger, policy: &Policy) -> u64 {
     }
     let regular = begun + u64::from(TICK) * 1000;
     let lead = u64::from(CONNECT) * 1000;
-    let series = &ledger.series;
-    let patient = Duration::from_secs(ZONE_PATIENCE.into());
-    let due = [
-        series.silence_due(policy.region_detection),
-        series.loss_due(policy.instance_detection),
-        series.loss_due(policy.instance_detection + patient),
-    ];
-    // What is decided waits for nothing of that any more, and neither does what the last look has lived to see.
+    // What is decided waits for nothing of that any more.
     let waits = matches!(ledger.phase, Phase::Normal | Phase::Promoting);
-    let due = due.into_iter().flatten().filter(|at| waits && *at > series.latest());
+    let due = dues(&ledger.series, policy).filter(|_| waits);
     // A look that would end shortly before what it waits for is put off until it ends after it; one that began in
     // time, and was over too soon because it was refused at once, is repeated then.
     let in_time = |at: u64| {
@@ -127,15 +137,16 @@ impl<S: Surface> Monitor<S> {
         &self.ledger
     }
 
-    /// Looks, again and again, until its time is over (`life`, in milliseconds) or a newer run leads. Runs are started every minute and
-    /// live for longer, so that one that is missing costs no protection.
+    /// Looks, again and again, until its time is over (`life`, in milliseconds), a newer run leads, or the cluster is
+    /// being removed.
     pub async fn run(&mut self, life: u64, mut seen: impl FnMut(&Tick)) {
         let begun = self.surface.now();
         loop {
             let at = self.surface.now();
             let tick = self.tick().await;
             seen(&tick);
-            if tick == Tick::Superseded || self.surface.now() >= begun + life {
+            let is_over = matches!(tick, Tick::Superseded | Tick::Decided(Decision::Nothing));
+            if is_over || self.surface.now() >= begun + life {
                 return;
             }
             self.surface.sleep_until(next_look(at, &self.ledger, &self.config.policy)).await;
@@ -286,9 +297,16 @@ impl<S: Surface> Monitor<S> {
         let at = surface.now();
         let asks = self.ledger.version == 0 || self.ledger.series.first_failure.is_some();
         let zone = async { if asks { surface.zone_failover(Side::There).await } else { Ok(None) } };
-        let (probed, lease, instance, zone_failover) =
-            futures::join!(surface.probe(), surface.lease(), surface.instance(Side::There), zone);
-        Seen { at, probed, lease, instance, zone_failover }
+        let follows = self.ledger.phase == Phase::Normal && !self.ledger.held;
+        let own = async { if follows { surface.instance(Side::Here).await } else { Ok(None) } };
+        let (probed, lease, instance, own, zone_failover) = futures::join!(
+            surface.probe(),
+            surface.lease(),
+            surface.instance(Side::There),
+            own,
+            zone
+        );
+        Seen { at, probed, lease, instance, own, zone_failover }
     }
 
     /// Writes the ledger, as the run that leads.

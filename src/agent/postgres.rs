@@ -39,12 +39,14 @@ VALUES (1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
 ON CONFLICT (id) DO UPDATE SET stamp = greatest(excluded.stamp, mine.stamp + 1)
 RETURNING stamp";
 
-/// What a standby has replayed, and how long ago its receiver heard of the writer.
+/// What a standby has replayed, how long ago its receiver heard of the writer, and when the last transaction that it
+/// replayed was committed.
 const STANDBY: &str = "\
 SELECT
     coalesce((SELECT stamp FROM trading_dr.heartbeat WHERE id = 1), 0),
     (SELECT greatest((extract(epoch FROM clock_timestamp() - last_msg_receipt_time) * 1000)::bigint, 0)
-     FROM pg_stat_wal_receiver WHERE status = 'streaming' LIMIT 1)";
+     FROM pg_stat_wal_receiver WHERE status = 'streaming' LIMIT 1),
+    (extract(epoch FROM pg_last_xact_replay_timestamp()) * 1000)::bigint";
 
 /// Ends the sessions of applications; RDS's own and those of the role stay.
 const END: &str = "\
@@ -140,10 +142,11 @@ impl Postgres {
             return Ok(Session::Writer { acknowledged: positive(stamp) });
         }
         let row = client.query_one(STANDBY, &[]).await?;
-        let age: Option<i64> = row.try_get(1)?;
+        let (age, committed): (Option<i64>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
         Ok(Session::Standby {
             replayed: positive(row.try_get(0)?),
             receiver_age: age.map(positive),
+            committed: committed.map(positive),
         })
     }
 
@@ -253,6 +256,9 @@ mod tests {
 
     use super::*;
 
+    /// SHA-256 of the whole file.
+    const WHOLE: &str = "75f876271323edf87414f032ccabd8afe6aef1f3e206741375a4dec05d9a8669";
+
     /// SHA-256 of RDS's roots in the usual regions: RSA 2048 and 4096, ECC 384.
     const KNOWN: [&str; 6] = [
         "e4ce41d069f4bdcdb714259058961ee42ed18cf2bf627a3d647aff25437d4b68",
@@ -271,6 +277,9 @@ mod tests {
             prints.push(digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
         }
         assert!(prints.len() > 60, "three of each region");
+        let whole = Sha256::digest(ROOTS);
+        let whole: String = whole.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(whole, WHOLE, "every authority that is trusted was looked at once");
         for known in KNOWN {
             assert!(prints.iter().any(|one| one == known), "{known}");
         }

@@ -47,10 +47,13 @@ pub struct Instance {
     pub role: InstanceRole,
     /// RDS's status.
     pub status: String,
+    /// The availability zone that it runs in.
+    pub zone: Option<String>,
 }
 
 /// The lease at the witness.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Lease {
     /// Raised by each failover.
     pub epoch: u64,
@@ -58,6 +61,9 @@ pub struct Lease {
     pub holder: String,
     /// Raised by each renewal.
     pub counter: u64,
+    /// The last write that the writer had acknowledged to its own region, by the writer's clock in milliseconds; 0 if
+    /// that is not known.
+    pub acknowledged: u64,
 }
 
 /// What operators ask for.

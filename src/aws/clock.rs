@@ -6,6 +6,7 @@ use aws_smithy_async::{
     rt::sleep::{AsyncSleep, Sleep},
     time::TimeSource,
 };
+use aws_smithy_types::date_time::{DateTime, Format};
 use tokio::time::Instant;
 
 /// Tells the time and sleeps.
@@ -20,6 +21,12 @@ pub struct Clock {
     /// Whether it is the machine's own time. A monotonic clock stands still while a laptop sleeps, and AWS
     /// refuses signatures that are minutes old.
     is_machine: bool,
+}
+
+/// A moment of Unix time, in milliseconds, as humans read it: UTC, to the second. `None` where no calendar has it.
+pub fn utc(at: u64) -> Option<String> {
+    let seconds = i64::try_from(at / 1000).ok()?;
+    DateTime::from_secs(seconds).fmt(Format::DateTime).ok()
 }
 
 /// A clock scale that makes no sense, or is not allowed.

@@ -11,7 +11,7 @@ mod session;
 mod wait;
 
 pub use client::{Aws, ConfigError, Connection, Regional};
-pub use clock::{Clock, ScaleError};
+pub use clock::{Clock, ScaleError, utc};
 pub use credentials::{
     Credentials, RoleSession, RoleToAssume, Shared, SharedFiles, Token, WebIdentity,
 };

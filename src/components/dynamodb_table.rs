@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::{
 use super::{
     ARN, Address, Effect, Env, Failure, Field, Observation, Outputs, Primitive, Readiness, Tags,
     Text, Wanted, canonical_tags,
-    ledger::{CLOSED, DRILLS, HOLDER, PHASE, Said, intend, read},
+    ledger::{CLOSED, DRILLS, FAILOVER, HOLDER, PHASE, Said, intend, read},
     retag,
 };
 use crate::{
@@ -177,6 +177,7 @@ impl Primitive for DynamodbTable {
             if wanted.settings.is_ledger {
                 seen = seen
                     .with("cluster", if said.is_removed { REMOVED } else { KEPT })
+                    .output(FAILOVER, said.failover())
                     .output(DRILLS, said.drills)
                     .output(PHASE, said.phase)
                     .output(CLOSED, said.is_closed.to_string())

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use serde::{Deserialize, Serialize};
 
 use super::{Env, Output};
 use crate::{
@@ -19,6 +20,20 @@ pub const HOLDER: Output = "holder";
 
 /// Of a ledger: the drills, in JSON.
 pub const DRILLS: Output = "drills";
+
+/// Of a ledger: the last failover to its region that is over, a [`Measured`] in JSON; empty where there was none.
+pub const FAILOVER: Output = "failover";
+
+/// What a failover came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Measured {
+    /// When the writer was first seen to fail, in milliseconds of Unix time; or when it was asked for.
+    pub began: u64,
+    /// Seconds from there to the new writer's first write.
+    pub seconds: u64,
+    /// How many seconds of writes it lost by the last heartbeat; `None` where that was not known.
+    pub data_loss: Option<u64>,
+}
 
 /// What a ledger says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,6 +86,26 @@ impl Said {
             data_loss: ledger["data_loss"].as_u64(),
             drills: named(DRILL).map(|item| text(item, "body")).unwrap_or_default(),
         }
+    }
+}
+
+impl Said {
+    /// When something happened in the failover that is under way, or in the last one.
+    pub fn at(&self, name: &str) -> Option<u64> {
+        self.moments.iter().find(|(what, _)| what == name).map(|(_, at)| *at)
+    }
+
+    /// The failover that the moments are of, once the new writer has written.
+    pub fn measured(&self) -> Option<Measured> {
+        let began = self.at("first_failure").or(self.at("decided"))?;
+        let seconds = self.at("first_write")?.saturating_sub(began) / 1000;
+        Some(Measured { began, seconds, data_loss: self.data_loss })
+    }
+
+    /// The same as an output.
+    pub fn failover(&self) -> String {
+        let text = self.measured().and_then(|one| serde_json::to_string(&one).ok());
+        text.unwrap_or_default()
     }
 }
 

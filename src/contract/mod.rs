@@ -57,6 +57,10 @@ pub enum Session {
         replayed: u64,
         /// How long ago the receiver heard of the writer, in milliseconds; `None` without a receiver.
         receiver_age: Option<u64>,
+        /// When the last transaction that was replayed was committed, by the writer's clock in milliseconds; `None` if
+        /// none was since the standby started.
+        #[serde(default)]
+        committed: Option<u64>,
     },
     /// No connection: refused, or nobody answered in time.
     Closed,

@@ -209,9 +209,9 @@ pub(super) fn cluster() -> Schema {
                 Type::string_map(),
                 "What the settings come to, in seconds with their parts: `rto_lost_region`, \
                  `rto_lost_instance`, `rto_lost_instance_after_zone_failover`, `rpo`; a plan that exceeds the \
-                 limits of 300 and 60 seconds is refused. And what drills have measured: `last_drill`, \
-                 `promotion_allowed_for`, `measured_rto_lost_region`, `measured_rto_lost_instance`, `at_risk`; where \
-                 that exceeds the limits, plans warn.",
+                 limits of 300 and 60 seconds is refused. And what drills and failovers have measured: \
+                 `last_failover`, `last_drill`, `promotion_allowed_for`, `measured_rto_lost_region`, \
+                 `measured_rto_lost_instance`, `at_risk`; where that exceeds the limits, plans warn.",
             ),
         ],
     }

@@ -13,7 +13,7 @@ use super::{
     state::{dns_name, endpoint, maybe},
 };
 use crate::{
-    aws::{ApiError, ErrorClass},
+    aws::{ApiError, ErrorClass, utc},
     cluster::{
         Blueprint, Inventory, Roles, Site, Spec, Surroundings,
         blueprint::LEDGER,
@@ -27,7 +27,7 @@ use crate::{
         db_instance::{self, DbInstance, SECURITY_GROUP},
         dynamodb_table::DynamodbTable,
         hosted_zone::zone,
-        ledger::{self, CLOSED, DRILLS, PHASE, Said},
+        ledger::{self, CLOSED, DRILLS, FAILOVER, PHASE, Said},
         secret,
     },
     contract::{DIMENSION, NAMESPACE},
@@ -246,6 +246,7 @@ fn inventory(spec: &Spec, known: &Known) -> Inventory {
         all.push(
             Observation::new(table, region, Name::Ledger.of(&spec.suffix))
                 .output(DRILLS, glance.said.drills.clone())
+                .output(FAILOVER, glance.said.failover())
                 .output(PHASE, glance.said.phase.clone())
                 .output(CLOSED, glance.said.is_closed.to_string()),
         );
@@ -319,17 +320,16 @@ fn shown(config: Value, opened: &Opened, known: &Known) -> Value {
 /// One that was decided, and not called off.
 fn last_failover(said: Option<&Said>) -> Value {
     let Some(said) = said else { return Value::Null };
-    let at = |name: &str| said.moments.iter().find(|(what, _)| what == name).map(|(_, at)| *at);
+    let at = |name: &str| said.at(name);
     let goes_on = Phase::parse(&said.phase).is_some_and(|phase| phase != Phase::Normal);
     if at("decided").is_none() || !(goes_on || at("first_write").is_some()) {
         return Value::Null;
     }
-    let moment = |name: &str| maybe(at(name).and_then(recovery::moment));
+    let moment = |name: &str| maybe(at(name).and_then(utc));
     let whole = |seconds: Option<u64>| {
         seconds.and_then(|one| i64::try_from(one).ok()).map_or(Value::Null, Value::integer)
     };
-    let took = at("first_failure").or(at("decided")).zip(at("first_write"));
-    let took = took.map(|(from, to)| to.saturating_sub(from) / 1000);
+    let took = said.measured().map(|one| one.seconds);
     let empty = Value::Mapping(BTreeMap::new());
     let moments = MOMENTS.iter().fold(empty, |value, (name, _)| value.with(name, moment(name)));
     // The heartbeat itself may be that much older.

@@ -2,21 +2,24 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use aws_smithy_types::date_time::{DateTime, Format};
-
 use super::{flow::Opened, state::maybe};
 use crate::{
+    aws::utc,
     cluster::{
         blueprint::LEDGER,
         objectives::{HEARTBEAT, Objectives, RPO_LIMIT, RTO_LIMIT, allowance},
     },
-    components::{dynamodb_table::DynamodbTable, ledger::DRILLS},
+    components::{
+        dynamodb_table::DynamodbTable,
+        ledger::{DRILLS, FAILOVER, Measured},
+    },
     contract::drill::{Drilled, Drills},
     plugin::Value,
 };
 
-/// What drills say.
-const MEASURED: [&str; 5] = [
+/// What drills and failovers say.
+const MEASURED: [&str; 6] = [
+    "last_failover",
     "last_drill",
     "promotion_allowed_for",
     "measured_rto_lost_region",
@@ -26,6 +29,7 @@ const MEASURED: [&str; 5] = [
 /// How many drills count.
 const COUNTED: usize = 5;
 const NONE_YET: &str = "no drill has been measured yet";
+const NEVER: &str = "none that is known";
 const UNREADABLE: &str = "drills have written what this version of the provider cannot read";
 
 /// What drills have left in the ledger; `None` if that cannot be read.
@@ -36,6 +40,13 @@ fn drills(opened: &Opened) -> Option<Drills> {
         None => Some(Drills::default()),
         Some(text) => serde_json::from_str(text).ok(),
     }
+}
+
+/// The last failover to the standby's region.
+fn failover(opened: &Opened) -> Option<Measured> {
+    let address = DynamodbTable::address(&opened.spec.dr.region, LEDGER);
+    let found = opened.inventory.get(&address).and_then(|found| found.outputs.get(FAILOVER));
+    found.and_then(|text| serde_json::from_str(text).ok())
 }
 
 fn objectives(opened: &Opened, measured: Option<u32>) -> Objectives {
@@ -57,20 +68,29 @@ fn by_settings(opened: &Opened) -> Vec<(&'static str, String)> {
 /// What settings and drills say.
 pub(super) fn observed(opened: &Opened) -> Value {
     let texts = match drills(opened) {
-        None => [UNREADABLE; 5].map(str::to_owned),
+        None => [UNREADABLE; 6].map(str::to_owned),
         Some(drills) => measured(opened, &drills),
     };
     Value::string_map(by_settings(opened).into_iter().chain(MEASURED.into_iter().zip(texts)))
 }
 
-fn measured(opened: &Opened, drills: &Drills) -> [String; 5] {
+fn measured(opened: &Opened, drills: &Drills) -> [String; 6] {
     let none = || NONE_YET.to_owned();
+    let failover = failover(opened);
+    let failed_over = failover.as_ref().map_or_else(|| NEVER.to_owned(), took);
     let last = drills.past.last().map_or_else(none, told);
     let longest = allowance(&drills.promotions());
-    let Some(seconds) = longest else { return [last, none(), none(), none(), none()] };
+    let risk = match risk(opened, drills) {
+        Some(why) => format!("yes: {why}"),
+        None if longest.is_none() && failover.is_none() => none(),
+        None => "no".to_owned(),
+    };
+    let Some(seconds) = longest else {
+        return [failed_over, last, none(), none(), none(), risk];
+    };
     let objectives = objectives(opened, longest);
-    let risk = risk(opened, drills).map_or("no".to_owned(), |why| format!("yes: {why}"));
     [
+        failed_over,
         last,
         format!(
             "{seconds} s: the longest promotion of the last {COUNTED} drills, and a fifth more"
@@ -79,12 +99,6 @@ fn measured(opened: &Opened, drills: &Drills) -> [String; 5] {
         objectives.lost_instance.to_string(),
         risk,
     ]
-}
-
-/// A moment of Unix time, in milliseconds, as it is shown.
-pub(super) fn moment(at: u64) -> Option<String> {
-    let seconds = i64::try_from(at / 1000).ok()?;
-    DateTime::from_secs(seconds).fmt(Format::DateTime).ok()
 }
 
 /// The last drill that is over, as the data source shows it; null where there was none.
@@ -96,16 +110,25 @@ pub(super) fn last_drill(opened: &Opened) -> Value {
         |seconds: Option<u32>| seconds.map_or(Value::Null, |one| Value::integer(i64::from(one)));
     let loss = last.heartbeat_age.map(|age| age + HEARTBEAT);
     Value::Mapping(BTreeMap::new())
-        .with("began", maybe(moment(last.began)))
-        .with("ended", maybe(moment(last.ended)))
+        .with("began", maybe(utc(last.began)))
+        .with("ended", maybe(utc(last.ended)))
         .with("failure", maybe(last.failure))
         .with("promotion_seconds", number(last.promotion))
         .with("data_loss_seconds", number(loss))
         .with("blocked_seconds", number(Some(last.blocked)))
 }
 
+fn took(one: &Measured) -> String {
+    let began = utc(one.began).unwrap_or_default();
+    let loss = one.data_loss.map_or_else(
+        || "how much was lost is not known".to_owned(),
+        |seconds| format!("at most {} s of writes were lost", seconds + u64::from(HEARTBEAT)),
+    );
+    format!("{began}: the standby wrote after {} s; {loss}", one.seconds)
+}
+
 fn told(one: &Drilled) -> String {
-    let mut text = moment(one.began).unwrap_or_default();
+    let mut text = utc(one.began).unwrap_or_default();
     match &one.failure {
         Some(why) => _ = write!(text, ": failed: {why}"),
         None => text.push_str(": passed"),
@@ -140,16 +163,25 @@ fn risk(opened: &Opened, drills: &Drills) -> Option<String> {
     if lost > RPO_LIMIT {
         all.push(format!("{lost} of {RPO_LIMIT} s of writes would be lost"));
     }
+    if let Some(failover) = failover(opened) {
+        if failover.seconds > RTO_LIMIT.into() {
+            all.push(format!("the last failover took {} of {RTO_LIMIT} s", failover.seconds));
+        }
+        let lost = failover.data_loss.map_or(0, |seconds| seconds + u64::from(HEARTBEAT));
+        if lost > RPO_LIMIT.into() {
+            all.push(format!("the last failover lost {lost} of {RPO_LIMIT} s of writes"));
+        }
+    }
     (!all.is_empty()).then(|| all.join("; "))
 }
 
-/// What somebody should know of what drills have found, each as summary and detail.
+/// What somebody should know of what drills and failovers have shown, each as summary and detail.
 pub(super) fn warnings(opened: &Opened) -> Vec<(&'static str, String)> {
     let Some(drills) = drills(opened) else { return Vec::new() };
     let mut all = Vec::new();
     if let Some(why) = risk(opened, &drills) {
         let text = format!(
-            "By the last {COUNTED} drills, {why}. The settings stay allowed, as the parts that were measured are \
+            "By what was measured, {why}. The settings stay allowed, as the parts that were measured are \
              not for them to choose: a larger instance class promotes faster, and lower failover.region_detection, \
              failover.instance_detection or dns.ttl leave more time for it."
         );

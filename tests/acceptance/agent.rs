@@ -51,7 +51,11 @@ async fn a_probe_makes_its_role_beats_on_the_writer_and_sees_the_standby_follow(
             other => panic!("{other:?}"),
         }
     }
-    let Session::Standby { replayed, receiver_age: Some(age) } = seen else { panic!("{seen:?}") };
+    let Session::Standby { replayed, receiver_age: Some(age), committed: Some(committed) } = seen
+    else {
+        panic!("{seen:?}")
+    };
+    assert!(committed + 1 >= replayed, "{committed} is the commit of the heartbeat {replayed}");
     assert!(replayed >= acknowledged && age < 60_000, "{replayed} {age}");
 
     // What is wrong is told from what is not there.

@@ -16,7 +16,7 @@ const WHAT_TO_DO: [(&str, &str); 19] = [
     ("evidence-unknown", "the table above: a failover would not work now"),
     (
         "promotion-blocked",
-        "nothing for ten minutes; then see what RDS does with the standby, and its events",
+        "in a failover, nothing for ten minutes. Without one, RDS has kept the standby busy for half an hour and would not promote it: see its status and its events",
     ),
     (
         "monitor-silent",

@@ -89,6 +89,14 @@ fn a_lost_region_is_failed_over_within_the_budget_and_stays_so_when_it_comes_bac
         let told = user.sandbox.with(|world| world.messages(WEST, "trading-db-alerts-prod"));
         let told: Vec<String> = told.iter().map(|one| one["subject"].to_string()).collect();
         assert!(told.iter().any(|one| one.contains("has failed over")), "{told:?}");
+        // The old writer says what only it has: it was written to once more before it was closed.
+        let told = user.sandbox.with(|world| world.messages(EAST, "trading-db-alerts-prod"));
+        let told: Vec<String> = told.iter().map(|one| one["message"].to_string()).collect();
+        let told: Vec<String> = told.into_iter().filter(|one| one.contains("kept out")).collect();
+        let left = |one: &String| {
+            one.contains("has its writes until 2026-01-05T") && one.contains("nothing is merged")
+        };
+        assert!(told.iter().any(left), "{told:#?}");
 
         // The plan shows the new reality and opens nothing again.
         user.restart().await;
@@ -97,6 +105,17 @@ fn a_lost_region_is_failed_over_within_the_budget_and_stays_so_when_it_comes_bac
         assert!(warnings.iter().any(|one| one.contains("us-west-2 writes")), "{warnings:#?}");
         user.must_apply(&config).await;
         assert_eq!(doors(&user.sandbox, EAST), Vec::<String>::new());
+        // What it took and lost is measured, and held against the objectives.
+        let recovery = user.state.value.as_ref().unwrap().get("recovery").clone();
+        let took = after["timeline"].as_array().unwrap();
+        let at = |what: &str| took.iter().find(|one| one["what"] == what).unwrap()["at"].as_u64();
+        let seconds = (at("first_write").unwrap() - at("first_failure").unwrap()) / 1000;
+        let lost = after["data_loss"].as_u64().unwrap() + 10;
+        let shown =
+            format!("the standby wrote after {seconds} s; at most {lost} s of writes were lost");
+        let last = recovery.get("last_failover").as_str().unwrap_or_default();
+        assert!(last.ends_with(&shown), "{recovery:?} {shown}");
+        assert_eq!(recovery.get("at_risk").as_str(), Some("no"));
     });
 }
 

@@ -1,12 +1,15 @@
 //! What wakes somebody, and what does not: the monitors' alarms, before and after a failover.
 
 use aws_sandbox::{Effect, Fault, Rule, Sandbox, World};
+use serde_json::json;
 
 use crate::support::{
     agent::{EAST, WEST, alarm, alarms_on, begin, ledger, set_lost},
     aws::{pass, simulate},
     user::User,
 };
+
+const STANDBY: &str = "trading-db-replica-prod";
 
 fn refuse(sandbox: &Sandbox, service: &str, operation: &str, region: &str, code: &str) {
     let rule = Rule {
@@ -61,6 +64,28 @@ fn a_peering_that_is_gone_makes_nothing_older_and_is_told() {
         pass(900).await;
         assert_eq!(alarms_on(&user.sandbox), ["us-west-2/failover-withheld"]);
         assert_eq!(ledger(&user.sandbox, WEST)["phase"], "normal");
+    });
+}
+
+/// Backups and drills take minutes; what takes longer would be learned on the day of the failover.
+#[test]
+fn a_standby_that_rds_would_not_promote_is_told_after_half_an_hour() {
+    simulate(async || {
+        let user = quiet().await;
+        let becomes = |status: &str| {
+            let change = json!({"DBInstanceStatus": status});
+            user.sandbox
+                .with(|world| world.drift(WEST, "db-instance", STANDBY, Some(&change)))
+                .unwrap();
+        };
+        becomes("backing-up");
+        pass(1740).await;
+        assert_eq!(alarms_on(&user.sandbox), Vec::<String>::new());
+        pass(300).await;
+        assert_eq!(alarms_on(&user.sandbox), ["us-west-2/promotion-blocked"]);
+        becomes("available");
+        pass(300).await;
+        assert_eq!(alarms_on(&user.sandbox), Vec::<String>::new());
     });
 }
 

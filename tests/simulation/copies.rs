@@ -29,7 +29,7 @@ fn the_newest_snapshots_are_copied_with_the_dr_regions_key_and_old_copies_go() {
         config["backup"] = json!({"snapshot_copies": 2});
         user.must_apply(&config).await;
         begin_only(&user.sandbox, &["copier"]);
-        pass_hours(3).await;
+        pass_hours(2).await;
         // The first snapshot is part of the creation.
         let first = snapshots(&user.sandbox, WEST);
         assert_eq!(first.len(), 1, "{first:#?}");
@@ -59,7 +59,7 @@ fn somebody_is_told_when_no_copies_come() {
     simulate(async || {
         let (user, _) = User::with_cluster().await;
         begin_only(&user.sandbox, &["copier"]);
-        pass_hours(3).await;
+        pass_hours(2).await;
         assert_eq!(alarm(&user.sandbox, WEST, "snapshot-copy-age"), "OK");
         let rule = Rule { operation: Some("CopyDBSnapshot".into()), ..Rule::default() };
         let denied = Effect::Fail {
@@ -155,7 +155,7 @@ fn without_copies_there_is_no_copier_and_old_copies_go_with_the_cluster() {
     simulate(async || {
         let (mut user, mut config) = User::with_cluster().await;
         begin_only(&user.sandbox, &["copier"]);
-        pass_hours(3).await;
+        pass_hours(2).await;
         assert_eq!(snapshots(&user.sandbox, WEST).len(), 1);
         config["backup"] = json!({"snapshot_copies": 0});
         let before = user.state.value.clone().unwrap();

@@ -30,7 +30,7 @@ fn step(sandbox: &Sandbox) -> Option<Step> {
 }
 
 /// Waits until a drill has come so far, for a day at most.
-async fn until(sandbox: &Sandbox, wanted: Option<Step>) {
+pub(super) async fn until(sandbox: &Sandbox, wanted: Option<Step>) {
     for _ in 0..24 * 360 {
         if step(sandbox) == wanted {
             return;
@@ -52,7 +52,7 @@ fn recovery(user: &User, name: &str) -> String {
 }
 
 /// Asks for a drill, as a human does.
-async fn ask(sandbox: &Sandbox) {
+pub(super) async fn ask(sandbox: &Sandbox) {
     let lambda = connect(sandbox).await.region(WEST).lambda.clone();
     let payload = aws_sdk_lambda::primitives::Blob::new(r#"{"action": "drill"}"#);
     let call = lambda.invoke().function_name(COPY).payload(payload);
@@ -61,7 +61,7 @@ async fn ask(sandbox: &Sandbox) {
 }
 
 /// A cluster that is drilled every day at nine, and the last one of its drills once that is over.
-async fn drilled(more: Json) -> (User, Json, Drilled) {
+pub(super) async fn drilled(more: Json) -> (User, Json, Drilled) {
     let mut user = User::new().await;
     let mut config = crate::support::user::configuration(&user.sandbox);
     config["drill"] = json!({"schedule": "cron(0 9 * * ? *)"});

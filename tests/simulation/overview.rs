@@ -121,6 +121,8 @@ fn it_says_what_becomes_of_a_cluster_whose_region_is_lost() {
             assert!(at.starts_with("2026-01-0") && at.ends_with('Z'), "{moment}: {at}");
         }
         assert!(last.get("sessions_ended").is_null());
+        let measured = seen.get("recovery").get("last_failover").as_str().unwrap_or_default();
+        assert!(measured.contains(": the standby wrote after "), "{measured}");
         let (took, lost) = (last.get("seconds").as_i64(), last.get("data_loss_seconds").as_i64());
         assert!(took.is_some_and(|took| (60..=300).contains(&took)), "{took:?}");
         assert!(lost.is_some_and(|lost| (0..=60).contains(&lost)), "{lost:?}");

@@ -6,12 +6,18 @@ use std::{
 };
 
 use aws_sandbox::{Effect, Fault, Rule, Sandbox, Source, Time, World};
-use serde_json::Value as Json;
-use trading::cluster::{objectives::Objectives, spec::FailoverSpec};
+use serde_json::{Value as Json, json};
+use trading::{
+    cluster::{objectives::Objectives, spec::FailoverSpec},
+    contract::drill::Step,
+};
 
-use super::agent::{answers, doors};
+use super::{
+    agent::{answers, doors},
+    drill,
+};
 use crate::support::{
-    agent::{EAST, WEST, WITNESS, begin, lease, ledger, set_lost},
+    agent::{EAST, WEST, WITNESS, begin, begin_the_others, lease, ledger, set_lost},
     aws::{pass, simulate},
     user::User,
 };
@@ -21,6 +27,16 @@ const TTL: u64 = 30;
 /// For how many seconds a region that comes back may take writes beside the other one: its monitor runs every minute,
 /// and looks.
 const UNTIL_CLOSED: u64 = 90;
+/// The instances.
+const WRITER: &str = "trading-db-primary-prod";
+const STANDBY: &str = "trading-db-replica-prod";
+/// The time between two heartbeats; and between two looks of clients, and rounding up; in milliseconds.
+const HEARTBEAT: u64 = 10_000;
+const SLACK: u64 = 2_500;
+/// After how long a lost region is given up at the latest, and how long after a drill's snapshot RDS is asked again, in
+/// milliseconds.
+const DETECTED: u64 = 75_000;
+const ASKED: u64 = 12_000;
 
 /// What a cluster's clients saw, second by second.
 #[derive(Default)]
@@ -33,6 +49,11 @@ struct Watch {
     moved_at: Option<Time>,
     /// For how many seconds clients of both regions could write, each to their own.
     overlap: u64,
+    /// When clients could last write before RDS was asked, and until when the standby had then replayed.
+    stopped_at: Time,
+    replayed_to: Time,
+    /// When RDS would last have refused to promote the standby, before it was asked.
+    busy_at: Time,
     epoch: u64,
     looks: u64,
     was_promoted: bool,
@@ -57,7 +78,11 @@ impl Watch {
     fn look(&mut self, sandbox: &Sandbox) {
         let now = sandbox.now();
         self.looks += 1;
-        let was_asked = sandbox.has_done("PromoteReadReplica");
+        let was_asked = sandbox.has_called(|call| {
+            call.operation == "PromoteReadReplica"
+                && call.error.is_none()
+                && call.parameters["DBInstanceIdentifier"] == STANDBY
+        });
         let writes = |region: &str, id: &str| {
             sandbox.with(|world| {
                 let network = world.network()[region].clone();
@@ -67,9 +92,20 @@ impl Watch {
                 world.takes_writes(region, id, &from)
             })
         };
-        let old = writes(EAST, "trading-db-primary-prod");
-        let new = writes(WEST, "trading-db-replica-prod");
+        let old = writes(EAST, WRITER);
+        let new = writes(WEST, STANDBY);
         self.overlap += u64::from(old && new);
+        if !was_asked {
+            if old {
+                self.stopped_at = now;
+            }
+            sandbox.with(|world| {
+                self.replayed_to = world.replayed(WEST, STANDBY).unwrap_or_default();
+                if world.status(WEST, STANDBY) != "available" {
+                    self.busy_at = now;
+                }
+            });
+        }
         if new {
             self.writes_at.get_or_insert(now);
         }
@@ -103,6 +139,26 @@ impl Watch {
 
     fn must_have_held(&self, trouble: Trouble, story: &str) {
         assert!(self.wrong.is_empty(), "{story}: {:#?}", self.wrong);
+        self.must_have_been_in_time(trouble, story);
+    }
+
+    /// True loss ≤ what was reported ≤ true loss and a heartbeat; what is reported is the estimate and a heartbeat.
+    fn must_have_told(&self, trouble: Trouble, estimate: Option<u64>, story: &str) {
+        let lost = self.stopped_at.0.saturating_sub(self.replayed_to.0);
+        let estimate = estimate.unwrap_or_else(|| panic!("{story}: no loss is known")) * 1000;
+        let (more, less) = match trouble {
+            // It wrote on until its guard closed it, and the report says so.
+            Trouble::CutFromBoth => (60_000, 0),
+            // Where calls fail, nobody knows better than by the last one that did not.
+            Trouble::FailingCalls => (0, estimate),
+            _ => (0, 0),
+        };
+        let least = estimate.saturating_sub(less + SLACK);
+        let most = estimate + HEARTBEAT + more + SLACK;
+        assert!((least..=most).contains(&lost), "{story}: lost {lost} ms of {least} to {most}");
+    }
+
+    fn must_have_been_in_time(&self, trouble: Trouble, story: &str) {
         assert!(self.looks > 400 && self.epoch > 0, "{story}: nobody looked");
         let limit = if trouble == Trouble::RegionLostAndBack { UNTIL_CLOSED } else { 0 };
         assert!(self.overlap <= limit, "{story}: for {} s, both took writes", self.overlap);
@@ -112,6 +168,12 @@ impl Watch {
                 objectives.lost_region.seconds()
             }
             Trouble::WriterLost => objectives.lost_instance.seconds(),
+            // Later by what a drill keeps RDS from promoting, beyond the time in which the region is given up.
+            Trouble::LostInDrill => {
+                let given_up = self.lost_at.0 + DETECTED;
+                let delayed = (self.busy_at.0 + ASKED).saturating_sub(given_up) / 1000;
+                objectives.lost_region.seconds() + u32::try_from(delayed).unwrap()
+            }
             _ => return,
         };
         let both = self.writes_at.zip(self.moved_at);
@@ -136,9 +198,11 @@ enum Trouble {
     FailingCalls,
     SlowCalls,
     ShortLoss,
+    /// The region, while a drill of the standby goes on.
+    LostInDrill,
 }
 
-const TROUBLES: [Trouble; 11] = [
+const TROUBLES: [Trouble; 12] = [
     Trouble::RegionLost,
     Trouble::RegionLostAndBack,
     Trouble::CutFromBoth,
@@ -150,6 +214,7 @@ const TROUBLES: [Trouble; 11] = [
     Trouble::FailingCalls,
     Trouble::SlowCalls,
     Trouble::ShortLoss,
+    Trouble::LostInDrill,
 ];
 
 /// Lives through a seed's trouble; whether the cluster must, may or must not have failed over in the end.
@@ -186,7 +251,7 @@ async fn suffer(
         Trouble::ZoneFailover => {
             let aws = crate::support::aws::connect(sandbox).await;
             let rds = &aws.region(EAST).rds;
-            let reboot = rds.reboot_db_instance().db_instance_identifier("trading-db-primary-prod");
+            let reboot = rds.reboot_db_instance().db_instance_identifier(WRITER);
             reboot.force_failover(true).send().await.unwrap();
         }
         Trouble::FailingCalls => {
@@ -207,6 +272,15 @@ async fn suffer(
             pass(random.u64(5..45)).await;
             set_lost(sandbox, EAST, false);
         }
+        Trouble::LostInDrill => {
+            drill::ask(sandbox).await;
+            drill::until(sandbox, Some(Step::Creating)).await;
+            pass(random.u64(0..500)).await;
+            watch.lock().unwrap().lost_at = sandbox.now();
+            set_lost(sandbox, EAST, true);
+            // What a drill blocks at most.
+            pass(260).await;
+        }
     }
     pass(420).await;
     match trouble {
@@ -214,7 +288,8 @@ async fn suffer(
         | Trouble::RegionLostAndBack
         | Trouble::CutFromBoth
         | Trouble::WriterLost
-        | Trouble::SlowCalls => Some(true),
+        | Trouble::SlowCalls
+        | Trouble::LostInDrill => Some(true),
         // Failing calls may keep the evidence incomplete for that long.
         Trouble::FailingCalls => None,
         Trouble::ControlLost
@@ -225,10 +300,13 @@ async fn suffer(
     }
 }
 
+fn trouble_of(seed: u64) -> Trouble {
+    TROUBLES[usize::try_from(seed).unwrap() % TROUBLES.len()]
+}
+
 fn judge(seed: u64, world: World) {
     simulate(async || {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let trouble = TROUBLES[usize::try_from(seed).unwrap() % TROUBLES.len()];
+        let (trouble, mut random) = (trouble_of(seed), fastrand::Rng::with_seed(seed));
         let sandbox = Sandbox::with_world(world, 1.0);
         begin(&sandbox);
         // Runs that were under way are gone with the world that they were in.
@@ -255,6 +333,9 @@ fn judge(seed: u64, world: World) {
             assert_eq!(doors(&sandbox, EAST), Vec::<String>::new(), "{story}");
         }
         watch.lock().unwrap().must_have_held(trouble, &story);
+        if has {
+            watch.lock().unwrap().must_have_told(trouble, after["data_loss"].as_u64(), &story);
+        }
         if must == Some(false) {
             assert!(!doors(&sandbox, EAST).is_empty(), "{story}");
             assert_eq!(lease(&sandbox)["holder"]["S"], EAST, "{story}");
@@ -274,14 +355,27 @@ fn what_must_hold_holds_through_the_sdk() {
         settled = Some(user.sandbox.world());
     });
     let settled = settled.unwrap();
+    let mut drilled = None;
+    simulate(async || {
+        let (user, ..) = drill::drilled(json!({})).await;
+        begin_the_others(&user.sandbox);
+        pass(200).await;
+        user.sandbox.forget_calls();
+        drilled = Some(user.sandbox.world());
+    });
+    let drilled = drilled.unwrap();
+    let world = |seed| match trouble_of(seed) {
+        Trouble::LostInDrill => drilled.clone(),
+        _ => settled.clone(),
+    };
     let count =
         std::env::var("AGENT_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(100u64);
     std::thread::scope(|scope| {
         for half in 0..2 {
-            let settled = &settled;
+            let world = &world;
             scope.spawn(move || {
                 for seed in (half..count).step_by(2) {
-                    judge(seed, settled.clone());
+                    judge(seed, world(seed));
                 }
             });
         }

@@ -47,7 +47,11 @@ impl Database for Model {
             }
             SessionView::Denied => Session::Broken("password authentication failed".into()),
             SessionView::Writer(at) => Session::Writer { acknowledged: at.0 },
-            SessionView::Standby(at, age) => Session::Standby { replayed: at.0, receiver_age: age },
+            SessionView::Standby { row, heard, committed } => Session::Standby {
+                replayed: row.0,
+                receiver_age: heard,
+                committed: Some(committed.0),
+            },
         }
     }
 

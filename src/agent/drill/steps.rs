@@ -322,7 +322,8 @@ mod tests {
     use super::*;
 
     fn seen(now: u64) -> Seen {
-        let standby = Instance { role: InstanceRole::Replica, status: "available".into() };
+        let standby =
+            Instance { role: InstanceRole::Replica, status: "available".into(), zone: None };
         Seen {
             now: now * SECOND,
             left: 270 * SECOND,
@@ -332,7 +333,11 @@ mod tests {
             backup_age: Some(60 * MINUTE),
             copy: None,
             probed: Some(Probed {
-                here: Session::Standby { replayed: (now - 1) * SECOND, receiver_age: Some(0) },
+                here: Session::Standby {
+                    replayed: (now - 1) * SECOND,
+                    receiver_age: Some(0),
+                    committed: None,
+                },
                 there: Session::Writer { acknowledged: now * SECOND },
             }),
         }
@@ -412,7 +417,7 @@ mod tests {
         for now in [100, 105, 111] {
             let mut seen = seen(now);
             seen.probed.as_mut().unwrap().here =
-                Session::Standby { replayed: SECOND, receiver_age: Some(0) };
+                Session::Standby { replayed: SECOND, receiver_age: Some(0), committed: None };
             next(&mut run, &seen);
         }
         assert_eq!(run.waits, "the standby is more than 10 s behind");

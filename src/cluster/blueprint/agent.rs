@@ -49,8 +49,8 @@ pub const ARGUMENTS: &str = "failover";
 
 /// MiB. Lambda gives processors by memory; TLS to two databases needs some.
 const MEMORY: i32 = 256;
-/// A run of the monitor lives for 75 seconds, and ends its last look.
-const MONITOR_SECONDS: i32 = 120;
+/// A run of the monitor lives for three minutes, and ends its last look.
+const MONITOR_SECONDS: i32 = 240;
 /// Two connections, each with its limit, and a start.
 const PROBE_SECONDS: i32 = 20;
 /// The shortest period of EventBridge.
@@ -546,7 +546,7 @@ impl Plan<'_> {
                 ("failover-withheld", "FailoverWithheld", "Minimum", above, 0.0, 2, good, "",
                     "The writer cannot be reached from here, and something speaks against promoting".into()),
                 ("promotion-blocked", "PromotionBlocked", "Maximum", above, 0.0, 1, good, "",
-                    "RDS refuses to promote the standby; it is asked again and again".into()),
+                    "RDS refuses to promote the standby, or has had it in a state for half an hour in which it would".into()),
             ]);
         }
         let after = [EventRule::address(&region, MONITOR)];

@@ -83,6 +83,15 @@ impl Plan<'_> {
             grid.graph(&region, "The primary site serves", &serving, "Minimum");
             let age = json!([[NAMESPACE, "HeartbeatAge", DIMENSION, spec.suffix.as_str()]]);
             grid.graph(&region, "What a failover would lose, seconds", &age, "Maximum");
+            let kept =
+                ["UnknownEvidence", "FailoverWithheld", "PromotionBlocked", "DrillBlocksPromotion"];
+            let kept = kept.map(|name| json!([NAMESPACE, name, DIMENSION, spec.suffix.as_str()]));
+            grid.graph(
+                &region,
+                "What would keep a failover from being done",
+                &json!(kept),
+                "Maximum",
+            );
         }
         grid.graph(&region, "Processors busy, %", &json!([rds("CPUUtilization")]), "Average");
         grid.graph(&region, "Connections", &json!([rds("DatabaseConnections")]), "Maximum");

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{Request, Response};
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
 
 use crate::{
     Host, Laboratory, Programs,
@@ -17,7 +17,7 @@ use crate::{
     dispatch::{CallRecord, Incoming, Invoke},
     faults::{Effect, Fault},
     services::{
-        events,
+        events::{self, Firing},
         lambda::{self, Runtime},
         ssm::automation,
         tagging,
@@ -189,6 +189,8 @@ impl Sandbox {
 
     /// Fires what is scheduled, minute after minute, until it is dropped.
     pub async fn run_schedules(self) {
+        // What waits for its moment goes with this; what runs then, does not.
+        let mut waiting = JoinSet::new();
         loop {
             let clock_is_set = self.clock_set.notified();
             let (now, scale) = {
@@ -203,21 +205,30 @@ impl Sandbox {
                 () = tokio::time::sleep(left) => {}
                 () = clock_is_set => continue,
             }
-            let due = self.with(events::due);
-            let Some(runtime) = self.runtime() else { continue };
-            for invocation in due {
-                let (sandbox, region) = (self.clone(), invocation.region.clone());
-                let function = invocation.function.clone();
-                // Without a second attempt, as the functions' settings say: what finds no room is lost.
-                let Some(room) = self.admitted(&region) else { continue };
-                let run = runtime(self.clone(), invocation);
-                tokio::spawn(async move {
-                    let failed = run.await.is_err();
-                    drop(room);
-                    sandbox.with(|world| lambda::ran(world, &region, &function, failed));
+            while waiting.try_join_next().is_some() {}
+            for firing in self.with(events::due) {
+                let sandbox = self.clone();
+                waiting.spawn(async move {
+                    sandbox.pass(firing.late).await;
+                    sandbox.fire(firing);
                 });
             }
         }
+    }
+
+    fn fire(self, firing: Firing) {
+        let region = firing.region.clone();
+        let Some(runtime) = self.runtime() else { return };
+        let Some(invocation) = self.with(|world| events::fire(world, firing)) else { return };
+        // Without a second attempt, as the functions' settings say: what finds no room is lost.
+        let Some(room) = self.admitted(&region) else { return };
+        let function = invocation.function.clone();
+        let run = runtime(self.clone(), invocation);
+        tokio::spawn(async move {
+            let failed = run.await.is_err();
+            drop(room);
+            self.with(|world| lambda::ran(world, &region, &function, failed));
+        });
     }
 
     /// Waits, in the account's time, until something is so, and looks every second; whether it came to be so
@@ -296,10 +307,14 @@ impl Sandbox {
         self.lock().world.calls.clone()
     }
 
-    /// Whether an operation has succeeded: without the copy that [`Sandbox::calls`] makes, for who asks often.
+    /// Whether an operation has succeeded.
     pub fn has_done(&self, operation: &str) -> bool {
-        let done = |call: &CallRecord| call.operation == operation && call.error.is_none();
-        self.lock().world.calls.iter().any(done)
+        self.has_called(|call| call.operation == operation && call.error.is_none())
+    }
+
+    /// Whether a call was made that fits: without the copy that [`Sandbox::calls`] makes, for who asks often.
+    pub fn has_called(&self, fits: impl Fn(&CallRecord) -> bool) -> bool {
+        self.lock().world.calls.iter().any(fits)
     }
 
     /// Forgets the calls so far.

@@ -35,6 +35,8 @@ pub enum Event {
     Zone(u64),
     /// The standby cannot be promoted for so many seconds.
     Busy(u64),
+    /// Probes of a region run, or fail.
+    Probes(Place, bool),
     /// Runs of the monitor in a region start, or do not.
     Runs(Place, bool),
     /// All runs in a region die where they stand.
@@ -104,8 +106,8 @@ pub fn live(world: &Shared, script: &[(u64, Event)], until: u64) {
             for place in [Place::P, Place::D] {
                 number += 1;
                 if world.borrow().may_run(place) {
-                    // Schedules fire within the minute.
-                    let at = next + world.borrow_mut().random.u64(0..10_000);
+                    // Schedules fire within the minute, at any moment of it.
+                    let at = next + world.borrow_mut().random.u64(0..60_000);
                     let run = run(Rc::clone(world), place, number);
                     let world = Rc::clone(world);
                     let task = async move {

@@ -1,23 +1,22 @@
 //! A world of two regions and a witness, typed and without HTTP: databases, networks, clocks, tables, and
 //! runs of the monitor that overlap, die and go missing. Everything in it follows from its seed.
 
-use std::{
-    cell::RefCell,
-    future::Future,
-    pin::Pin,
-    rc::Rc,
-    task::{Context, Poll},
-};
+mod view;
+
+use std::{cell::RefCell, rc::Rc};
 
 use trading::{
-    agent::{
-        Fault, Instance, InstanceRole, Intent, Lease, Ledger, Metric, Probed, Session, Side,
-        Surface, Written,
-    },
-    cluster::failover::{Mode, Policy},
+    agent::{Fault, Intent, Lease, Ledger, Session},
+    cluster::failover::{Mode, Phase, Policy},
 };
+pub use view::{View, sleep_until};
 
 use super::script::Event;
+
+/// How often the receiver of an idle writer hears of it, in milliseconds (aws-facts 12b).
+const PING: u64 = 10_000;
+/// How late metrics are at most, in milliseconds: up to 135 s with the check's own 90.
+const LATEST: u64 = 45_000;
 
 /// The regions: the writer's at first, the standby's, the witness's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +40,10 @@ pub struct World {
     cuts: Vec<(Place, Place)>,
     zone_until: u64,
     zone_began: Option<u64>,
+    /// How long after its beginning the writer is in its other zone, by RDS's word.
+    swaps: u64,
+    /// Whether probes of the regions run.
+    probes: [bool; 2],
     pub busy_until: u64,
     busy_as: &'static str,
     /// Nobody writes but the heartbeat: the receiver hears seldom of the writer.
@@ -88,6 +91,8 @@ pub struct World {
     serves_since: Option<u64>,
     /// When the old writer last served before the promotion was accepted.
     pub stopped_at: u64,
+    /// For how long it served since what the standby has of it.
+    unreplayed: u64,
     /// For how long both took writes of clients, by now.
     pub overlap: u64,
     /// When whoever is polled now wants to be polled again.
@@ -118,12 +123,14 @@ impl World {
             cuts: Vec::new(),
             zone_until: 0,
             zone_began: None,
+            swaps: random.u64(20_000..90_000),
+            probes: [true, true],
             busy_until: 0,
             busy_as: if random.bool() { "backing-up" } else { "modifying" },
             idle: random.u32(0..4) == 0,
             pinged: random.u64(0..PING),
             late: if random.u32(0..3) == 0 { random.u64(1..LATEST) } else { 0 },
-            told_late: random.u64(0..100_000),
+            told_late: if random.u32(0..4) == 0 { u64::MAX } else { random.u64(0..100_000) },
             refuses: random.u32(0..4) == 0,
             runs: [true, true],
             faults: 0,
@@ -148,6 +155,7 @@ impl World {
             accepted_at: None,
             serves_since: Some(0),
             stopped_at: 0,
+            unreplayed: 0,
             overlap: 0,
             wake: u64::MAX,
             random,
@@ -193,6 +201,7 @@ impl World {
             self.overlap += until.saturating_sub(self.now);
         }
         if serves && self.accepted_at.is_none() {
+            self.unreplayed += until.saturating_sub(self.now);
             self.stopped_at = until;
         }
         self.serves_since = serves.then(|| self.serves_since.unwrap_or(self.now));
@@ -202,6 +211,7 @@ impl World {
         if linked && self.link() {
             let lag = self.random.u64(100..2000);
             self.replayed_to = self.replayed_to.max(self.now.saturating_sub(lag));
+            self.unreplayed = self.unreplayed.min(self.now - self.replayed_to);
             let age =
                 if self.idle { (self.now - self.pinged) % PING } else { self.random.u64(0..8000) };
             self.receiver_at = self.receiver_at.max(self.now.saturating_sub(age));
@@ -219,10 +229,33 @@ impl World {
         moved.map(|(_, seen, _)| *seen).min()
     }
 
-    /// What a failover lost, in milliseconds of writes, and what the ledger says of it in seconds.
-    pub fn losses(&self) -> (u64, Option<u64>) {
-        let [_, ledger] = &self.ledgers;
-        (self.stopped_at.saturating_sub(self.replayed_to), ledger.data_loss)
+    /// When the last write was acknowledged until a moment: somebody always writes, or the heartbeat alone.
+    fn written_by(&self, moment: u64) -> u64 {
+        let beat = || self.beats.iter().rev().find(|(at, _)| *at <= moment).map(|(at, _)| *at);
+        if self.idle { beat().unwrap_or(0) } else { moment }
+    }
+
+    /// What a failover lost, in milliseconds: the time in which the writer took what the standby lacks, and the time
+    /// from the last write that it has to the last one that there was.
+    pub fn losses(&self) -> [u64; 2] {
+        let (last, kept) = (self.written_by(self.stopped_at), self.written_by(self.replayed_to));
+        let between = last.saturating_sub(kept);
+        [between.min(self.unreplayed), between]
+    }
+
+    /// What the ledger says of it, in seconds.
+    pub fn reported(&self) -> Option<u64> {
+        self.ledgers[1].data_loss
+    }
+
+    /// How far a failover has come, by the standby's ledger.
+    pub fn phase(&self) -> Phase {
+        self.ledgers[1].phase
+    }
+
+    /// Whether a failover could not close the old writer, and says so.
+    pub fn is_unclosed(&self) -> bool {
+        self.ledgers[1].unclosed_there
     }
 
     pub fn happen(&mut self, event: &Event) {
@@ -245,6 +278,7 @@ impl World {
                 self.zone_until = self.now + seconds * 1000;
             }
             Event::Busy(seconds) => self.busy_until = self.now + seconds * 1000,
+            Event::Probes(place, on) => self.probes[usize::from(*place == Place::D)] = *on,
             Event::Runs(place, on) => self.runs[usize::from(*place == Place::D)] = *on,
             Event::Kill(_) => {}
             Event::Faults(percent) => self.faults = *percent,
@@ -300,301 +334,7 @@ impl World {
         Session::Standby {
             replayed: replayed.map_or(0, |(_, stamp)| *stamp),
             receiver_age: (age < 20_000).then_some(age),
+            committed: Some(self.written_by(self.replayed_to) + self.skew[Place::P as usize]),
         }
     }
 }
-
-/// The world as a region's monitor sees it.
-pub struct View {
-    pub world: Shared,
-    pub place: Place,
-}
-
-/// How often the receiver of an idle writer hears of it, in milliseconds (aws-facts 12b).
-const PING: u64 = 10_000;
-/// How late metrics are at most, in milliseconds: up to 135 s with the check's own 90.
-const LATEST: u64 = 45_000;
-/// How long a reboot takes, in milliseconds.
-const REBOOT: u64 = 40_000;
-/// How long something that does not answer is waited for, in milliseconds.
-const SILENCE: u64 = 3_000;
-/// The same for a connection to a database.
-const CONNECT: u64 = 5_000;
-
-/// Waits in the world's time.
-pub struct Sleep {
-    world: Shared,
-    until: u64,
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        let mut world = self.world.borrow_mut();
-        if world.now >= self.until {
-            Poll::Ready(())
-        } else {
-            world.wake = world.wake.min(self.until);
-            Poll::Pending
-        }
-    }
-}
-
-pub fn sleep_until(world: &Shared, until: u64) -> Sleep {
-    Sleep { world: Rc::clone(world), until }
-}
-
-impl View {
-    fn side(&self, side: Side) -> Place {
-        match (side, self.place) {
-            (Side::Here, place) => place,
-            (Side::There, Place::P) => Place::D,
-            (Side::There, _) => Place::P,
-        }
-    }
-
-    fn sleep(&self, milliseconds: u64) -> Sleep {
-        sleep_until(&self.world, self.world.borrow().now + milliseconds)
-    }
-
-    /// A call to a place; `act` happens unless it never arrives.
-    async fn call<T>(
-        &self,
-        to: Place,
-        is_control: bool,
-        act: impl FnOnce(&mut World) -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
-        let (arrives, fault, takes) = {
-            let mut world = self.world.borrow_mut();
-            let dead = is_control && to == Place::P && !world.control;
-            let arrives = world.reaches(self.place, to) && !dead;
-            let fault = world.struck();
-            (arrives, fault, world.random.u64(20..400))
-        };
-        if !arrives || fault == Some(Fault::Silent) {
-            // An answer that is lost says nothing about whether it was acted upon.
-            let acts = arrives && self.world.borrow_mut().random.bool();
-            if acts {
-                let _ = act(&mut self.world.borrow_mut());
-            }
-            self.sleep(SILENCE).await;
-            return Err(Fault::Silent);
-        }
-        self.sleep(takes).await;
-        match fault {
-            Some(fault) => Err(fault),
-            // It may have been cut off on the way.
-            None if !self.world.borrow().reaches(self.place, to) => Err(Fault::Silent),
-            None => act(&mut self.world.borrow_mut()),
-        }
-    }
-}
-
-impl Surface for View {
-    fn now(&self) -> u64 {
-        self.world.borrow().clock(self.place)
-    }
-
-    async fn sleep_until(&self, moment: u64) {
-        let ahead = self.world.borrow().skew[self.place as usize];
-        sleep_until(&self.world, moment.saturating_sub(ahead)).await;
-    }
-
-    async fn probe(&self) -> Result<Probed, Fault> {
-        let fault = self.world.borrow_mut().struck();
-        if let Some(fault) = fault {
-            self.sleep(SILENCE).await;
-            return Err(fault);
-        }
-        let other = self.side(Side::There);
-        let probed = {
-            let mut world = self.world.borrow_mut();
-            Probed {
-                here: world.session(self.place, self.place),
-                there: world.session(self.place, other),
-            }
-        };
-        let closed = [&probed.here, &probed.there].contains(&&Session::Closed);
-        let waits = closed && !self.world.borrow().refuses;
-        self.sleep(if waits { CONNECT } else { 100 }).await;
-        Ok(probed)
-    }
-
-    async fn instance(&self, side: Side) -> Result<Option<Instance>, Fault> {
-        let place = self.side(side);
-        self.call(place, true, |world| {
-            let is_replica = place == Place::D && !world.standby_writes();
-            let role = if is_replica { InstanceRole::Replica } else { InstanceRole::Writer };
-            let busy = place == Place::D && world.promoted_at.is_some_and(|at| world.now < at);
-            let status = match (busy, place == Place::D && world.now < world.busy_until) {
-                (true, _) => "modifying",
-                (_, true) => world.busy_as,
-                _ if place == Place::P && world.now < world.reboots_until => "rebooting",
-                _ => "available",
-            };
-            Ok(Some(Instance { role, status: status.into() }))
-        })
-        .await
-    }
-
-    async fn zone_failover(&self, side: Side) -> Result<Option<u64>, Fault> {
-        self.call(self.side(side), true, |world| {
-            let ago = world.zone_began.map(|at| world.now - at);
-            Ok(ago.filter(|ago| *ago >= world.told_late))
-        })
-        .await
-    }
-
-    async fn ledger(&self, side: Side) -> Result<(Ledger, Intent), Fault> {
-        let place = self.side(side);
-        self.call(place, false, |world| {
-            Ok((world.ledgers[usize::from(place == Place::D)].clone(), world.intent))
-        })
-        .await
-    }
-
-    async fn write_ledger(&self, expected: u64, ledger: &Ledger) -> Result<Written, Fault> {
-        let place = self.place;
-        self.call(place, false, |world| {
-            let its = &mut world.ledgers[usize::from(place == Place::D)];
-            if its.version != expected {
-                return Ok(Written::Conflict);
-            }
-            *its = ledger.clone();
-            Ok(Written::Done)
-        })
-        .await
-    }
-
-    async fn lease(&self) -> Result<Option<Lease>, Fault> {
-        self.call(Place::W, false, |world| Ok(world.lease.clone())).await
-    }
-
-    async fn write_lease(&self, seen: Option<&Lease>, new: &Lease) -> Result<Written, Fault> {
-        self.call(Place::W, false, |world| {
-            if world.lease.as_ref() != seen {
-                return Ok(Written::Conflict);
-            }
-            if let Some(old) = &world.lease {
-                let least = old.epoch + u64::from(old.holder != new.holder);
-                assert!(new.epoch >= least, "{new:?} does not come after {old:?}");
-            }
-            world.lease = Some(new.clone());
-            Ok(Written::Done)
-        })
-        .await
-    }
-
-    async fn rules(&self, side: Side) -> Result<Vec<String>, Fault> {
-        let place = self.side(side);
-        self.call(place, true, |world| {
-            let open = place == Place::P && !world.closed;
-            Ok(if open { vec!["application".to_owned()] } else { Vec::new() })
-        })
-        .await
-    }
-
-    async fn revoke(&self, side: Side, _: &[String]) -> Result<(), Fault> {
-        let place = self.side(side);
-        self.call(place, true, |world| {
-            world.closed |= place == Place::P;
-            Ok(())
-        })
-        .await
-    }
-
-    async fn restore(&self, side: Side, _: &[String]) -> Result<(), Fault> {
-        let place = self.side(side);
-        self.call(place, true, |world| {
-            world.closed &= place != Place::P;
-            Ok(())
-        })
-        .await
-    }
-
-    async fn end_sessions(&self) -> Result<(), Fault> {
-        let place = self.place;
-        self.call(place, false, |world| {
-            world.connected &= place != Place::P;
-            world.ended += u32::from(place == Place::P);
-            Ok(())
-        })
-        .await
-    }
-
-    async fn reboot_there(&self) -> Result<(), Fault> {
-        let place = self.side(Side::There);
-        self.call(place, true, |world| {
-            if place != Place::P || world.now < world.reboots_until {
-                return Err(Fault::Refused("InvalidDBInstanceState".into()));
-            }
-            if !world.closed || world.promoted_at.is_none() {
-                world.wrong.push(format!("the writer was rebooted at {}", world.now));
-            }
-            world.reboots_until = world.now + REBOOT;
-            Ok(())
-        })
-        .await
-    }
-
-    async fn promote(&self) -> Result<(), Fault> {
-        let place = self.place;
-        self.call(place, true, |world| {
-            if place == Place::P || world.promoted_at.is_some() {
-                return Err(Fault::Refused("not a replica".into()));
-            }
-            if world.now < world.busy_until {
-                return Err(Fault::Refused("backing-up".into()));
-            }
-            // One that came back this very moment was not there when it was looked for.
-            let since = world.serves_since.filter(|_| world.writer_serves());
-            if since.is_some_and(|since| world.now - since > LOOK) {
-                let text = format!("promoted at {} while the writer served", world.now);
-                world.wrong.push(text);
-            }
-            world.promoted_at = Some(world.now + world.promotion);
-            world.accepted_at = Some(world.now);
-            Ok(())
-        })
-        .await
-    }
-
-    async fn publish(&self, metrics: &[Metric]) -> Result<(), Fault> {
-        let place = self.place;
-        self.call(place, false, |world| {
-            for (name, value) in metrics {
-                if *name == "PrimaryServing" && place == Place::D {
-                    // Of a minute, the least value counts.
-                    let minute = |at: u64| at / 60_000;
-                    let moved = world.served.iter().rev().find(|(.., value)| *value < 1.0);
-                    let has_moved = moved.is_some_and(|(at, ..)| minute(*at) < minute(world.now));
-                    if *value >= 1.0 && has_moved {
-                        let text = format!("the name moved back at {}", world.now);
-                        world.wrong.push(text);
-                    }
-                    if *value < 1.0 && world.promoted_at.is_none() {
-                        world.wrong.push(format!("DNS led to a replica at {}", world.now));
-                    }
-                    world.serving = *value;
-                    let seen = world.now + world.late;
-                    world.served.push((world.now, seen, *value));
-                }
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    async fn notify(&self, subject: &str, text: &str) -> Result<(), Fault> {
-        let line = format!("{subject}: {text}");
-        self.call(self.place, false, |world| {
-            world.notes.push(line);
-            Ok(())
-        })
-        .await
-    }
-}
-
-/// How old what a tick saw may be when it acts on it, in milliseconds.
-const LOOK: u64 = 15_000;

@@ -61,8 +61,9 @@ fn shown(view: &SessionView) -> Value {
         SessionView::Closed => json!("closed"),
         SessionView::Denied => json!({"broken": "password authentication failed"}),
         SessionView::Writer(at) => json!({"writer": {"acknowledged": at.0}}),
-        SessionView::Standby(at, age) => {
-            json!({"standby": {"replayed": at.0, "receiver_age": age}})
+        SessionView::Standby { row, heard, committed } => {
+            let (replayed, committed) = (row.0, committed.0);
+            json!({"standby": {"replayed": replayed, "receiver_age": heard, "committed": committed}})
         }
     }
 }

@@ -102,7 +102,7 @@ impl Stage {
                 SessionView::Closed => Seen::Closed,
                 SessionView::Denied => Seen::Denied,
                 SessionView::Writer(Time(at)) => Seen::Wrote(at),
-                SessionView::Standby(Time(at), _) => Seen::Read(at),
+                SessionView::Standby { row: Time(at), .. } => Seen::Read(at),
             };
         };
         let psql = laboratory.psql(from, endpoint, "postgres", login, "verify-full").await.unwrap();

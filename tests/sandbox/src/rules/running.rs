@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::{Caller, EAST, refused};
-use crate::durations::ENI_LINGERS;
+use crate::{World, durations::ENI_LINGERS};
 
 const ZIP: &str = "UEsFBgAAAAAAAAAAAAAAAAAAAAAAAA==";
 
@@ -158,6 +158,34 @@ fn a_function_in_a_vpc_holds_its_security_group_for_a_while() {
     caller.must(EAST, "ec2", "DeleteSecurityGroup", json!({"GroupId": group}));
 }
 
+/// How many functions are called in the minute that begins now.
+fn fired(world: &mut World) -> usize {
+    use crate::services::events::{due, fire};
+    due(world).into_iter().filter_map(|firing| fire(world, firing)).count()
+}
+
+/// aws-facts 12b: anywhere in the minute, and now and then twice.
+#[test]
+fn a_schedule_fires_within_its_minute_and_sometimes_twice() {
+    let mut caller = Caller::new();
+    let rule = json!({"Name": "r", "ScheduleExpression": "rate(1 minute)"});
+    caller.must(EAST, "events", "PutRule", rule);
+    let arn = "arn:aws:lambda:us-east-1:123456789012:function:f";
+    let targets = json!({"Rule": "r", "Targets": [{"Id": "1", "Arn": arn}]});
+    caller.must(EAST, "events", "PutTargets", targets);
+    let mut moments = Vec::new();
+    let mut times = Vec::new();
+    for _ in 0..20 {
+        let due = crate::services::events::due(&mut caller.world);
+        times.push(due.len());
+        moments.extend(due.iter().map(|firing| firing.late));
+        caller.pass(60);
+    }
+    assert!(moments.iter().all(|late| *late < 60_000), "{moments:?}");
+    assert!(moments.iter().any(|late| *late < 15_000) && moments.iter().any(|late| *late > 45_000));
+    assert_eq!((times.iter().min(), times.iter().max()), (Some(&1), Some(&2)), "{times:?}");
+}
+
 /// EventBridge guide: a rule runs a function only if the function's policy lets it; a rule with targets stays.
 #[test]
 fn a_schedule_fires_what_lets_it() {
@@ -190,7 +218,7 @@ fn a_schedule_fires_what_lets_it() {
     let elsewhere = json!({"Rule": "r", "Targets": [{"Id": "2", "Arn": "arn:aws:lambda:us-west-2:123456789012:function:f"}]});
     let answer = caller.must(EAST, "events", "PutTargets", elsewhere);
     assert_eq!(answer["FailedEntryCount"], 1, "answered with 200 all the same (aws-facts 1.5)");
-    assert!(crate::services::events::due(&mut caller.world).is_empty());
+    assert_eq!(fired(&mut caller.world), 0);
     let permission = json!({
         "FunctionName": "f", "StatementId": "schedule", "Action": "lambda:InvokeFunction",
         "Principal": "events.amazonaws.com", "SourceArn": rule["RuleArn"],
@@ -201,9 +229,9 @@ fn a_schedule_fires_what_lets_it() {
         "ResourceConflictException",
         "",
     );
-    assert!(!crate::services::events::due(&mut caller.world).is_empty());
+    assert!(fired(&mut caller.world) > 0);
     caller.world.down.insert(EAST.into());
-    assert!(crate::services::events::due(&mut caller.world).is_empty());
+    assert_eq!(fired(&mut caller.world), 0);
     caller.world.down.clear();
     refused(
         caller.call(EAST, "events", "DeleteRule", json!({"Name": "r"})),

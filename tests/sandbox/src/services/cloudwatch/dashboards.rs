@@ -12,8 +12,10 @@ use crate::{
 };
 
 const DASHBOARD: &str = "dashboard";
-/// Widgets of one dashboard (CloudWatch quotas).
+/// Widgets of one dashboard, metrics of one widget, metrics of one dashboard (CloudWatch quotas).
 const MOST_WIDGETS: usize = 500;
+const MOST_IN_WIDGET: usize = 500;
+const MOST_METRICS: usize = 2500;
 
 fn arn(name: &str) -> String {
     format!("arn:aws:cloudwatch::{ACCOUNT}:dashboard/{name}")
@@ -46,6 +48,11 @@ pub(super) fn put(world: &mut World, request: &Request) -> Reply {
     let widgets = body["widgets"].as_array().ok_or_else(|| unfit("Should have 'widgets'"))?;
     if widgets.len() > MOST_WIDGETS {
         return Err(unfit("The dashboard has more than 500 widgets"));
+    }
+    let metrics = |widget: &Value| widget["properties"]["metrics"].as_array().map_or(0, Vec::len);
+    let all: usize = widgets.iter().map(metrics).sum();
+    if all > MOST_METRICS || widgets.iter().any(|widget| metrics(widget) > MOST_IN_WIDGET) {
+        return Err(unfit("A widget has more than 500 metrics, or the dashboard more than 2500"));
     }
     for widget in widgets {
         let kind = widget["type"].as_str().unwrap_or_default();

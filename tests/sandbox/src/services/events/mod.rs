@@ -2,6 +2,8 @@
 
 mod schedule;
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use serde_json::{Value, json};
 
 use schedule::Schedule;
@@ -180,35 +182,64 @@ fn put_targets(world: &mut World, request: &Request) -> Reply {
     Ok(json!({"FailedEntryCount": failed.len(), "FailedEntries": failed}))
 }
 
-/// What fires in the minute that begins now, in regions that are up: what policies do not let through is
-/// dropped. Now and then AWS fires twice; here it does so every tenth minute.
-pub(crate) fn due(world: &mut World) -> Vec<Invocation> {
+/// A target that a schedule is going to call.
+pub(crate) struct Firing {
+    /// In how many milliseconds.
+    pub(crate) late: u64,
+    pub(crate) region: String,
+    rule: String,
+    function: String,
+    payload: Value,
+}
+
+/// How far into its minute a rule fires, in milliseconds: anywhere in it (aws-facts 12b), and in each minute always at
+/// the same moment.
+fn drift(rule: &str, minute: u64, time: u64) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (rule, minute, time).hash(&mut hasher);
+    hasher.finish() % 60_000
+}
+
+/// What fires in the minute that begins now. Now and then AWS fires twice; here it does so every tenth minute.
+pub(crate) fn due(world: &mut World) -> Vec<Firing> {
     let minute = world.now.0 / 60_000;
     let mut all = Vec::new();
     for (region, kind, table) in world.tables() {
-        if kind != RULE || world.down.contains(region) {
+        if kind != RULE {
             continue;
         }
-        for rule in table.values().filter(|rule| rule["State"] == "ENABLED") {
+        for (name, rule) in table {
             let schedule = rule["ScheduleExpression"].as_str().and_then(Schedule::parse);
             if !schedule.is_some_and(|schedule| schedule.fires(world.now)) {
                 continue;
             }
             for target in rule["_targets"].as_array().into_iter().flatten() {
-                let function = target["Arn"].as_str().unwrap_or_default();
-                let source = rule["Arn"].as_str().unwrap_or_default();
-                if !lambda::lets(world, function, "events.amazonaws.com", source) {
-                    continue;
-                }
                 let input = target["Input"].as_str().unwrap_or("{}");
-                let payload: Value = serde_json::from_str(input).unwrap_or_default();
                 let times = if minute.is_multiple_of(10) { 2 } else { 1 };
-                for _ in 0..times {
-                    all.push((function.to_owned(), payload.clone()));
+                for time in 0..times {
+                    all.push(Firing {
+                        late: drift(rule["Arn"].as_str().unwrap_or_default(), minute, time),
+                        region: region.to_owned(),
+                        rule: name.clone(),
+                        function: target["Arn"].as_str().unwrap_or_default().to_owned(),
+                        payload: serde_json::from_str(input).unwrap_or_default(),
+                    });
                 }
             }
         }
     }
-    let run = |(function, payload): (String, Value)| lambda::invocation(world, &function, payload);
-    all.into_iter().filter_map(run).collect()
+    all
+}
+
+/// What is called when the moment has come: nothing where the region is down or the rule is gone, and what policies do
+/// not let through is dropped.
+pub(crate) fn fire(world: &mut World, firing: Firing) -> Option<Invocation> {
+    let Firing { region, rule, function, payload, .. } = firing;
+    let rule = world.get(&region, RULE, &rule).filter(|rule| rule["State"] == "ENABLED")?;
+    let source = rule["Arn"].as_str().unwrap_or_default();
+    let is_let = lambda::lets(world, &function, "events.amazonaws.com", source);
+    if !is_let || world.down.contains(&region) {
+        return None;
+    }
+    lambda::invocation(world, &function, payload)
 }

@@ -48,9 +48,15 @@ pub enum SessionView {
     Denied,
     /// A writer: a row was written at this moment.
     Writer(Time),
-    /// A standby: the moment of the last row that it has replayed, and how long ago, in milliseconds, its
-    /// receiver heard of the writer.
-    Standby(Time, Option<u64>),
+    /// A standby.
+    Standby {
+        /// The moment of the last row that it has replayed.
+        row: Time,
+        /// How long ago, in milliseconds, its receiver heard of the writer.
+        heard: Option<u64>,
+        /// The moment until which it has replayed everything: somebody always writes.
+        committed: Time,
+    },
 }
 
 impl World {
@@ -137,7 +143,7 @@ impl World {
     ) -> Result<(), String> {
         match self.visit(host, master) {
             SessionView::Writer(_) => {}
-            SessionView::Standby(..) => {
+            SessionView::Standby { .. } => {
                 return Err("cannot execute CREATE ROLE in a read-only transaction".into());
             }
             SessionView::Denied => {
@@ -215,7 +221,8 @@ impl World {
         let rows = writer["_rows"].as_array().into_iter().flatten().filter_map(Value::as_u64);
         let last = rows.filter(|at| *at <= replayed).max().unwrap_or(0);
         let age = now.0.saturating_sub(heard);
-        SessionView::Standby(Time(last), (age < RECEIVER).then_some(age))
+        let heard = (age < RECEIVER).then_some(age);
+        SessionView::Standby { row: Time(last), heard, committed: Time(replayed) }
     }
 
     /// Whether an instance takes writes of whoever connects now from a place.
@@ -225,6 +232,18 @@ impl World {
                 && instance["_source"].is_null()
         });
         is_open && self.lets_through(from, &(region.to_owned(), id.to_owned()))
+    }
+
+    /// Until when a replica has replayed what its source was told, as far as anybody has looked or a region was lost.
+    pub fn replayed(&self, region: &str, id: &str) -> Option<Time> {
+        self.get(region, INSTANCE, id)?["_replayed"].as_u64().map(Time)
+    }
+
+    /// RDS's status of an instance; empty if there is none.
+    pub fn status(&self, region: &str, id: &str) -> &str {
+        self.get(region, INSTANCE, id)
+            .and_then(|one| one["DBInstanceStatus"].as_str())
+            .unwrap_or_default()
     }
 
     /// Whether what a source gets reaches its replicas: it runs, and so do all that it follows itself.
