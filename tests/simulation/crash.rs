@@ -57,8 +57,10 @@ pub fn census(sandbox: &Sandbox) -> BTreeMap<String, usize> {
         for (kind, records) in kinds.as_object().unwrap() {
             if kind != "ssm-parameter" {
                 let records = records.as_object().unwrap().values();
-                let (going, living): (Vec<_>, Vec<_>) =
-                    records.partition(|one| one["KeyState"] == "PendingDeletion");
+                let (going, living): (Vec<_>, Vec<_>) = records.partition(|one| {
+                    // AWS shows both for a while.
+                    one["KeyState"] == "PendingDeletion" || one["status"]["code"] == "deleted"
+                });
                 all.insert(format!("{region}/{kind}"), living.len());
                 // One that was made twice shows among them.
                 all.insert(format!("{region}/{kind}, pending deletion"), going.len());
