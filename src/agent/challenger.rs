@@ -7,9 +7,9 @@ use super::{
     Written,
     evidence::{Look, gather, heartbeat_age},
     ledger::REBOOTS,
-    monitor::{Seen, Stop, dues},
+    monitor::{Seen, Stop},
 };
-use crate::cluster::failover::{Control, Decision, Evidence, Phase, Reason, Sign, decide};
+use crate::cluster::failover::{Control, Decision, Evidence, Phase, Reason, Sign};
 
 /// How long before the first failure a failover of zones may have begun that explains it.
 const ZONE_BEFORE: u64 = 60_000;
@@ -23,13 +23,11 @@ const PROMOTION_LATE: u64 = 300_000;
 const ASKED_IN_VAIN: u64 = 600_000;
 /// For how long a forced one tries to close a writer that may live, before it goes on without.
 const CLOSING: u64 = 60_000;
-/// How long a look waits, at its end, for the moment that it would decide in, in milliseconds.
-const NEARLY: u64 = 2_000;
 /// For how long RDS may have the standby in a state in which it would not promote it, before somebody is told.
 const BUSY: u64 = 1_800_000;
-/// How often it is tried to note that a promotion was accepted, against runs that write in between and a table that
-/// fails, and the pause between two tries, in milliseconds.
-const NOTING: usize = 30;
+/// For how long it is tried to note that a promotion was accepted, against runs that write in between and a table that
+/// fails, and the pause after a failure, in milliseconds.
+const NOTING: u64 = 45_000;
 const NOTING_PAUSE: u64 = 1_000;
 
 /// Why a failover is called off.
@@ -56,6 +54,8 @@ enum Closing {
 /// Moments of a failover.
 pub(super) const FIRST_FAILURE: &str = "first_failure";
 pub(super) const DECIDED: &str = "decided";
+/// By a human: how long that took is no measure of the monitors.
+const ASKED_FOR: &str = "asked_for";
 pub(super) const LEASE_TAKEN: &str = "lease_taken";
 pub(super) const FENCED: &str = "fenced";
 pub(super) const ACCEPTED: &str = "accepted";
@@ -187,24 +187,6 @@ impl<S: Surface> Monitor<S> {
         Ok(())
     }
 
-    /// What the evidence of a look comes to, with what was seen before. A look that is over a moment too soon waits for that
-    /// moment: another one would take seconds.
-    async fn weigh(&mut self, begun: u64, seen: &Evidence) -> Decision {
-        let (before, now) = (self.ledger.series, self.surface.now());
-        self.ledger.series = before.next(begun, now, seen);
-        let policy = self.config.policy;
-        let decision = decide(self.ledger.phase, seen, &self.ledger.series, &policy);
-        let due = dues(&self.ledger.series, &policy).min();
-        match due.filter(|due| decision == Decision::Wait && *due <= now + NEARLY) {
-            None => decision,
-            Some(due) => {
-                self.surface.sleep_until(due).await;
-                self.ledger.series = before.next(begun, self.surface.now(), seen);
-                decide(self.ledger.phase, seen, &self.ledger.series, &policy)
-            }
-        }
-    }
-
     /// Notes since when RDS would not promote the standby; where it does not say, what it said before stays.
     fn note_standby(&mut self, own: &Result<Option<Instance>, Fault>) {
         match own {
@@ -236,8 +218,13 @@ impl<S: Surface> Monitor<S> {
         self.ledger.blocked_since = None;
         self.ledger.reboots_left = REBOOTS;
         self.ledger.timeline.clear();
-        if let Some(at) = self.ledger.series.first_failure {
+        // One that was cut off before it was lost has failed since its last sign of life.
+        let series = &self.ledger.series;
+        if let Some(at) = series.first_failure.map(|at| at.max(series.last_life())) {
             self.ledger.note(at, FIRST_FAILURE);
+        }
+        if self.ledger.by_hand {
+            self.ledger.note(now, ASKED_FOR);
         }
         self.ledger.note(now, DECIDED);
         self.save().await
@@ -435,21 +422,33 @@ impl<S: Surface> Monitor<S> {
 
     async fn accepted(&mut self) -> Result<(), Stop> {
         let (epoch, certain) = (self.ledger.epoch, self.ledger.certain);
-        for _ in 0..NOTING {
+        let until = self.surface.now() + NOTING;
+        loop {
             self.ledger.phase = Phase::Accepted;
             self.ledger.certain |= certain;
             self.ledger.note_again(self.surface.now(), ACCEPTED);
-            match self.save().await {
+            let failed = match self.save().await {
                 Ok(()) => break,
-                // Not to be lost: whoever wrote in between has to know.
-                Err(_) => {
-                    self.surface.sleep_until(self.surface.now() + NOTING_PAUSE).await;
-                    if let Ok((other, _)) = self.surface.ledger(Side::Here).await
-                        && other.epoch == epoch
-                    {
-                        self.ledger = Ledger { timeline: self.ledger.timeline.clone(), ..other };
-                    }
+                Err(stop) => matches!(stop, Stop::Fault(_)),
+            };
+            if self.surface.now() >= until {
+                break;
+            }
+            if failed {
+                self.surface.sleep_until(self.surface.now() + NOTING_PAUSE).await;
+            }
+            // Not to be lost: whoever wrote in between has to know, unless it does.
+            if let Ok((other, _)) = self.surface.ledger(Side::Here).await {
+                let knows = match other.phase {
+                    Phase::Promoted => true,
+                    Phase::Accepted => other.certain || !certain,
+                    _ => other.epoch != epoch,
+                };
+                if knows {
+                    self.ledger = other;
+                    break;
                 }
+                self.ledger = Ledger { timeline: self.ledger.timeline.clone(), ..other };
             }
         }
         let _ = self.surface.publish(&[("PrimaryServing", self.ledger.serves())]).await;

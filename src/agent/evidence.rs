@@ -70,7 +70,9 @@ pub(super) fn gather(ledger: &mut Ledger, look: &Look<'_>) -> Evidence {
             let before = ledger.standby_seen.replace(look.now);
             let is_recent = before.is_some_and(|at| look.now.saturating_sub(at) <= LOOK_FRESH);
             let moves = has_moved && is_recent;
-            life = life.max(heard).max(moves.then_some(look.now));
+            let streams = heard.max(moves.then_some(look.now));
+            ledger.heard = ledger.heard.max(streams);
+            life = life.max(streams);
             let is_fresh = age.is_some_and(|age| age <= RECEIVER_FRESH);
             match (is_fresh || moves, has_moved) {
                 (true, _) => Sign::Yes,
@@ -119,9 +121,9 @@ fn writes(ledger: &mut Ledger, look: &Look<'_>, standby_works: bool) -> Sign {
     }
 }
 
-/// Notes a write that is known to have been acknowledged.
+/// Notes a write that is known to have been acknowledged; 0 is none.
 fn acknowledge(ledger: &mut Ledger, stamp: u64, seen_at: u64) {
-    if ledger.ack.is_none_or(|one| one.stamp < stamp) {
+    if stamp > 0 && ledger.ack.is_none_or(|one| one.stamp < stamp) {
         ledger.ack = Some(Ack { stamp, seen_at });
     }
 }
@@ -129,6 +131,10 @@ fn acknowledge(ledger: &mut Ledger, stamp: u64, seen_at: u64) {
 /// Whether the writer's region renews the lease: by how long it was seen to stand still from here, never by
 /// comparing clocks.
 fn vouched(ledger: &mut Ledger, look: &Look<'_>) -> Sign {
+    let before = match look.lease {
+        Ok(_) => ledger.lease_read.replace(look.now),
+        Err(_) => ledger.lease_read,
+    };
     let lease = match look.lease {
         Ok(Some(lease)) if lease.holder == look.there => lease,
         // Ours: nobody else vouches.
@@ -145,7 +151,10 @@ fn vouched(ledger: &mut Ledger, look: &Look<'_>) -> Sign {
         }
         _ => {
             ledger.lease_seen = Some((lease.clone(), look.now));
-            acknowledge(ledger, lease.acknowledged, look.now);
+            // What has moved since a look of long ago says nothing of now.
+            if before.is_some_and(|at| look.now.saturating_sub(at) <= LOOK_FRESH) {
+                acknowledge(ledger, lease.acknowledged, look.now);
+            }
             Sign::Yes
         }
     }
@@ -167,14 +176,17 @@ fn control(instance: &Result<Option<Instance>, Fault>) -> Control {
 /// for longer, until one worked and found no writer.
 fn behind(ledger: &Ledger) -> Option<Duration> {
     let ack = ledger.ack?;
-    let unseen = ledger.missed.map_or(0, |at| at.saturating_sub(ack.seen_at + BEAT));
+    // What is streamed may be writes that nobody here was told of; the lease tells of its own.
+    let until = ledger.heard.max(ledger.missed).unwrap_or(0);
+    let unseen = until.saturating_sub(ack.seen_at + BEAT);
     Some(Duration::from_millis((ack.stamp + unseen).saturating_sub(ledger.committed)))
 }
 
 /// The same as far as a failover may go by it: a writer that was not heard for long may have written anything.
 fn data_loss(ledger: &Ledger, life: Option<u64>) -> Option<Duration> {
     let lived = life.unwrap_or(0).max(ledger.series.last_life());
-    behind(ledger).filter(|_| ledger.ack.is_some_and(|ack| ack.seen_at + ACK_FRESH >= lived))
+    let is_fresh = ledger.ack?.seen_at + ACK_FRESH >= lived;
+    behind(ledger).filter(|_| is_fresh)
 }
 
 /// What the alarm goes by, once the evidence is gathered: it grows while the writer lives and the standby does not hear it.
@@ -271,6 +283,32 @@ mod tests {
         assert_eq!(loss(seen), None, "it lived on for longer, and nobody here knows what it wrote");
     }
 
+    /// It takes no new sessions, and goes on with those that it has.
+    #[test]
+    fn what_lives_on_without_taking_a_heartbeat_may_write() {
+        let mut ledger = Ledger::default();
+        let writer = Session::Writer { acknowledged: 100_000 };
+        look(&mut ledger, 1_000, standby(30_000, Some(0)), writer, lease(1));
+        for now in [11_000, 21_000] {
+            look(&mut ledger, now, standby(40_000, Some(0)), Session::Closed, lease(1));
+        }
+        let seen = look(&mut ledger, 31_000, standby(58_000, None), Session::Closed, lease(1));
+        assert_eq!(seen.data_loss, Some(Duration::from_secs(42 + 30 - 10)), "beside one heartbeat");
+    }
+
+    #[test]
+    fn a_lease_that_nobody_read_for_long_says_nothing_of_its_writes() {
+        let mut ledger = Ledger::default();
+        let told = |counter, acknowledged| Lease { acknowledged, ..lease(counter) };
+        let mut loss = |now, lease| {
+            let seen = look(&mut ledger, now, standby(99_000, None), Session::Closed, lease);
+            seen.data_loss.map(|loss| loss.as_secs())
+        };
+        assert_eq!(loss(1_000, told(1, 0)), None, "0 is none");
+        assert_eq!(loss(40_000, told(2, 100_000)), None, "it may have stood still since");
+        assert_eq!(loss(50_000, told(3, 110_000)), Some(11));
+    }
+
     #[test]
     fn looks_that_failed_leave_more_to_be_lost() {
         let mut ledger = Ledger::default();
@@ -292,6 +330,7 @@ mod tests {
         let writer = Session::Writer { acknowledged: 100_000 };
         look(&mut ledger, 1_000, standby(98_000, Some(0)), writer, lease(1));
         let dead = || standby(98_000, None);
+        look(&mut ledger, 71_000, dead(), Session::Closed, vouches(1, 168_000));
         let seen = look(&mut ledger, 91_000, dead(), Session::Closed, vouches(2, 188_000));
         assert_eq!(age(&ledger, &seen), Some(90_000));
         // What the writer's own region wrote has arrived: only the way from here is cut.

@@ -54,12 +54,10 @@ impl<S: Surface> Monitor<S> {
         let is_alone = after.saturating_sub(self.ledger.contact) >= ISOLATION;
         match standing {
             Standing::Superseded => {
-                self.close_here(acknowledged, "the other region has taken over").await?;
+                self.close_here(acknowledged, true).await?;
             }
             Standing::Alone | Standing::Heard(_) if is_alone => {
-                let why =
-                    "the witness cannot be reached, and the other region sees no sign of life";
-                self.close_here(acknowledged, why).await?;
+                self.close_here(acknowledged, false).await?;
             }
             // Nobody has taken over, and nobody is about to: applications are let in again.
             Standing::Holds if !self.ledger.closed_here.is_empty() => {
@@ -159,14 +157,19 @@ impl<S: Surface> Monitor<S> {
     }
 
     /// Keeps applications out of the own writer.
-    async fn close_here(&mut self, acknowledged: Option<u64>, why: &str) -> Result<(), Stop> {
+    async fn close_here(&mut self, acknowledged: Option<u64>, is_over: bool) -> Result<(), Stop> {
         let closed = self.shut_here().await;
         // Rules that are gone do not cut what is connected (aws-facts 12b), and this needs no control plane: where
         // that does not work, it is all that can be done.
         let _ = self.surface.end_sessions().await;
         closed?;
         if self.ledger.moment(CLOSED).is_none() {
-            let last = self.left_here(acknowledged).await;
+            let why = if is_over {
+                "the other region has taken over"
+            } else {
+                "the witness cannot be reached, and the other region sees no sign of life"
+            };
+            let last = self.left_here(acknowledged, is_over).await;
             self.ledger.note(self.surface.now(), CLOSED);
             let subject = format!("The writer in {} is closed", self.config.here);
             self.tell(&subject, &format!("Applications are kept out: {why}.{last}")).await;
@@ -175,22 +178,22 @@ impl<S: Surface> Monitor<S> {
     }
 
     /// What the own writer has that the other region's may lack: told once, merged by nobody.
-    async fn left_here(&self, acknowledged: Option<u64>) -> String {
+    async fn left_here(&self, acknowledged: Option<u64>, is_over: bool) -> String {
         let moment = |at| utc(at).unwrap_or_else(|| format!("{at} ms"));
         let ledger = self.surface.ledger(Side::There).await;
         let kept = ledger.ok().map(|(other, _)| other.committed).filter(|kept| *kept > 0);
         let took = acknowledged
-            .map(|until| format!(" By its clock, it took writes until {}.", moment(until)))
+            .map(|until| format!(" By its clock, it took writes until {} at least.", moment(until)))
             .unwrap_or_default();
-        let has = kept.map_or_else(
-            || " Which of its writes the other region has, that cannot be asked.".to_owned(),
-            |kept| {
-                format!(
-                    " The other region has its writes until {}: later ones are here only, and nothing is merged.",
-                    moment(kept)
-                )
-            },
-        );
+        let has = match kept {
+            None => " Which of its writes the other region has, that cannot be asked.".to_owned(),
+            Some(kept) if is_over => format!(
+                " The other region has its writes until {}: later ones are here only, and nothing is merged.",
+                moment(kept)
+            ),
+            // Nobody was promoted: they may arrive yet.
+            Some(kept) => format!(" The other region had its writes until {}.", moment(kept)),
+        };
         took + &has
     }
 }

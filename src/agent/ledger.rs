@@ -57,6 +57,10 @@ pub struct Ledger {
     pub series: Series,
     /// The lease as it was last seen to move, and when.
     pub lease_seen: Option<(Lease, u64)>,
+    /// When the lease was last read.
+    pub lease_read: Option<u64>,
+    /// When the standby was last known to hear of the writer.
+    pub heard: Option<u64>,
     /// The newest heartbeat that the standby was seen to have replayed.
     pub replayed: u64,
     /// When the standby was last seen.
@@ -108,6 +112,8 @@ impl Default for Ledger {
             blocked_since: None,
             series: Series::default(),
             lease_seen: None,
+            lease_read: None,
+            heard: None,
             replayed: 0,
             standby_seen: None,
             busy_since: None,

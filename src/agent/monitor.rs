@@ -7,7 +7,7 @@ use super::{
     challenger::DECIDED,
 };
 use crate::cluster::{
-    failover::{Decision, Phase, Policy, Series},
+    failover::{Decision, Evidence, Phase, Policy, Series, decide},
     objectives::{CONNECT, TICK, ZONE_PATIENCE},
 };
 
@@ -22,6 +22,9 @@ pub(super) const ASKED: u64 = 30_000;
 /// after the decision: what keeps RDS from promoting may last, as a drill's snapshot does, and its limits are the
 /// account's.
 const PROMPT: [(u64, u64); 2] = [(1_000, 60_000), (3_000, 600_000)];
+
+/// How long a look waits, at its end, for the moment that it would decide in, in milliseconds.
+const NEARLY: u64 = 2_000;
 
 /// How often a failover that a human asks for is begun against runs that write in between.
 const ASKING: usize = 5;
@@ -92,7 +95,7 @@ impl From<Fault> for Stop {
 
 /// What is waited for that the last look has not lived to see: when a region, or a writer, will have been lost for long
 /// enough.
-pub(super) fn dues(series: &Series, policy: &Policy) -> impl Iterator<Item = u64> {
+fn dues(series: &Series, policy: &Policy) -> impl Iterator<Item = u64> {
     let patient = Duration::from_secs(ZONE_PATIENCE.into());
     let all = [
         series.silence_due(policy.region_detection),
@@ -309,6 +312,24 @@ impl<S: Surface> Monitor<S> {
         Seen { at, probed, lease, instance, own, zone_failover }
     }
 
+    /// What the evidence of a look comes to, with what was seen before. A look that is over a moment too soon waits for that
+    /// moment: another one would take seconds.
+    pub(super) async fn weigh(&mut self, begun: u64, seen: &Evidence) -> Decision {
+        let (before, now) = (self.ledger.series, self.surface.now());
+        self.ledger.series = before.next(begun, now, seen);
+        let policy = self.config.policy;
+        let decision = decide(self.ledger.phase, seen, &self.ledger.series, &policy);
+        let due = dues(&self.ledger.series, &policy).min();
+        match due.filter(|due| decision == Decision::Wait && *due <= now + NEARLY) {
+            None => decision,
+            Some(due) => {
+                self.surface.sleep_until(due).await;
+                self.ledger.series = before.next(begun, self.surface.now(), seen);
+                decide(self.ledger.phase, seen, &self.ledger.series, &policy)
+            }
+        }
+    }
+
     /// Writes the ledger, as the run that leads.
     pub(super) async fn save(&mut self) -> Result<(), Stop> {
         let expected = self.ledger.version;
@@ -350,7 +371,7 @@ impl<S: Surface> Monitor<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::failover::{Control, Evidence, Sign, evidence, policy};
+    use crate::cluster::failover::{Control, Sign, evidence, policy};
 
     /// What a look shows at a writer that is gone.
     fn lost(is_silent: bool) -> Evidence {

@@ -33,6 +33,8 @@ pub struct Measured {
     pub seconds: u64,
     /// How many seconds of writes it lost by the last heartbeat; `None` where that was not known.
     pub data_loss: Option<u64>,
+    /// Whether a human asked for it: how long that took is no measure of the monitors.
+    pub by_hand: bool,
 }
 
 /// What a ledger says.
@@ -99,7 +101,8 @@ impl Said {
     pub fn measured(&self) -> Option<Measured> {
         let began = self.at("first_failure").or(self.at("decided"))?;
         let seconds = self.at("first_write")?.saturating_sub(began) / 1000;
-        Some(Measured { began, seconds, data_loss: self.data_loss })
+        let by_hand = self.at("asked_for").is_some();
+        Some(Measured { began, seconds, data_loss: self.data_loss, by_hand })
     }
 
     /// The same as an output.

@@ -56,7 +56,10 @@ impl DataSource for ClusterDataSource {
 
 /// Moments of a failover, as the monitors note them, and what they are.
 pub(super) const MOMENTS: [(&str, &str); 7] = [
-    ("first_failure", "When the DR region's monitor first saw a write fail."),
+    (
+        "first_failure",
+        "When the DR region's monitor first saw a write fail, or the last sign of life where that came later.",
+    ),
     ("decided", "When it decided to fail over."),
     ("lease_taken", "When it had taken the lease from the primary region."),
     ("accepted", "When RDS accepted the promotion."),

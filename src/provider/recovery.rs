@@ -7,11 +7,12 @@ use crate::{
     aws::utc,
     cluster::{
         blueprint::LEDGER,
+        failover::Phase,
         objectives::{HEARTBEAT, Objectives, RPO_LIMIT, RTO_LIMIT, allowance},
     },
     components::{
         dynamodb_table::DynamodbTable,
-        ledger::{DRILLS, FAILOVER, Measured},
+        ledger::{DRILLS, FAILOVER, Measured, PHASE},
     },
     contract::drill::{Drilled, Drills},
     plugin::Value,
@@ -47,6 +48,12 @@ fn failover(opened: &Opened) -> Option<Measured> {
     let address = DynamodbTable::address(&opened.spec.dr.region, LEDGER);
     let found = opened.inventory.get(&address).and_then(|found| found.outputs.get(FAILOVER));
     found.and_then(|text| serde_json::from_str(text).ok())
+}
+
+/// How far a failover to that region has come.
+fn phase(opened: &Opened) -> Option<Phase> {
+    let address = DynamodbTable::address(&opened.spec.dr.region, LEDGER);
+    Phase::parse(opened.inventory.get(&address)?.outputs.get(PHASE)?)
 }
 
 fn objectives(opened: &Opened, measured: Option<u32>) -> Objectives {
@@ -163,7 +170,9 @@ fn risk(opened: &Opened, drills: &Drills) -> Option<String> {
     if lost > RPO_LIMIT {
         all.push(format!("{lost} of {RPO_LIMIT} s of writes would be lost"));
     }
-    if let Some(failover) = failover(opened) {
+    // One that a human asked for tells of nobody else, and one that was mended of nothing any more.
+    let counts = |one: &Measured| !one.by_hand && phase(opened) != Some(Phase::Normal);
+    if let Some(failover) = failover(opened).filter(counts) {
         if failover.seconds > RTO_LIMIT.into() {
             all.push(format!("the last failover took {} of {RTO_LIMIT} s", failover.seconds));
         }
@@ -177,7 +186,7 @@ fn risk(opened: &Opened, drills: &Drills) -> Option<String> {
 
 /// What somebody should know of what drills and failovers have shown, each as summary and detail.
 pub(super) fn warnings(opened: &Opened) -> Vec<(&'static str, String)> {
-    let Some(drills) = drills(opened) else { return Vec::new() };
+    let drills = drills(opened).unwrap_or_default();
     let mut all = Vec::new();
     if let Some(why) = risk(opened, &drills) {
         let text = format!(

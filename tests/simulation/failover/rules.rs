@@ -23,7 +23,7 @@ const LOOKED: u64 = 13;
 /// The time between two heartbeats, in milliseconds.
 const HEARTBEAT: u64 = 10_000;
 /// What a look takes until it has spoken to the writer, and rounding up, in milliseconds.
-const SLACK: u64 = 1_500;
+const SLACK: u64 = 2_000;
 /// For how long a region that is back may write before a run of a monitor has looked and closed it, in milliseconds.
 const RETURNED: u64 = 90_000;
 
