@@ -132,10 +132,8 @@ pub(super) fn warnings(opened: &Opened) -> Diagnostics {
              An apply does not put them back: the monitors do, as soon as they may.",
         );
     }
-    if !opened.roles.are_moving() {
-        for (summary, detail) in recovery::warnings(opened) {
-            found.warning(summary, detail);
-        }
+    for (summary, detail) in recovery::warnings(opened) {
+        found.warning(summary, detail);
     }
     for one in opened.inventory.all() {
         if let Readiness::Broken(state) = &one.readiness {

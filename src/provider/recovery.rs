@@ -87,10 +87,11 @@ fn measured(opened: &Opened, drills: &Drills) -> [String; 6] {
     let failed_over = failover.as_ref().map_or_else(|| NEVER.to_owned(), took);
     let last = drills.past.last().map_or_else(none, told);
     let longest = allowance(&drills.promotions());
-    let risk = match risk(opened, drills) {
-        Some(why) => format!("yes: {why}"),
-        None if longest.is_none() && failover.is_none() => none(),
-        None => "no".to_owned(),
+    let risks: Vec<_> = risk(opened, drills).into_iter().chain(missed(opened)).collect();
+    let risk = match risks.join("; ") {
+        why if !why.is_empty() => format!("yes: {why}"),
+        _ if longest.is_none() && failover.is_none() => none(),
+        _ => "no".to_owned(),
     };
     let Some(seconds) = longest else {
         return [failed_over, last, none(), none(), none(), risk];
@@ -170,6 +171,12 @@ fn risk(opened: &Opened, drills: &Drills) -> Option<String> {
     if lost > RPO_LIMIT {
         all.push(format!("{lost} of {RPO_LIMIT} s of writes would be lost"));
     }
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
+/// Which objectives the last failover has missed.
+fn missed(opened: &Opened) -> Option<String> {
+    let mut all = Vec::new();
     // One that a human asked for tells of nobody else, and one that was mended of nothing any more.
     let counts = |one: &Measured| !one.by_hand && phase(opened) != Some(Phase::Normal);
     if let Some(failover) = failover(opened).filter(counts) {
@@ -188,9 +195,19 @@ fn risk(opened: &Opened, drills: &Drills) -> Option<String> {
 pub(super) fn warnings(opened: &Opened) -> Vec<(&'static str, String)> {
     let drills = drills(opened).unwrap_or_default();
     let mut all = Vec::new();
+    if let Some(why) = missed(opened) {
+        let text = format!(
+            "{why}. What it spent its time with, the data source and terraform-provider-trading status show."
+        );
+        all.push(("The last failover has missed its objectives", text));
+    }
+    // What drills say is of a standby that there is no more.
+    if opened.roles.are_moving() {
+        return all;
+    }
     if let Some(why) = risk(opened, &drills) {
         let text = format!(
-            "By what was measured, {why}. The settings stay allowed, as the parts that were measured are \
+            "By the last {COUNTED} drills, {why}. The settings stay allowed, as the parts that were measured are \
              not for them to choose: a larger instance class promotes faster, and lower failover.region_detection, \
              failover.instance_detection or dns.ttl leave more time for it."
         );

@@ -116,6 +116,31 @@ fn a_lost_region_is_failed_over_within_the_budget_and_stays_so_when_it_comes_bac
         let last = recovery.get("last_failover").as_str().unwrap_or_default();
         assert!(last.ends_with(&shown), "{recovery:?} {shown}");
         assert_eq!(recovery.get("at_risk").as_str(), Some("no"));
+
+        // One that took too long is told, unless a human had asked for it.
+        let mut body = ledger(&user.sandbox, WEST);
+        let moments = body["timeline"].as_array_mut().unwrap();
+        let late = moments.iter_mut().find(|one| one["what"] == "first_write").unwrap();
+        late["at"] = json!(at("first_failure").unwrap() + 400_000);
+        for (is_asked, risk) in [(false, "yes: the last failover took 400 of 300 s"), (true, "no")]
+        {
+            if is_asked {
+                let asked = json!({"what": "asked_for", "at": at("first_failure")});
+                body["timeline"].as_array_mut().unwrap().push(asked);
+            }
+            let item = json!({"body": {"S": body.to_string()}});
+            let change = json!({"_items": {"prod\u{1}ledger": item}});
+            let table = "trading-db-ledger-prod";
+            user.sandbox
+                .with(|world| world.drift(WEST, "dynamodb-table", table, Some(&change)))
+                .unwrap();
+            user.restart().await;
+            let warned = lines(&user.plan(&config).await.diagnostics);
+            let told = warned.iter().any(|one| one.contains("has missed its objectives"));
+            assert_eq!(told, !is_asked, "{warned:#?}");
+            let recovery = user.state.value.as_ref().unwrap().get("recovery").clone();
+            assert_eq!(recovery.get("at_risk").as_str(), Some(risk));
+        }
     });
 }
 

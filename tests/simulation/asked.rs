@@ -54,6 +54,8 @@ fn force_does_without_the_witness_and_a_region_that_are_both_lost() {
         run(&user.sandbox, WEST, "failover", &[("Force", "true")]).await;
         let after = ledger(&user.sandbox, WEST);
         assert_eq!(after["phase"], "promoted", "{after:#}");
+        let moments = after["timeline"].as_array().unwrap();
+        assert!(moments.iter().any(|one| one["what"] == "asked_for"), "{after:#}");
 
         // The witness is back before anybody has told it who writes.
         set_lost(&user.sandbox, WITNESS, false);
