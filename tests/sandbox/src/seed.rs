@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     clock::Time,
     request::arn,
-    services::{ec2, iam, route53},
+    services::{ec2, iam, lambda, route53},
     world::{GLOBAL, World},
 };
 
@@ -26,6 +26,7 @@ impl World {
     pub fn seeded(now: Time) -> Self {
         let mut world = Self::default();
         world.now = now;
+        world.concurrency = lambda::QUOTA;
         principals(&mut world);
         let vpcs: Vec<Value> = REGIONS
             .iter()

@@ -96,8 +96,8 @@ impl Invoked {
 pub struct Sandbox {
     inner: Arc<Mutex<Inner>>,
     runtime: Arc<Mutex<Option<Runtime>>>,
-    /// How many functions run in each region.
-    running: Arc<Mutex<BTreeMap<String, usize>>>,
+    /// How many functions run of those that count together.
+    running: Arc<Mutex<BTreeMap<String, u64>>>,
     /// What runs them, and what runs the databases, where it was asked for over TCP.
     host: Arc<Mutex<Option<Host>>>,
     /// Whoever waits for a minute waits anew.
@@ -176,15 +176,16 @@ impl Sandbox {
         locked(&self.laboratory).clone()
     }
 
-    /// One more function in a region, if the account's quota has room for it.
-    fn admitted(&self, region: &str) -> Option<Running> {
+    /// One more run of a function, if the account's quota, or what is reserved for it, has room for it.
+    fn admitted(&self, region: &str, function: &str) -> Option<Running> {
+        let (among, room) = self.with(|world| lambda::room(world, region, function));
         let mut running = locked(&self.running);
-        let count = running.entry(region.to_owned()).or_default();
-        if *count >= lambda::CONCURRENCY {
+        let count = running.entry(among.clone()).or_default();
+        if *count >= room {
             return None;
         }
         *count += 1;
-        Some(Running(self.clone(), region.to_owned()))
+        Some(Running(self.clone(), among))
     }
 
     /// Fires what is scheduled, minute after minute, until it is dropped.
@@ -221,8 +222,8 @@ impl Sandbox {
         let Some(runtime) = self.runtime() else { return };
         let Some(invocation) = self.with(|world| events::fire(world, firing)) else { return };
         // Without a second attempt, as the functions' settings say: what finds no room is lost.
-        let Some(room) = self.admitted(&region) else { return };
         let function = invocation.function.clone();
+        let Some(room) = self.admitted(&region, &function) else { return };
         let run = runtime(self.clone(), invocation);
         tokio::spawn(async move {
             let failed = run.await.is_err();
@@ -273,7 +274,7 @@ impl Sandbox {
         let (Some(runtime), Some(invocation)) = (self.runtime(), invocation) else {
             return Invoked::failed("nothing runs functions here");
         };
-        let Some(room) = self.admitted(&invocation.region) else {
+        let Some(room) = self.admitted(&invocation.region, &invocation.function) else {
             return if invoke.is_event { Invoked::taken() } else { Invoked::throttled() };
         };
         let run = runtime(self.clone(), invocation);

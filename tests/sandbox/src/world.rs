@@ -41,6 +41,8 @@ pub struct World {
     events: BTreeMap<(Time, u64), Event>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) calls: Vec<CallRecord>,
+    /// How many functions may run at once in each region: the account's quota.
+    pub(crate) concurrency: u64,
     /// Archives of functions, by their hash.
     pub(crate) archives: BTreeMap<String, Arc<[u8]>>,
     /// What was needed and allowed, if that is kept.

@@ -99,7 +99,8 @@ async fn what_was_unpacked_and_started_is_gone_with_its_host() {
 /// aws-facts 12b: a new account runs ten functions at once in a region.
 #[tokio::test(start_paused = true)]
 async fn an_account_runs_ten_functions_at_once() {
-    let caller = Caller::new().installed(&archive("bootstrap", ""), json!({}));
+    let mut caller = Caller::new().installed(&archive("bootstrap", ""), json!({}));
+    caller.world.set_concurrency(10);
     let sandbox = Sandbox::with_world(caller.world, 1.0);
     sandbox.set_runtime(Arc::new(|_, _| {
         Box::pin(async {
@@ -153,4 +154,84 @@ async fn regions_that_are_cut_off_hear_nothing_of_each_other() {
     assert!(ask(WEST).await);
     sandbox.with(|world| world.set_lost(EAST, true));
     assert!(!ask(WEST).await);
+}
+
+/// Lambda guide, "Configuring reserved concurrency"; aws-facts 12b: 100 are left to functions without a reservation.
+#[test]
+fn what_is_reserved_leaves_enough_for_all_other_functions() {
+    let mut caller = Caller::new().installed(&archive("bootstrap", ""), json!({}));
+    let limits = |caller: &mut Caller| {
+        let told = caller.must(EAST, "lambda", "GetAccountSettings", json!({}));
+        let limit = &told["AccountLimit"];
+        let (all, free) =
+            (&limit["ConcurrentExecutions"], &limit["UnreservedConcurrentExecutions"]);
+        (all.as_u64().unwrap(), free.as_u64().unwrap())
+    };
+    let put = |caller: &mut Caller, runs: i64| {
+        let params = json!({"FunctionName": "f", "ReservedConcurrentExecutions": runs});
+        caller.call(EAST, "lambda", "PutFunctionConcurrency", params)
+    };
+    assert_eq!(limits(&mut caller), (1000, 1000));
+    refused(put(&mut caller, 901), "InvalidParameterValueException", "below its minimum value");
+    refused(put(&mut caller, -1), "ValidationException", "");
+    put(&mut caller, 900).unwrap();
+    put(&mut caller, 10).unwrap();
+    assert_eq!(limits(&mut caller), (1000, 990));
+    let named = json!({"FunctionName": "f"});
+    let found = caller.must(EAST, "lambda", "GetFunction", named.clone());
+    assert_eq!(found["Concurrency"]["ReservedConcurrentExecutions"], 10);
+    caller.world.set_concurrency(109);
+    refused(put(&mut caller, 10), "InvalidParameterValueException", "");
+    caller.must(EAST, "lambda", "DeleteFunctionConcurrency", named.clone());
+    assert_eq!(limits(&mut caller), (109, 109));
+    assert!(caller.must(EAST, "lambda", "GetFunction", named)["Concurrency"].is_null());
+    // While it is changed, and where there is none.
+    caller.world.set_concurrency(1000);
+    let change = json!({"FunctionName": "f", "Timeout": 80});
+    caller.must(EAST, "lambda", "UpdateFunctionConfiguration", change);
+    refused(put(&mut caller, 10), "ResourceConflictException", "in progress");
+    caller.pass(11);
+    put(&mut caller, 10).unwrap();
+    let gone = json!({"FunctionName": "gone"});
+    let reply = caller.call(EAST, "lambda", "DeleteFunctionConcurrency", gone);
+    refused(reply, "ResourceNotFoundException", "gone");
+    // It goes with its function.
+    caller.must(EAST, "lambda", "DeleteFunction", json!({"FunctionName": "f"}));
+    assert_eq!(limits(&mut caller), (1000, 1000));
+}
+
+/// Lambda guide, "Configuring reserved concurrency": nobody else can use it, and the function no more than it.
+#[tokio::test(start_paused = true)]
+async fn what_is_reserved_is_there_whatever_the_others_run() {
+    let mut caller = Caller::new().installed(&archive("bootstrap", ""), json!({}));
+    let mut other = caller.function(json!({"FunctionName": "g"}));
+    other["Code"]["ZipFile"] = archive("bootstrap", "").into();
+    caller.must(EAST, "lambda", "CreateFunction", other);
+    caller.pass(11);
+    let params = json!({"FunctionName": "f", "ReservedConcurrentExecutions": 2});
+    caller.must(EAST, "lambda", "PutFunctionConcurrency", params);
+    caller.world.set_concurrency(12);
+    let sandbox = Sandbox::with_world(caller.world, 1.0);
+    sandbox.set_runtime(Arc::new(|_, _| {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            Ok(Value::Null)
+        })
+    }));
+    let refused = async |name: &str, times: usize| {
+        let one = || {
+            let function = arn("lambda", EAST, &format!("function:{name}"));
+            let invoke = Invoke { function, payload: json!({}), is_event: false };
+            let sandbox = sandbox.clone();
+            tokio::spawn(async move { sandbox.invoke(invoke).await.status })
+        };
+        let all: Vec<_> = (0..times).map(|_| one()).collect();
+        let mut refused = 0;
+        for one in all {
+            refused += usize::from(one.await.unwrap() == 429);
+        }
+        refused
+    };
+    let (mine, others) = tokio::join!(refused("f", 3), refused("g", 11));
+    assert_eq!((mine, others), (1, 1));
 }

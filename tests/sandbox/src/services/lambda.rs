@@ -7,22 +7,25 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Operation, Service, op};
 use crate::{
-    dispatch::Incoming,
     durations::{ENI_LINGERS, FUNCTION_CREATE, FUNCTION_UPDATE},
     iam::{self, Need},
     request::{Failure, Reply, Request, arn},
     services::{ec2, kms},
-    wire::{Protocol, query},
+    wire::Protocol,
     world::{GLOBAL, World, shown, tags},
 };
 
+mod concurrency;
+mod paths;
 mod permissions;
 mod runs;
 
+pub(crate) use concurrency::{QUOTA, room};
+pub(crate) use paths::decode;
 pub(crate) use permissions::lets;
 use permissions::{add_permission, remove_permission, statements};
-pub(crate) use runs::{CONCURRENCY, invocation, is_current, ran};
 pub use runs::{Invocation, Runtime};
+pub(crate) use runs::{invocation, is_current, ran};
 
 pub(crate) const SERVICE: Service = Service {
     name: "lambda",
@@ -71,6 +74,9 @@ const OPERATIONS: &[Operation] = &[
             "Configuration": shown(function),
             "Code": {"RepositoryType": "S3", "Location": location},
         });
+        if let Some(reserved) = function["_reserved"].as_u64() {
+            answer["Concurrency"] = json!({"ReservedConcurrentExecutions": reserved});
+        }
         // "Lambda returns tag data only if you have explicit allow permissions for lambda:ListTags" (API reference).
         let need = on_function(world, request).remove(0);
         let need = Need { action: "lambda:ListTags".into(), ..need };
@@ -101,6 +107,14 @@ const OPERATIONS: &[Operation] = &[
         update_configuration,
     ),
     op("DeleteFunction", "FunctionName", on_function, delete),
+    op("GetAccountSettings", "", |_, _| vec![Need::new("", "*")], concurrency::settings),
+    op(
+        "PutFunctionConcurrency",
+        "FunctionName ReservedConcurrentExecutions",
+        on_function,
+        concurrency::put,
+    ),
+    op("DeleteFunctionConcurrency", "FunctionName", on_function, concurrency::delete),
     op(
         "PutFunctionEventInvokeConfig",
         "FunctionName MaximumRetryAttempts MaximumEventAgeInSeconds",
@@ -166,72 +180,6 @@ const OPERATIONS: &[Operation] = &[
         Ok(json!({"_status": 204}))
     }),
 ];
-
-/// Paths name the operation.
-pub(crate) fn decode(incoming: &Incoming) -> Option<(String, Value)> {
-    let path = incoming.path.trim_start_matches('/').trim_end_matches('/');
-    let (_, rest) = path.split_once('/')?;
-    let parts: Vec<String> = rest.split('/').map(query::unescape).collect::<Option<_>>()?;
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    let mut params = json!({});
-    let is_invoke = parts.get(2) == Some(&"invocations");
-    if is_invoke {
-        params["Payload"] = serde_json::from_slice(&incoming.body).unwrap_or_default();
-        params["InvocationType"] = incoming.invocation_type.clone().into();
-    } else if !incoming.body.is_empty() {
-        params = serde_json::from_slice(&incoming.body).ok()?;
-    }
-    let keys: Vec<String> = incoming
-        .query
-        .split('&')
-        .filter_map(|pair| query::unescape(pair.strip_prefix("tagKeys=")?))
-        .collect();
-    if !keys.is_empty() {
-        params["tagKeys"] = json!(keys);
-    }
-    let method = incoming.method.as_str();
-    let (name, member) = match (method, &parts[..]) {
-        ("POST", ["functions"]) => ("CreateFunction", None),
-        ("GET", ["functions", name]) => ("GetFunction", Some(("FunctionName", *name))),
-        ("DELETE", ["functions", name]) => ("DeleteFunction", Some(("FunctionName", *name))),
-        ("PUT", ["functions", name, "code"]) => {
-            ("UpdateFunctionCode", Some(("FunctionName", *name)))
-        }
-        ("PUT", ["functions", name, "configuration"]) => {
-            ("UpdateFunctionConfiguration", Some(("FunctionName", *name)))
-        }
-        ("PUT", ["functions", name, "event-invoke-config"]) => {
-            ("PutFunctionEventInvokeConfig", Some(("FunctionName", *name)))
-        }
-        ("GET", ["functions", name, "event-invoke-config"]) => {
-            ("GetFunctionEventInvokeConfig", Some(("FunctionName", *name)))
-        }
-        ("DELETE", ["functions", name, "event-invoke-config"]) => {
-            ("DeleteFunctionEventInvokeConfig", Some(("FunctionName", *name)))
-        }
-        ("GET", ["functions", name, "code-signing-config"]) => {
-            ("GetFunctionCodeSigningConfig", Some(("FunctionName", *name)))
-        }
-        ("GET", ["functions", name, "versions"]) => {
-            ("ListVersionsByFunction", Some(("FunctionName", *name)))
-        }
-        ("POST", ["functions", name, "policy"]) => ("AddPermission", Some(("FunctionName", *name))),
-        ("GET", ["functions", name, "policy"]) => ("GetPolicy", Some(("FunctionName", *name))),
-        ("DELETE", ["functions", name, "policy", statement]) => {
-            params["StatementId"] = (*statement).into();
-            ("RemovePermission", Some(("FunctionName", *name)))
-        }
-        ("POST", ["functions", name, "invocations"]) => ("Invoke", Some(("FunctionName", *name))),
-        ("GET", ["tags", arn]) => ("ListTags", Some(("Resource", *arn))),
-        ("POST", ["tags", arn]) => ("TagResource", Some(("Resource", *arn))),
-        ("DELETE", ["tags", arn]) => ("UntagResource", Some(("Resource", *arn))),
-        _ => (rest, None),
-    };
-    if let Some((member, value)) = member {
-        params[member] = value.into();
-    }
-    Some((name.to_owned(), params))
-}
 
 fn event_config(function: &Value) -> Result<&Value, Failure> {
     let message = "The function does not have an EventInvokeConfig";

@@ -12,9 +12,6 @@ use crate::{
     world::World,
 };
 
-/// How many functions may run at once in a region: what a new account has (aws-facts 12b).
-pub(crate) const CONCURRENCY: usize = 10;
-
 /// A function that is to run.
 #[derive(Clone, Debug)]
 pub struct Invocation {
