@@ -13,7 +13,7 @@ use super::{
     flow::{LOOK_AGAIN, Look, Opened, Trouble, Unseen, environment, session},
     intent::{Hold, farewell},
     read::spec_of,
-    state::{Kept, observed},
+    state::{Kept, observed, otherwise},
 };
 use crate::{
     aws::CONSISTENCY_LIMIT,
@@ -352,6 +352,9 @@ impl Run<'_> {
         if self.doing == Doing::Update && kept.roles.as_ref().is_some_and(|before| *before != roles)
         {
             all.push("the instances have other roles now".into());
+        }
+        if let Some(plan) = self.input.planned.as_ref().filter(|_| all.is_empty()) {
+            all = otherwise(plan, self.input.prior.as_ref(), opened, changes);
         }
         all
     }

@@ -194,6 +194,32 @@ pub(super) fn planned(
     }
 }
 
+/// Components that would come out otherwise than a plan promised, because what is around the cluster has changed since.
+/// Terraform would take that for a fault, once everything is done.
+pub(super) fn otherwise(
+    plan: &Value,
+    prior: Option<&Value>,
+    opened: &Opened,
+    changes: &Changes,
+) -> Vec<String> {
+    let now = planned(plan, prior, opened, changes);
+    let (Value::Mapping(promised), Value::Mapping(now)) =
+        (plan.get("components"), now.get("components"))
+    else {
+        return Vec::new();
+    };
+    let addresses: BTreeSet<&String> = promised.keys().chain(now.keys()).collect();
+    let differs = |address: &&&String| match (promised.get(**address), now.get(**address)) {
+        (Some(Value::Unknown), Some(_)) | (Some(_), Some(Value::Unknown)) => false,
+        (one, other) => one != other,
+    };
+    let told = |address: &String| match now.get(address) {
+        Some(Value::String(line)) => format!("{address} would be {line}"),
+        _ => format!("{address} would not be there"),
+    };
+    addresses.iter().filter(differs).map(|address| told(address)).collect()
+}
+
 fn assembled(
     arguments: &Value,
     prior: Option<&Value>,
