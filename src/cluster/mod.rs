@@ -5,6 +5,7 @@
 
 pub mod blueprint;
 pub mod changes;
+pub mod concurrency;
 pub mod failover;
 pub mod inventory;
 mod mistake;

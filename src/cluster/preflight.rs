@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use aws_sdk_ec2::types::VpcAttributeName;
 
 use super::{
+    concurrency,
     mistake::Mistake,
     parameters::merged,
     spec::{InstanceClass, Site, Spec},
@@ -43,6 +44,7 @@ pub async fn preflight(
     );
     let (names, sources) = (names?, sources?);
     let mut found = names.0;
+    found.extend(concurrency::mistake(spec, surroundings));
     for more in [names.1, sources.0, sources.1, versions?, parameters?, peering?] {
         found.extend(more);
     }

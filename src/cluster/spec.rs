@@ -214,6 +214,9 @@ pub struct FailoverSpec {
     pub max_data_loss: u32,
     /// Whether the lease may be where it cannot tell the two regions apart.
     pub accept_split_brain_risk: bool,
+    /// Whether runs are kept for monitors and probes of what Lambda lets the account run; where its quotas have room for
+    /// that, if `None`.
+    pub reserve_concurrency: Option<bool>,
 }
 
 impl Default for FailoverSpec {
@@ -226,6 +229,7 @@ impl Default for FailoverSpec {
             promotion_allowance: 150,
             max_data_loss: 50,
             accept_split_brain_risk: false,
+            reserve_concurrency: None,
         }
     }
 }

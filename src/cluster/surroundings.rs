@@ -6,6 +6,7 @@ use aws_sdk_ec2::types::{Filter, RouteTable, Subnet};
 use ipnet::Ipv4Net;
 
 use super::{
+    concurrency::Concurrency,
     mistake::Mistake,
     spec::{Site, SiteSpec, Spec},
 };
@@ -49,6 +50,8 @@ pub struct Surroundings {
     pub agent: String,
     /// The regions of the VPCs that `dns.additional_vpc_ids` names.
     pub additional_vpcs: BTreeMap<String, String>,
+    /// What Lambda's quotas have for the functions that watch; nothing where nothing is to be kept for them.
+    pub concurrency: BTreeMap<Site, Concurrency>,
 }
 
 impl Surroundings {
@@ -63,6 +66,7 @@ impl Surroundings {
             zone_name: None,
             agent: String::new(),
             additional_vpcs: BTreeMap::new(),
+            concurrency: BTreeMap::new(),
         }
     }
 
@@ -88,12 +92,14 @@ pub enum DiscoveryError {
 /// # Errors
 /// Looking failed, or what was found does not carry a cluster.
 pub async fn discover(env: &Env, spec: &Spec) -> Result<Surroundings, DiscoveryError> {
-    let (primary, dr, names, others) = futures::join!(
+    let (primary, dr, names, others, concurrency) = futures::join!(
         network(env, spec, Site::Primary),
         network(env, spec, Site::Dr),
         given_zone(env, spec),
         additional_vpcs(env, spec),
+        concurrency(env, spec),
     );
+    let concurrency = concurrency?;
     let mut mistakes = Vec::new();
     let zone_name = collect(names, &mut mistakes)?.flatten();
     let additional_vpcs = collect(others, &mut mistakes)?.unwrap_or_default();
@@ -115,7 +121,26 @@ pub async fn discover(env: &Env, spec: &Spec) -> Result<Surroundings, DiscoveryE
     }
     let (account, partition) = (env.scope.account.clone(), env.scope.partition.clone());
     let agent = env.archive.as_ref().map(|one| one.sha256.clone()).unwrap_or_default();
-    Ok(Surroundings { account, partition, networks, zone_name, agent, additional_vpcs })
+    Ok(Surroundings {
+        account,
+        partition,
+        networks,
+        zone_name,
+        agent,
+        additional_vpcs,
+        concurrency,
+    })
+}
+
+/// What both regions have of Lambda's quota, if something is to be kept of it.
+async fn concurrency(env: &Env, spec: &Spec) -> Result<BTreeMap<Site, Concurrency>, ApiError> {
+    if spec.failover.reserve_concurrency == Some(false) {
+        return Ok(BTreeMap::new());
+    }
+    let [primary, dr] = Site::ALL;
+    let look = |site| Concurrency::find(env, spec, site);
+    let (one, other) = futures::try_join!(look(primary), look(dr))?;
+    Ok([(primary, one), (dr, other)].into())
 }
 
 /// Sets mistakes aside, so that all of them are told at once.

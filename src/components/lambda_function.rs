@@ -60,6 +60,17 @@ pub struct LambdaFunction {
     pub place: Option<Place>,
     /// Whether it runs on a schedule, so that nobody waits for what it answers.
     pub is_scheduled: bool,
+    /// How many runs are kept for it.
+    pub reserved: Reservation,
+}
+
+/// What is kept for a function of the runs that the account may have at once in its region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reservation {
+    /// How many, if any.
+    pub runs: Option<i32>,
+    /// The argument that says so.
+    pub argument: &'static str,
 }
 
 /// What it runs on: the archive holds a program of this name for this processor.
@@ -130,6 +141,23 @@ async fn look(env: &Env, region: &str, name: &str) -> Result<Option<GetFunctionO
 
 fn tags_of(function: &GetFunctionOutput) -> Tags {
     function.tags().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// How many runs at once are kept for a function; none for one that is not there.
+///
+/// # Errors
+/// The call failed.
+pub(crate) async fn reserved(env: &Env, region: &str, name: &str) -> Result<i32, ApiError> {
+    let found = get(env, region, name).await?;
+    Ok(found.as_ref().and_then(reservation).unwrap_or(0))
+}
+
+fn reservation(function: &GetFunctionOutput) -> Option<i32> {
+    function.concurrency()?.reserved_concurrent_executions()
+}
+
+fn kept(reserved: Option<i32>) -> String {
+    reserved.map_or_else(|| "none".into(), |runs| runs.to_string())
 }
 
 /// Whom a function belongs to; `None` if there is none.
@@ -219,6 +247,8 @@ impl Primitive for LambdaFunction {
         if self.is_scheduled {
             all.push(Field::new("unattended", unattended(RETRIES, OLDEST)));
         }
+        let reserved = Field::new("reserved_concurrency", kept(self.reserved.runs));
+        all.push(reserved.from(self.reserved.argument));
         let argument = self.place.as_ref().map_or("", |place| place.argument);
         all.push(Field::new("subnets", self.network()).from(argument));
         if let Some(place) = &self.place {
@@ -271,6 +301,9 @@ impl Primitive for LambdaFunction {
         let answer = env.session.call_once(api, call).await?;
         settled(env, &wanted.region, &wanted.name).await?;
         attend(env, wanted).await?;
+        if settings.reserved.runs.is_some() {
+            reserve(env, wanted).await?;
+        }
         Ok(Outputs::from([(ARN, answer.function_arn().unwrap_or_default().to_owned())]))
     }
 
@@ -286,7 +319,7 @@ impl Primitive for LambdaFunction {
             settled(env, region, name).await?;
         }
         idle(env, region, name).await?;
-        let apart = ["code", "unattended", "tags"];
+        let apart = ["code", "unattended", "reserved_concurrency", "tags"];
         if differing.iter().any(|one| !apart.contains(one)) {
             let (role, key) = (env.resolve(&settings.role)?, env.resolve(&settings.key)?);
             let (variables, vpc) = (settings.variables(env)?, settings.vpc(env)?);
@@ -314,6 +347,9 @@ impl Primitive for LambdaFunction {
         }
         if differing.contains(&"unattended") {
             attend(env, wanted).await?;
+        }
+        if differing.contains(&"reserved_concurrency") {
+            reserve(env, wanted).await?;
         }
         if differing.contains(&"tags") {
             let arn = found.outputs.get(ARN).cloned().unwrap_or_default();
@@ -411,6 +447,7 @@ fn observed(
         .with("memory_mib", one.memory_size().unwrap_or_default().to_string())
         .with("timeout_seconds", one.timeout().unwrap_or_default().to_string())
         .with("unattended", unattended)
+        .with("reserved_concurrency", kept(reservation(function)))
         .with("description", one.description().unwrap_or_default())
         .with("last_update", if has_failed { "failed" } else { "done" })
         .with("subnets", subnets)
@@ -433,6 +470,22 @@ async fn attend(env: &Env, wanted: &Wanted<LambdaFunction>) -> Result<(), ApiErr
     let call = || {
         let call = regional.lambda.put_function_event_invoke_config().function_name(&wanted.name);
         call.maximum_retry_attempts(RETRIES).maximum_event_age_in_seconds(OLDEST).send()
+    };
+    env.session.call(api, call).await.map(|_| ())
+}
+
+/// Keeps runs for it, or gives them back.
+async fn reserve(env: &Env, wanted: &Wanted<LambdaFunction>) -> Result<(), ApiError> {
+    let (regional, name) = (env.region(&wanted.region), &wanted.name);
+    let Some(runs) = wanted.settings.reserved.runs else {
+        let api = regional.api("lambda", "DeleteFunctionConcurrency");
+        let call = || regional.lambda.delete_function_concurrency().function_name(name).send();
+        return env.session.remove(api, call).await;
+    };
+    let api = regional.api("lambda", "PutFunctionConcurrency");
+    let call = || {
+        let call = regional.lambda.put_function_concurrency().function_name(name);
+        call.reserved_concurrent_executions(runs).send()
     };
     env.session.call(api, call).await.map(|_| ())
 }

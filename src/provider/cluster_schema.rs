@@ -342,6 +342,13 @@ fn failover() -> Vec<Attribute> {
              monitor tells, and promotes only when it is asked.",
         )
         .validate(checks::max_data_loss),
+        Attribute::optional(
+            "reserve_concurrency",
+            Type::Bool,
+            "Whether ten runs at once are kept for each monitor and each probe of what Lambda lets the account run in \
+             its region, so that no other function can keep them from running. Default: they are where the region's \
+             quota has room for that, and a plan warns where it has not.",
+        ),
     ]
 }
 

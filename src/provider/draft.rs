@@ -282,6 +282,8 @@ fn failover(reader: &mut Reader<'_>) -> FailoverSpec {
             .number("failover.promotion_allowance", standard.promotion_allowance),
         max_data_loss: reader.number("failover.max_data_loss", standard.max_data_loss),
         accept_split_brain_risk: reader.flag("failover.accept_split_brain_risk"),
+        reserve_concurrency: reader
+            .take("failover.reserve_concurrency", None, |value| Some(value.as_bool())),
     }
 }
 

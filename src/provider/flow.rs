@@ -234,6 +234,7 @@ impl Opened {
             && self.spec.database.port == spec.database.port
             && self.spec.dns == spec.dns
             && self.spec.failover.witness_region == spec.failover.witness_region
+            && self.spec.failover.reserve_concurrency == spec.failover.reserve_concurrency
             && self.spec.notifications == spec.notifications
             && self.spec.deletion == spec.deletion;
         if !alike {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     cluster::{
-        Spec,
+        Spec, concurrency,
         names::{Suffix, parameter_path},
     },
     components::{Env, Owner, Readiness},
@@ -132,7 +132,8 @@ pub(super) fn warnings(opened: &Opened) -> Diagnostics {
              An apply does not put them back: the monitors do, as soon as they may.",
         );
     }
-    for (summary, detail) in recovery::warnings(opened) {
+    let displaced = concurrency::warning(&opened.spec, &opened.surroundings);
+    for (summary, detail) in recovery::warnings(opened).into_iter().chain(displaced) {
         found.warning(summary, detail);
     }
     for one in opened.inventory.all() {

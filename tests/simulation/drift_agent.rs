@@ -27,6 +27,7 @@ pub fn cases(user: &User) -> Vec<Case> {
         case(WEST, function, monitor, json!({"MemorySize": 128}), of_monitor),
         case(WEST, function, monitor, more, of_monitor),
         case(WEST, function, monitor, settings, of_monitor),
+        case(WEST, function, monitor, json!({"_reserved": 1}), of_monitor),
         case(WEST, function, monitor, json!({"CodeSha256": "other"}), of_monitor),
         case(WEST, function, monitor, json!({"KMSKeyArn": ""}), of_monitor),
         case(WEST, function, monitor, json!({"_event": {"MaximumRetryAttempts": 2}}), of_monitor),

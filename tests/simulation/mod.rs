@@ -5,6 +5,7 @@ mod access;
 mod agent;
 mod alarms;
 mod asked;
+mod concurrency;
 mod copies;
 pub mod crash;
 mod drift;

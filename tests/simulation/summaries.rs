@@ -74,6 +74,7 @@ prop_compose! {
         (ttl, lag, detection) in (1u32..300, 2u32..100, 60u32..90),
         free in prop::option::of(1u32..20),
         minute in prop::option::of(0u32..1440),
+        reserve_concurrency in prop::option::of(any::<bool>()),
         emails in prop::collection::btree_set("[a-z]{1,6}@example.com", 0..3),
     ) -> Spec {
         let hour = std::time::Duration::from_secs(3600);
@@ -85,7 +86,11 @@ prop_compose! {
             database,
             backup: BackupSpec { retention_days: days, window: Window::default(), cross_region: true, snapshot_copies: 7 },
             dns: DnsSpec { zone_id: None, name: None, ttl, additional_vpc_ids: BTreeSet::new() },
-            failover: FailoverSpec { region_detection: detection, ..FailoverSpec::default() },
+            failover: FailoverSpec {
+                region_detection: detection,
+                reserve_concurrency,
+                ..FailoverSpec::default()
+            },
             drill: DrillSpec { enabled: true, schedule: minute.map(Schedule::on_saturdays) },
             monitoring: MonitoringSpec {
                 replica_lag_seconds: lag,
@@ -117,6 +122,7 @@ fn blueprint(spec: &Spec) -> Blueprint {
         zone_name: None,
         agent: "hash".into(),
         additional_vpcs: BTreeMap::new(),
+        concurrency: BTreeMap::new(),
     };
     let scope = Scope {
         suffix: "prod".into(),

@@ -86,6 +86,7 @@ pub fn change(config: &mut Json) {
     config["dns"] = json!({"name": "db.orders.example", "ttl": 20});
     config["monitoring"] = json!({"cpu_percent": 70});
     config["notifications"] = json!({"emails": ["oncall@example.com"]});
+    config["failover"] = json!({"reserve_concurrency": false});
     config["drill"] = json!({"schedule": "cron(0 9 * * ? *)"});
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{LOG_RETENTION, MASTER, Plan, instance_name};
 use crate::{
     cluster::{
+        concurrency::reservation,
         failover::Mode,
         names::{Name, function_log},
         spec::Site,
@@ -392,7 +393,7 @@ impl Plan<'_> {
         variables: Vec<Variable>,
         place: Option<Place>,
     ) {
-        let name = name.of(&self.spec.suffix);
+        let (function, name) = (name, name.of(&self.spec.suffix));
         let key = Text::Ref(KmsKey::address(region), ARN);
         let settings = LogGroup { key: key.clone(), retention_days: LOG_RETENTION };
         let log = LogGroup::address(region, purpose);
@@ -407,6 +408,7 @@ impl Plan<'_> {
             variables,
             is_scheduled: place.is_none(),
             place,
+            reserved: reservation(self.spec, self.surroundings, region, function),
         };
         let address = LambdaFunction::address(region, purpose);
         self.add_tagged(address, region, name, settings, &[log]);
