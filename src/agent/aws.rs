@@ -369,9 +369,10 @@ impl Surface for AwsSurface {
     }
 
     async fn write_ledger(&self, expected: u64, ledger: &Ledger) -> Result<Written, Fault> {
-        // Beside the rest, for runbooks, which wait for it.
+        // Beside the rest, for runbooks: they ask by the one, and wait for the other.
         let phase = ("phase", AttributeValue::S(ledger.phase.as_str().to_owned()));
-        self.write_body(LEDGER, expected, ledger.version, ledger, &[phase]).await
+        let beside = [("epoch", n(ledger.epoch)), phase];
+        self.write_body(LEDGER, expected, ledger.version, ledger, &beside).await
     }
 
     async fn lease(&self) -> Result<Option<Lease>, Fault> {

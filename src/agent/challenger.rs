@@ -9,7 +9,13 @@ use super::{
     ledger::REBOOTS,
     monitor::{Seen, Stop},
 };
-use crate::cluster::failover::{Control, Decision, Evidence, Phase, Reason, Sign};
+use crate::{
+    cluster::failover::{Control, Decision, Evidence, Phase, Reason, Sign},
+    contract::moments::{
+        ACCEPTED, ASKED_FOR, DECIDED, FENCED, FIRST_FAILURE, FIRST_WRITE, LEASE_TAKEN,
+        SESSIONS_ENDED,
+    },
+};
 
 /// How long before the first failure a failover of zones may have begun that explains it.
 const ZONE_BEFORE: u64 = 60_000;
@@ -50,18 +56,6 @@ enum Closing {
     /// There were none.
     Before,
 }
-
-/// Moments of a failover.
-pub(super) const FIRST_FAILURE: &str = "first_failure";
-pub(super) const DECIDED: &str = "decided";
-/// By a human: how long that took is no measure of the monitors.
-const ASKED_FOR: &str = "asked_for";
-pub(super) const LEASE_TAKEN: &str = "lease_taken";
-pub(super) const FENCED: &str = "fenced";
-pub(super) const ACCEPTED: &str = "accepted";
-/// The old writer reboots: no session with it is older.
-pub(super) const SESSIONS_ENDED: &str = "sessions_ended";
-pub(super) const FIRST_WRITE: &str = "first_write";
 
 impl<S: Surface> Monitor<S> {
     pub(super) async fn challenge(&mut self, seen: Seen, intent: Intent) -> Result<Decision, Stop> {

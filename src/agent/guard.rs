@@ -1,7 +1,7 @@
 //! The guard: vouches for the writer, and closes it when it may have been superseded.
 
 use super::{Fault, Lease, Monitor, Probed, Session, Side, Surface, Written, monitor::Stop};
-use crate::{aws::utc, cluster::failover::Phase};
+use crate::{aws::utc, cluster::failover::Phase, contract::moments::CLOSED};
 
 /// How long a guard may have reached neither the witness nor the other region before it closes its own
 /// writer: shorter than any detection of the other region.
@@ -9,9 +9,6 @@ const ISOLATION: u64 = 40_000;
 
 /// How long ago the other region must have seen a sign of life of it, so that it is not about to act.
 const SEEN: u64 = 20_000;
-
-/// The moment in which the own writer was closed.
-const CLOSED: &str = "closed";
 
 /// What the guard learned of its standing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,8 +48,8 @@ pub async fn monitor(
     let mut monitor = Monitor::new(surface, config, run);
     let life = match command {
         Command::Watch => LIFE,
-        Command::Failover { force } => {
-            monitor.fail_over(force).await?;
+        Command::Failover { force, epoch } => {
+            monitor.fail_over(force, epoch).await?;
             ASKED
         }
     };

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::{
-    Fault, Instance, Intent, Lease, Ledger, Probed, Session, Side, Surface, Written,
-    challenger::DECIDED,
-};
-use crate::cluster::{
-    failover::{Decision, Evidence, Phase, Policy, Series, decide},
-    objectives::{CONNECT, TICK, ZONE_PATIENCE},
+use super::{Fault, Instance, Intent, Lease, Ledger, Probed, Session, Side, Surface, Written};
+use crate::{
+    cluster::{
+        failover::{Decision, Evidence, Phase, Policy, Series, decide},
+        objectives::{CONNECT, TICK, ZONE_PATIENCE},
+    },
+    contract::moments::DECIDED,
 };
 
 /// How long a run lives that a schedule has begun, in milliseconds, unless a newer one leads. Schedules begin one every
@@ -169,11 +169,12 @@ impl<S: Surface> Monitor<S> {
         }
     }
 
-    /// A human asks for a failover: refused while the writer takes writes, unless it is forced.
+    /// A human asks for a failover: refused while the writer takes writes, unless it is forced; and where one has begun
+    /// since the ledger was at the `epoch` that was asked for.
     ///
     /// # Errors
     /// Why it was not begun.
-    pub async fn fail_over(&mut self, force: bool) -> Result<(), String> {
+    pub async fn fail_over(&mut self, force: bool, epoch: Option<u64>) -> Result<(), String> {
         let text = |fault: Fault| fault.to_string();
         let lease = self.surface.lease().await;
         if let Err(fault) = &lease
@@ -210,6 +211,13 @@ impl<S: Surface> Monitor<S> {
             };
             if intent.destroying {
                 return Err("the cluster is being removed".into());
+            }
+            if let Some(epoch) = epoch.filter(|epoch| *epoch != self.ledger.epoch) {
+                return Err(format!(
+                    "a failover has begun since this was asked for: the epoch was {epoch} and is {}; see what it came to, \
+                     and ask again if it is still wanted",
+                    self.ledger.epoch
+                ));
             }
             if !may {
                 let by_force = if self.ledger.phase == Phase::Promoting {

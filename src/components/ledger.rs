@@ -8,7 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::{Env, Output};
 use crate::{
     aws::ApiError,
-    contract::{CLUSTER, DESTROYING, HELD_BY, HOLD, INTENT, ITEM, LEDGER, drill::DRILL},
+    contract::{
+        CLUSTER, DESTROYING, HELD_BY, HOLD, INTENT, ITEM, LEDGER,
+        drill::DRILL,
+        moments::{ASKED_FOR, DECIDED, FIRST_FAILURE, FIRST_WRITE},
+    },
 };
 
 /// Of a ledger: how far a failover to its region has come.
@@ -99,9 +103,9 @@ impl Said {
 
     /// The failover that the moments are of, once the new writer has written.
     pub fn measured(&self) -> Option<Measured> {
-        let began = self.at("first_failure").or(self.at("decided"))?;
-        let seconds = self.at("first_write")?.saturating_sub(began) / 1000;
-        let by_hand = self.at("asked_for").is_some();
+        let began = self.at(FIRST_FAILURE).or(self.at(DECIDED))?;
+        let seconds = self.at(FIRST_WRITE)?.saturating_sub(began) / 1000;
+        let by_hand = self.at(ASKED_FOR).is_some();
         Some(Measured { began, seconds, data_loss: self.data_loss, by_hand })
     }
 

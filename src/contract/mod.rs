@@ -2,6 +2,7 @@
 //! told, and what a probe is asked. Both sides read it here, so that they cannot differ.
 
 pub mod drill;
+pub mod moments;
 
 use serde::{Deserialize, Serialize};
 
@@ -166,24 +167,41 @@ pub enum Command {
     /// To fail over now: what a human asks, by the runbook.
     Failover {
         /// Even while the writer takes writes. `"true"` is taken as well: automations may send texts.
-        #[serde(default, deserialize_with = "truth")]
+        #[serde(default, deserialize_with = "told")]
         force: bool,
+        /// The epoch of the ledger that whoever asks has seen: refused where a failover has begun since. A text is taken
+        /// as well.
+        #[serde(default, deserialize_with = "maybe_told")]
+        epoch: Option<u64>,
     },
 }
 
-fn truth<'de, D: serde::Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Told {
-        Flag(bool),
-        Text(String),
-    }
+/// A value, or the same as a text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Told<T> {
+    Value(T),
+    Text(String),
+}
+
+fn told<'de, D, T>(from: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + std::str::FromStr,
+{
+    let wrong = |text: &str| serde::de::Error::custom(format!("{text:?} is nothing of the kind"));
     match Told::deserialize(from)? {
-        Told::Flag(flag) => Ok(flag),
-        Told::Text(text) => {
-            text.parse().map_err(|_| serde::de::Error::custom("it is neither true nor false"))
-        }
+        Told::Value(value) => Ok(value),
+        Told::Text(text) => text.parse().map_err(|_| wrong(&text)),
     }
+}
+
+fn maybe_told<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + std::str::FromStr,
+{
+    told(from).map(Some)
 }
 
 /// The settings of a monitor, as its environment holds them. Durations are seconds.
@@ -309,10 +327,18 @@ mod tests {
         let read = |value: Value| serde_json::from_value::<Command>(value).ok();
         assert_eq!(read(json!({"action": "watch"})), Some(Command::Watch));
         let forced = json!({"action": "failover", "force": true});
-        assert_eq!(read(forced), Some(Command::Failover { force: true }));
-        assert_eq!(read(json!({"action": "failover"})), Some(Command::Failover { force: false }));
+        let asked = |force, epoch| Some(Command::Failover { force, epoch });
+        assert_eq!(read(forced), asked(true, None));
+        assert_eq!(read(json!({"action": "failover"})), asked(false, None));
+        for epoch in [json!(3), json!("3")] {
+            let of_epoch = json!({"action": "failover", "force": false, "epoch": epoch});
+            assert_eq!(read(of_epoch), asked(false, Some(3)));
+        }
+        for epoch in [json!(""), json!("no output"), json!(-1), json!(null)] {
+            assert_eq!(read(json!({"action": "failover", "epoch": epoch})), None, "{epoch}");
+        }
         let text = json!({"action": "failover", "force": "true"});
-        assert_eq!(read(text), Some(Command::Failover { force: true }));
+        assert_eq!(read(text), asked(true, None));
         assert_eq!(read(json!({"action": "failover", "force": "yes"})), None);
         assert_eq!(read(json!({"action": "promote"})), None);
         assert_eq!(read(json!({})), None);

@@ -5,8 +5,11 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 
 use super::{checks, cluster_schema, connect::Configured, overview, resource::configured};
-use crate::plugin::{
-    Attribute, Context, DataSource, Found, Nesting, Presence, Schema, Type, Value,
+use crate::{
+    contract::moments::{
+        ACCEPTED, DECIDED, FENCED, FIRST_FAILURE, FIRST_WRITE, LEASE_TAKEN, SESSIONS_ENDED,
+    },
+    plugin::{Attribute, Context, DataSource, Found, Nesting, Presence, Schema, Type, Value},
 };
 
 /// The data source; its provider tells it how AWS is reached.
@@ -57,15 +60,15 @@ impl DataSource for ClusterDataSource {
 /// Moments of a failover, as the monitors note them, and what they are.
 pub(super) const MOMENTS: [(&str, &str); 7] = [
     (
-        "first_failure",
+        FIRST_FAILURE,
         "When the DR region's monitor first saw a write fail, or the last sign of life where that came later.",
     ),
-    ("decided", "When it decided to fail over."),
-    ("lease_taken", "When it had taken the lease from the primary region."),
-    ("accepted", "When RDS accepted the promotion."),
-    ("first_write", "When the new writer took its first write."),
-    ("fenced", "When the old writer was seen to keep applications out."),
-    ("sessions_ended", "When the old writer was rebooted, which ended the sessions that it had."),
+    (DECIDED, "When it decided to fail over."),
+    (LEASE_TAKEN, "When it had taken the lease from the primary region."),
+    (ACCEPTED, "When RDS accepted the promotion."),
+    (FIRST_WRITE, "When the new writer took its first write."),
+    (FENCED, "When the old writer was seen to keep applications out."),
+    (SESSIONS_ENDED, "When the old writer was rebooted, which ended the sessions that it had."),
 ];
 
 fn schema() -> Schema {

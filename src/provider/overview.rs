@@ -30,7 +30,10 @@ use crate::{
         ledger::{self, CLOSED, DRILLS, FAILOVER, PHASE, Said},
         secret,
     },
-    contract::{DIMENSION, NAMESPACE},
+    contract::{
+        DIMENSION, NAMESPACE,
+        moments::{DECIDED, FIRST_WRITE},
+    },
     plugin::{Context, Diagnostics, Found, Number, Value},
 };
 
@@ -322,7 +325,7 @@ fn last_failover(said: Option<&Said>) -> Value {
     let Some(said) = said else { return Value::Null };
     let at = |name: &str| said.at(name);
     let goes_on = Phase::parse(&said.phase).is_some_and(|phase| phase != Phase::Normal);
-    if at("decided").is_none() || !(goes_on || at("first_write").is_some()) {
+    if at(DECIDED).is_none() || !(goes_on || at(FIRST_WRITE).is_some()) {
         return Value::Null;
     }
     let moment = |name: &str| maybe(at(name).and_then(utc));

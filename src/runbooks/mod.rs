@@ -138,13 +138,31 @@ fn failover(facts: &Facts) -> Value {
     if let (Some(wait), Value::Object(key)) = (wait.as_object_mut(), ledger(facts)) {
         wait.extend(key);
     }
+    // What has happened since the runbook was started is not what it was started for.
+    let epoch = call(
+        "Epoch",
+        "dynamodb",
+        "GetItem",
+        ledger(facts),
+        &[("Number", "$.Item.epoch.N", "String")],
+    );
     let steps = vec![
+        epoch,
         json!({
             "name": "AskTheMonitor", "action": "aws:invokeLambdaFunction", "onFailure": "Abort",
             "maxAttempts": 1, "timeoutSeconds": 120,
             "inputs": {
                 "FunctionName": facts.monitor, "InvocationType": "RequestResponse",
-                "InputPayload": {"action": "failover", "force": "{{ Force }}"},
+                "InputPayload": {"action": "failover", "force": "{{ Force }}", "epoch": "{{ Epoch.Number }}"},
+            },
+        }),
+        // The run that was asked answers after half a minute, and has ended the one that the schedule had begun: what it
+        // has not finished by then must not wait for the schedule.
+        json!({
+            "name": "KeepWatching", "action": "aws:invokeLambdaFunction", "onFailure": "Continue",
+            "timeoutSeconds": 30,
+            "inputs": {
+                "FunctionName": facts.monitor, "InvocationType": "Event", "InputPayload": {"action": "watch"},
             },
         }),
         json!({

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use trading::contract::moments::{ACCEPTED, DECIDED, FIRST_FAILURE, FIRST_WRITE, LEASE_TAKEN};
+
 use super::{
     application::Application,
     stage::{NAME, Stage, ledger},
@@ -13,11 +15,11 @@ const FOLLOWED: u64 = 600;
 
 /// The moments that the monitors note, and what they are called here.
 const NOTED: [(&str, &str); 5] = [
-    ("first_failure", "the DR region's monitor sees a write fail"),
-    ("decided", "decided: nothing was written, replicated or vouched for"),
-    ("lease_taken", "the lease is taken from the lost region"),
-    ("accepted", "RDS accepts the promotion"),
-    ("first_write", "the new writer writes and reads a heartbeat"),
+    (FIRST_FAILURE, "the DR region's monitor sees a write fail"),
+    (DECIDED, "decided: nothing was written, replicated or vouched for"),
+    (LEASE_TAKEN, "the lease is taken from the lost region"),
+    (ACCEPTED, "RDS accepts the promotion"),
+    (FIRST_WRITE, "the new writer writes and reads a heartbeat"),
 ];
 const MOVED: &str = "the cluster's name leads to the DR region";
 const SERVED: &str = "an application's write is acknowledged";
@@ -75,7 +77,7 @@ impl Story {
             };
             // The timeline begins anew with each decision. Of this one, the write that failed may have been tried
             // before the trouble began, and have failed by it.
-            let is_of_this = noted("decided").is_some_and(|at| at >= began);
+            let is_of_this = noted(DECIDED).is_some_and(|at| at >= began);
             let moment = |what: &str| noted(what).filter(|_| is_of_this);
             let mut seen: Vec<_> =
                 NOTED.iter().filter_map(|(what, words)| Some((moment(what)?, *words))).collect();
@@ -83,7 +85,7 @@ impl Story {
                 seen.push((stage.now(), MOVED));
             }
             // What was acknowledged before RDS was asked, the old writer took.
-            let accepted = moment("accepted");
+            let accepted = moment(ACCEPTED);
             if let Some(row) = accepted.and_then(|at| application.first_after(at)) {
                 seen.push((row.at, SERVED));
             }
@@ -130,7 +132,7 @@ impl Story {
 
     /// What the time was spent on, one after the other, in seconds.
     pub fn parts(&self) -> [(&'static str, f64); 3] {
-        let (decided, accepted) = (self.noted("decided"), self.noted("accepted"));
+        let (decided, accepted) = (self.noted(DECIDED), self.noted(ACCEPTED));
         [
             ("detection", decided),
             ("lease, RDS asked", accepted - decided),

@@ -481,7 +481,7 @@ fn a_hold_outlives_an_apply_that_fails_and_ends_with_the_one_that_finishes() {
 }
 
 /// Asks the monitor in the DR region, as its README has it.
-async fn ask(user: &User, question: &Json) -> Result<Json, String> {
+pub(super) async fn ask(user: &User, question: &Json) -> Result<Json, String> {
     let aws = crate::support::aws::connect(&user.sandbox).await;
     let lambda = &aws.region(WEST).lambda;
     let call = lambda.invoke().function_name("trading-db-monitor-prod");

@@ -3,7 +3,7 @@
 use aws_sandbox::{Effect, Fault, Rule, Sandbox};
 use serde_json::json;
 
-use super::runbooks::run;
+use super::{agent::ask, runbooks::run};
 use crate::support::{
     agent::{EAST, PROBE_GROUP, WEST, WITNESS, alarm, begin, lease, ledger, set_lost},
     aws::{pass, simulate},
@@ -145,6 +145,57 @@ fn force_takes_over_a_failover_that_waits_with_the_lease() {
         let moments = after["timeline"].as_array().unwrap();
         let accepted = moments.iter().find(|one| one["what"] == "accepted").unwrap();
         assert!(accepted["at"].as_u64().unwrap() >= begun + 60_000, "{after:#}");
+    });
+}
+
+#[test]
+fn what_was_asked_for_before_another_failover_began_is_refused() {
+    simulate(async || {
+        let user = watched().await;
+        let epoch = ledger(&user.sandbox, WEST)["epoch"].as_u64().unwrap();
+        let question = |epoch| json!({"action": "failover", "force": true, "epoch": epoch});
+        let refused = ask(&user, &question(epoch + 1)).await.unwrap_err();
+        assert!(refused.contains("a failover has begun since"), "{refused}");
+        let refused =
+            ask(&user, &json!({"action": "failover", "epoch": "later"})).await.unwrap_err();
+        assert!(refused.contains("nothing that a monitor can be asked"), "{refused}");
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "normal");
+        ask(&user, &question(epoch)).await.unwrap();
+        pass(180).await;
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "promoted");
+        assert_eq!(ledger(&user.sandbox, WEST)["epoch"].as_u64(), Some(epoch + 1));
+    });
+}
+
+#[test]
+fn what_a_human_asked_for_is_gone_on_with_where_no_schedule_begins_a_run() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        config["failover"] = json!({"mode": "manual"});
+        user.must_apply(&config).await;
+        begin(&user.sandbox);
+        pass(200).await;
+        let off = json!({"State": "DISABLED"});
+        let rule = "trading-db-monitor-prod";
+        user.sandbox.with(|world| world.drift(WEST, "event-rule", rule, Some(&off))).unwrap();
+        set_lost(&user.sandbox, EAST, true);
+        let mut refused = fault("rds", Some("PromoteReadReplica"), WEST);
+        let code = "InvalidDBInstanceState".to_owned();
+        refused.effect = Effect::Fail { status: 400, code, message: "It is busy.".into() };
+        user.sandbox.add_fault(refused);
+        // Whatever the schedule has begun is over.
+        pass(200).await;
+        let begun = user.sandbox.now().0;
+        let (_, ()) = futures::join!(run(&user.sandbox, WEST, "failover", &[]), async {
+            pass(90).await;
+            user.sandbox.clear_faults();
+        });
+        let after = ledger(&user.sandbox, WEST);
+        assert_eq!(after["phase"], "promoted", "{after:#}");
+        let moments = after["timeline"].as_array().unwrap();
+        let accepted = moments.iter().find(|one| one["what"] == "accepted").unwrap();
+        let took = (accepted["at"].as_u64().unwrap() - begun) / 1000;
+        assert!((90..105).contains(&took), "{took}");
     });
 }
 

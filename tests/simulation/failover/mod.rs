@@ -83,6 +83,24 @@ fn sessions_with_an_old_writer_end_although_its_control_plane_is_not_back_yet() 
     }
 }
 
+/// Looks take what they take: one that ends a moment before its region has been lost for long enough waits for that.
+#[test]
+fn a_lost_region_is_decided_as_soon_as_it_has_been_lost_for_long_enough() {
+    let mut late = Vec::new();
+    for seed in 0..400 {
+        let world: Shared = Rc::new(RefCell::new(World::new(seed)));
+        let script = [(BEGINNING, Event::Control(false)), (BEGINNING, Event::Region(false))];
+        live(&world, &script, BEGINNING + 150);
+        let world = world.borrow();
+        let patience = world.policy.region_detection.as_millis().try_into().unwrap();
+        late.extend(world.decided_after().expect("a failover").checked_sub(patience));
+    }
+    assert_eq!(late.len(), 400, "never sooner");
+    // Another look would take three to five seconds, and a fifth of them would need one.
+    let very: Vec<_> = late.into_iter().filter(|late| *late > 3_000).collect();
+    assert!(very.len() < 10, "{very:?}");
+}
+
 #[test]
 #[ignore = "lives one seed again: SEED=…"]
 fn again() {

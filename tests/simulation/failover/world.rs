@@ -8,6 +8,7 @@ use std::{cell::RefCell, rc::Rc};
 use trading::{
     agent::{Fault, Intent, Lease, Ledger, Session},
     cluster::failover::{Mode, Phase, Policy},
+    contract::moments::{DECIDED, FIRST_FAILURE},
 };
 pub use view::{View, sleep_until};
 
@@ -246,6 +247,12 @@ impl World {
     /// What the ledger says of it, in seconds.
     pub fn reported(&self) -> Option<u64> {
         self.ledgers[1].data_loss
+    }
+
+    /// How long after the first failure a failover was decided, by the standby's ledger.
+    pub fn decided_after(&self) -> Option<u64> {
+        let ledger = &self.ledgers[1];
+        Some(ledger.moment(DECIDED)? - ledger.moment(FIRST_FAILURE)?)
     }
 
     /// How far a failover has come, by the standby's ledger.
