@@ -1,88 +1,144 @@
-//! What is kept for monitors and probes of the runs that Lambda lets an account have at once in a region. Whatever is
-//! not kept for a function, any other one of the account can use up, and then nobody watches. Nothing that is done
-//! rests on it: two runs too many are told apart by conditional writes.
+//! The concurrency that Lambda reserves for monitors and probes, of what an account may run at once in a region. Whatever
+//! is not reserved, any other function of the account can use up, and then nobody watches. Nothing that is done rests on
+//! it: two runs too many are told apart by conditional writes.
+
+use std::collections::BTreeMap;
 
 use super::{
     mistake::Mistake,
-    names::Name,
+    names::{Name, Suffix},
     spec::{Site, Spec},
     surroundings::Surroundings,
 };
 use crate::{
-    aws::ApiError,
+    aws::{ApiError, ErrorClass},
     components::{
         Env,
-        lambda_function::{Reservation, reserved},
+        lambda_function::{Reservation, reserved_concurrency},
     },
 };
 
 /// The argument that says whether.
 const ARGUMENT: &str = "failover.reserve_concurrency";
-/// What is kept for each function: of a monitor, five runs overlap at most where none can tell that a newer one leads,
-/// each asks one probe at a time, and runs that humans ask for come on top.
+/// For each function: of a monitor, five runs overlap at most where none can tell that a newer one leads, each asks one
+/// probe at a time, and runs that humans ask for come on top.
 const RUNS: i32 = 10;
-/// The functions.
+/// The functions that have to run whatever else does.
 const FUNCTIONS: [Name; 2] = [Name::Monitor, Name::Probe];
-/// What Lambda leaves to functions for which nothing is kept (aws-facts 12b).
+/// What Lambda leaves to functions without a reservation (aws-facts 12b).
 const OTHERS: i32 = 100;
 
 /// What a region has for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Concurrency {
-    /// What is kept for them already.
-    reserved: i32,
-    /// What is kept for nobody; not asked for where nothing more is to be kept.
-    unreserved: Option<i32>,
+    /// What is reserved for each of [`FUNCTIONS`].
+    reserved: [i32; 2],
+    /// What is reserved for nobody, and what clusters hold that go before this one comes.
+    free: Free,
+}
+
+/// What can be had in a region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Free {
+    /// Nothing more is wanted.
+    NotAsked,
+    /// So many runs, those that are left to others among them.
+    Runs(i32),
+    /// Whoever plans may not ask.
+    Denied,
 }
 
 impl Concurrency {
-    fn wanted() -> i32 {
-        FUNCTIONS.iter().map(|_| RUNS).sum()
-    }
-
-    /// Looks at a site's region.
+    /// Looks at a site's region. What is all reserved already is not asked for, and no call is made for it that is not
+    /// made anyway.
     ///
     /// # Errors
     /// A look failed.
     pub async fn find(env: &Env, spec: &Spec, site: Site) -> Result<Self, ApiError> {
         let region = &spec.site(site).region;
-        let own = FUNCTIONS.map(|name| name.of(&spec.suffix));
-        let own = own.iter().map(|name| reserved(env, region, name));
-        let reserved = futures::future::try_join_all(own).await?.iter().sum();
-        if reserved >= Self::wanted() {
-            return Ok(Self { reserved, unreserved: None });
+        let reserved = reserved(env, region, &spec.suffix).await?;
+        if missing(reserved) == 0 {
+            return Ok(Self { reserved, free: Free::NotAsked });
+        }
+        let mut leaving = 0;
+        for suffix in env.scope.leaving.iter().filter_map(|one| Suffix::parse(one).ok()) {
+            leaving += self::reserved(env, region, &suffix).await?.iter().sum::<i32>();
         }
         let regional = env.region(region);
         let api = regional.api("lambda", "GetAccountSettings");
         let call = || regional.lambda.get_account_settings().send();
-        let limit = env.session.call(api, call).await?.account_limit;
-        let unreserved = limit.and_then(|one| one.unreserved_concurrent_executions);
-        Ok(Self { reserved, unreserved: Some(unreserved.unwrap_or(0)) })
+        let free = match env.session.call(api, call).await {
+            Ok(answer) => {
+                let limit =
+                    answer.account_limit.and_then(|one| one.unreserved_concurrent_executions);
+                Free::Runs(limit.unwrap_or(0) + leaving)
+            }
+            // Those who may do all that is needed are not kept from it by what is not.
+            Err(error) if error.class == ErrorClass::Denied => Free::Denied,
+            Err(error) => return Err(error),
+        };
+        Ok(Self { reserved, free })
     }
 
-    /// Whether it is enough. What is kept already counts, so that what was taken once is not given back.
+    /// Whether all that is missing can be had.
     fn has_room(self) -> bool {
-        let free = self.unreserved.map_or(0, |free| free - OTHERS);
-        self.reserved + free.max(0) >= Self::wanted()
+        match self.free {
+            Free::NotAsked => true,
+            Free::Runs(free) => free - OTHERS >= missing(self.reserved),
+            Free::Denied => missing(self.reserved) == 0,
+        }
+    }
+
+    /// Whether it is to be reserved for a function: what was reserved once stays, whatever the others need.
+    fn serves(self, index: usize) -> bool {
+        self.reserved[index] >= RUNS || self.has_room()
     }
 }
 
-/// What is kept for a function of a site.
+async fn reserved(env: &Env, region: &str, suffix: &Suffix) -> Result<[i32; 2], ApiError> {
+    let [monitor, probe] = FUNCTIONS.map(|name| name.of(suffix));
+    let (monitor, probe) = futures::try_join!(
+        reserved_concurrency(env, region, &monitor),
+        reserved_concurrency(env, region, &probe)
+    )?;
+    Ok([monitor, probe])
+}
+
+/// How much more has to be reserved.
+fn missing(reserved: [i32; 2]) -> i32 {
+    reserved.iter().map(|own| (RUNS - own).max(0)).sum()
+}
+
+/// What both regions have, if something is to be reserved.
+///
+/// # Errors
+/// A look failed.
+pub async fn find(env: &Env, spec: &Spec) -> Result<BTreeMap<Site, Concurrency>, ApiError> {
+    if spec.failover.reserve_concurrency == Some(false) {
+        return Ok(BTreeMap::new());
+    }
+    let [primary, dr] = Site::ALL;
+    let look = |site| Concurrency::find(env, spec, site);
+    let (one, other) = futures::try_join!(look(primary), look(dr))?;
+    Ok([(primary, one), (dr, other)].into())
+}
+
+/// What is reserved for a function in a region.
 pub fn reservation(
     spec: &Spec,
     surroundings: &Surroundings,
     region: &str,
-    name: Name,
+    function: Name,
 ) -> Reservation {
-    if !FUNCTIONS.contains(&name) {
+    let Some(index) = FUNCTIONS.iter().position(|one| *one == function) else {
         return Reservation::default();
-    }
-    let has_room = || {
+    };
+    let is_possible = || {
         let here = Site::ALL.into_iter().find(|site| spec.site(*site).region == region);
         let found = here.and_then(|site| surroundings.concurrency.get(&site));
-        found.is_some_and(|found| found.has_room())
+        found.is_some_and(|found| found.serves(index))
     };
-    let is_wanted = spec.failover.reserve_concurrency.unwrap_or_else(has_room);
+    let is_wanted = spec.failover.reserve_concurrency.unwrap_or_else(is_possible);
     Reservation { runs: is_wanted.then_some(RUNS), argument: ARGUMENT }
 }
 
@@ -90,32 +146,40 @@ pub fn reservation(
 fn short(spec: &Spec, surroundings: &Surroundings) -> Vec<String> {
     let all = surroundings.concurrency.iter().filter(|(_, found)| !found.has_room());
     let each = all.map(|(site, found)| {
-        let free = found.unreserved.unwrap_or(0);
-        format!("{} has {free} that nothing is kept of", spec.site(*site).region)
+        let region = &spec.site(*site).region;
+        let wanted = missing(found.reserved);
+        match found.free {
+            Free::Denied => {
+                format!("{region} needs {wanted} more, and lambda:GetAccountSettings is denied")
+            }
+            Free::Runs(free) => {
+                format!("{region} needs {wanted} more and has {free} that nothing reserves")
+            }
+            Free::NotAsked => region.clone(),
+        }
     });
     each.collect()
 }
 
 fn why(short: &[String]) -> String {
     format!(
-        "{} runs at once would be kept in each region for the functions that watch, and Lambda leaves {OTHERS} to all \
-         others: {}.",
-        Concurrency::wanted(),
-        short.join(", ")
+        "Monitor and probe have {RUNS} runs at once reserved each, and Lambda leaves {OTHERS} in each region to functions \
+         without a reservation: {}.",
+        short.join("; ")
     )
 }
 
-/// What cannot be kept although it is wanted.
+/// What cannot be reserved although it is wanted.
 pub fn mistake(spec: &Spec, surroundings: &Surroundings) -> Option<Mistake> {
     let short = short(spec, surroundings);
     let is_wrong = spec.failover.reserve_concurrency == Some(true) && !short.is_empty();
     is_wrong.then(|| {
         let detail = format!(
-            "{} Ask AWS for a higher quota of concurrent executions there, or leave the argument out: runs are then kept \
+            "{} Ask AWS for a higher quota of concurrent executions there, or leave the argument out: it is then reserved \
              once there is room.",
             why(&short)
         );
-        Mistake::new(ARGUMENT, "Lambda's quota has no room for what is to be kept", detail)
+        Mistake::new(ARGUMENT, "Lambda's quota has no room for what is to be reserved", detail)
     })
 }
 
@@ -128,7 +192,7 @@ pub fn warning(spec: &Spec, surroundings: &Surroundings) -> Option<(&'static str
     counts.then(|| {
         let detail = format!(
             "{} Other functions of the account may use up what the monitors need, and a lost region would then be noticed \
-             late or not at all. Ask AWS for a higher quota of concurrent executions; a plan after that keeps them. Where \
+             late or not at all. Ask AWS for a higher quota of concurrent executions: the next plan reserves it. Where \
              nothing else runs there, {ARGUMENT} = false says so.",
             why(&short)
         );
@@ -140,12 +204,20 @@ pub fn warning(spec: &Spec, surroundings: &Surroundings) -> Option<(&'static str
 mod tests {
     use super::*;
 
+    fn serves(reserved: [i32; 2], free: Free) -> [bool; 2] {
+        let found = Concurrency { reserved, free };
+        [found.serves(0), found.serves(1)]
+    }
+
     #[test]
-    fn what_is_kept_already_counts_as_room() {
-        let has_room = |reserved, unreserved| Concurrency { reserved, unreserved }.has_room();
-        assert!(has_room(0, Some(120)) && !has_room(0, Some(119)), "100 are left to others");
-        assert!(has_room(10, Some(110)) && !has_room(10, Some(109)), "half of it was kept");
-        assert!(has_room(20, None), "all of it was");
-        assert!(!has_room(0, Some(10)) && !has_room(10, Some(10)), "a new account");
+    fn what_is_reserved_stays_and_what_is_missing_needs_room() {
+        assert_eq!(serves([0, 0], Free::Runs(120)), [true, true]);
+        assert_eq!(serves([0, 0], Free::Runs(119)), [false, false], "100 are left to others");
+        assert_eq!(serves([10, 0], Free::Runs(110)), [true, true], "half of it is there");
+        assert_eq!(serves([10, 0], Free::Runs(109)), [true, false], "and stays");
+        assert_eq!(serves([20, 0], Free::Runs(100)), [true, false], "one has too much");
+        assert_eq!(serves([10, 10], Free::NotAsked), [true, true]);
+        assert_eq!(serves([0, 0], Free::Runs(10)), [false, false], "a new account");
+        assert_eq!(serves([10, 0], Free::Denied), [true, false]);
     }
 }

@@ -214,8 +214,7 @@ pub struct FailoverSpec {
     pub max_data_loss: u32,
     /// Whether the lease may be where it cannot tell the two regions apart.
     pub accept_split_brain_risk: bool,
-    /// Whether runs are kept for monitors and probes of what Lambda lets the account run; where its quotas have room for
-    /// that, if `None`.
+    /// Whether Lambda reserves concurrency for monitors and probes; where its quotas have room for that, if `None`.
     pub reserve_concurrency: Option<bool>,
 }
 

@@ -6,7 +6,7 @@ use aws_sdk_ec2::types::{Filter, RouteTable, Subnet};
 use ipnet::Ipv4Net;
 
 use super::{
-    concurrency::Concurrency,
+    concurrency::{self, Concurrency},
     mistake::Mistake,
     spec::{Site, SiteSpec, Spec},
 };
@@ -50,7 +50,7 @@ pub struct Surroundings {
     pub agent: String,
     /// The regions of the VPCs that `dns.additional_vpc_ids` names.
     pub additional_vpcs: BTreeMap<String, String>,
-    /// What Lambda's quotas have for the functions that watch; nothing where nothing is to be kept for them.
+    /// What Lambda's quotas have for the functions that watch; nothing where nothing is to be reserved for them.
     pub concurrency: BTreeMap<Site, Concurrency>,
 }
 
@@ -97,7 +97,7 @@ pub async fn discover(env: &Env, spec: &Spec) -> Result<Surroundings, DiscoveryE
         network(env, spec, Site::Dr),
         given_zone(env, spec),
         additional_vpcs(env, spec),
-        concurrency(env, spec),
+        concurrency::find(env, spec),
     );
     let concurrency = concurrency?;
     let mut mistakes = Vec::new();
@@ -130,17 +130,6 @@ pub async fn discover(env: &Env, spec: &Spec) -> Result<Surroundings, DiscoveryE
         additional_vpcs,
         concurrency,
     })
-}
-
-/// What both regions have of Lambda's quota, if something is to be kept of it.
-async fn concurrency(env: &Env, spec: &Spec) -> Result<BTreeMap<Site, Concurrency>, ApiError> {
-    if spec.failover.reserve_concurrency == Some(false) {
-        return Ok(BTreeMap::new());
-    }
-    let [primary, dr] = Site::ALL;
-    let look = |site| Concurrency::find(env, spec, site);
-    let (one, other) = futures::try_join!(look(primary), look(dr))?;
-    Ok([(primary, one), (dr, other)].into())
 }
 
 /// Sets mistakes aside, so that all of them are told at once.

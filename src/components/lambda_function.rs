@@ -60,11 +60,11 @@ pub struct LambdaFunction {
     pub place: Option<Place>,
     /// Whether it runs on a schedule, so that nobody waits for what it answers.
     pub is_scheduled: bool,
-    /// How many runs are kept for it.
+    /// What is reserved for it.
     pub reserved: Reservation,
 }
 
-/// What is kept for a function of the runs that the account may have at once in its region.
+/// What is reserved for a function of the runs that the account may have at once in its region.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reservation {
     /// How many, if any.
@@ -143,20 +143,24 @@ fn tags_of(function: &GetFunctionOutput) -> Tags {
     function.tags().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// How many runs at once are kept for a function; none for one that is not there.
+/// How many runs at once are reserved for a function; none for one that is not there.
 ///
 /// # Errors
 /// The call failed.
-pub(crate) async fn reserved(env: &Env, region: &str, name: &str) -> Result<i32, ApiError> {
+pub(crate) async fn reserved_concurrency(
+    env: &Env,
+    region: &str,
+    name: &str,
+) -> Result<i32, ApiError> {
     let found = get(env, region, name).await?;
-    Ok(found.as_ref().and_then(reservation).unwrap_or(0))
+    Ok(found.as_ref().and_then(reserved).unwrap_or(0))
 }
 
-fn reservation(function: &GetFunctionOutput) -> Option<i32> {
+fn reserved(function: &GetFunctionOutput) -> Option<i32> {
     function.concurrency()?.reserved_concurrent_executions()
 }
 
-fn kept(reserved: Option<i32>) -> String {
+fn told(reserved: Option<i32>) -> String {
     reserved.map_or_else(|| "none".into(), |runs| runs.to_string())
 }
 
@@ -247,7 +251,7 @@ impl Primitive for LambdaFunction {
         if self.is_scheduled {
             all.push(Field::new("unattended", unattended(RETRIES, OLDEST)));
         }
-        let reserved = Field::new("reserved_concurrency", kept(self.reserved.runs));
+        let reserved = Field::new("reserved_concurrency", told(self.reserved.runs));
         all.push(reserved.from(self.reserved.argument));
         let argument = self.place.as_ref().map_or("", |place| place.argument);
         all.push(Field::new("subnets", self.network()).from(argument));
@@ -447,7 +451,7 @@ fn observed(
         .with("memory_mib", one.memory_size().unwrap_or_default().to_string())
         .with("timeout_seconds", one.timeout().unwrap_or_default().to_string())
         .with("unattended", unattended)
-        .with("reserved_concurrency", kept(reservation(function)))
+        .with("reserved_concurrency", told(reserved(function)))
         .with("description", one.description().unwrap_or_default())
         .with("last_update", if has_failed { "failed" } else { "done" })
         .with("subnets", subnets)
@@ -474,18 +478,26 @@ async fn attend(env: &Env, wanted: &Wanted<LambdaFunction>) -> Result<(), ApiErr
     env.session.call(api, call).await.map(|_| ())
 }
 
-/// Keeps runs for it, or gives them back.
-async fn reserve(env: &Env, wanted: &Wanted<LambdaFunction>) -> Result<(), ApiError> {
+/// Reserves runs for it, or gives them back.
+async fn reserve(env: &Env, wanted: &Wanted<LambdaFunction>) -> Result<(), Failure> {
     let (regional, name) = (env.region(&wanted.region), &wanted.name);
     let Some(runs) = wanted.settings.reserved.runs else {
         let api = regional.api("lambda", "DeleteFunctionConcurrency");
         let call = || regional.lambda.delete_function_concurrency().function_name(name).send();
-        return env.session.remove(api, call).await;
+        return Ok(env.session.remove(api, call).await?);
     };
     let api = regional.api("lambda", "PutFunctionConcurrency");
     let call = || {
         let call = regional.lambda.put_function_concurrency().function_name(name);
         call.reserved_concurrent_executions(runs).send()
     };
-    env.session.call(api, call).await.map(|_| ())
+    match env.session.call(api, call).await {
+        Ok(_) => Ok(()),
+        // Somebody else has reserved it since the plan.
+        Err(error) if error.class == ErrorClass::Refused => Err(Failure::Obstacle(format!(
+            "{runs} runs cannot be reserved for it: {error}. {} = false goes on without",
+            wanted.settings.reserved.argument
+        ))),
+        Err(error) => Err(error.into()),
+    }
 }

@@ -167,11 +167,11 @@ pub enum Command {
     /// To fail over now: what a human asks, by the runbook.
     Failover {
         /// Even while the writer takes writes. `"true"` is taken as well: automations may send texts.
-        #[serde(default, deserialize_with = "told")]
+        #[serde(default, deserialize_with = "force")]
         force: bool,
         /// The epoch of the ledger that whoever asks has seen: refused where a failover has begun since. A text is taken
         /// as well.
-        #[serde(default, deserialize_with = "maybe_told")]
+        #[serde(default, deserialize_with = "epoch")]
         epoch: Option<u64>,
     },
 }
@@ -184,24 +184,24 @@ enum Told<T> {
     Text(String),
 }
 
-fn told<'de, D, T>(from: D) -> Result<T, D::Error>
+fn told<'de, D, T>(from: D, rule: &str) -> Result<T, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Deserialize<'de> + std::str::FromStr,
 {
-    let wrong = |text: &str| serde::de::Error::custom(format!("{text:?} is nothing of the kind"));
-    match Told::deserialize(from)? {
+    let wrong = || serde::de::Error::custom(rule);
+    match Told::deserialize(from).map_err(|_| wrong())? {
         Told::Value(value) => Ok(value),
-        Told::Text(text) => text.parse().map_err(|_| wrong(&text)),
+        Told::Text(text) => text.parse().map_err(|_| wrong()),
     }
 }
 
-fn maybe_told<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Deserialize<'de> + std::str::FromStr,
-{
-    told(from).map(Some)
+fn force<'de, D: serde::Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    told(from, "force is neither true nor false")
+}
+
+fn epoch<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    told(from, "epoch is no number").map(Some)
 }
 
 /// The settings of a monitor, as its environment holds them. Durations are seconds.

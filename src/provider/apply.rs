@@ -13,7 +13,7 @@ use super::{
     flow::{LOOK_AGAIN, Look, Opened, Trouble, Unseen, environment, session},
     intent::{Hold, farewell},
     read::spec_of,
-    state::{Kept, observed, otherwise},
+    state::{Kept, differing_lines, observed},
 };
 use crate::{
     aws::CONSISTENCY_LIMIT,
@@ -204,13 +204,15 @@ impl Run<'_> {
         }
         let mut found = Diagnostics::new();
         let (mut done, mut again) = (BTreeSet::new(), Vec::new());
+        let mut surroundings = None;
         for pass in 0..PASSES {
-            let look = if pass == 0 {
-                self.look(&kept, Look::Strict, self.settled, Opened::unnamed).await
-            } else {
-                let until = self.env.session.clock.now() + CONSISTENCY_LIMIT;
-                let undone = |opened: &Opened| undone(&opened.changes(), &done);
-                self.look(&kept, Look::Strict, until, undone).await
+            let look = match &surroundings {
+                None => self.look(&kept, Look::Strict, self.settled, Opened::unnamed).await,
+                Some(known) => {
+                    let until = self.env.session.clock.now() + CONSISTENCY_LIMIT;
+                    let undone = |opened: &Opened| undone(&opened.changes(), &done);
+                    self.look(&kept, Look::Within(known), until, undone).await
+                }
             };
             let opened = match look {
                 Ok(opened) => opened,
@@ -224,6 +226,7 @@ impl Run<'_> {
                 }
             };
             let changes = opened.changes();
+            surroundings.get_or_insert_with(|| opened.surroundings.clone());
             if pass == 0 {
                 let stale = self.stale(&kept, &opened, &changes);
                 if !stale.is_empty() {
@@ -277,7 +280,7 @@ impl Run<'_> {
     async fn look(
         &self,
         kept: &Kept,
-        how: Look,
+        how: Look<'_>,
         until: SystemTime,
         missing: impl Fn(&Opened) -> Vec<String>,
     ) -> Result<Opened, Unseen> {
@@ -354,7 +357,7 @@ impl Run<'_> {
             all.push("the instances have other roles now".into());
         }
         if let Some(plan) = self.input.planned.as_ref().filter(|_| all.is_empty()) {
-            all = otherwise(plan, self.input.prior.as_ref(), opened, changes);
+            all = differing_lines(plan, self.input.prior.as_ref(), opened, changes);
         }
         all
     }

@@ -345,9 +345,9 @@ fn failover() -> Vec<Attribute> {
         Attribute::optional(
             "reserve_concurrency",
             Type::Bool,
-            "Whether ten runs at once are kept for each monitor and each probe of what Lambda lets the account run in \
-             its region, so that no other function can keep them from running. Default: they are where the region's \
-             quota has room for that, and a plan warns where it has not.",
+            "Whether Lambda reserves a concurrency of ten for each monitor and each probe, of what the account may run \
+             in their region: no other function can keep them from running then, and no more of them run. Default: \
+             it does where the region's quota has room for that, and a plan warns where it has not.",
         ),
     ]
 }

@@ -330,7 +330,7 @@ fn capital(text: &str) -> String {
 /// The world is not what the plan was made for.
 pub(super) fn stale(details: &[String]) -> Diagnostics {
     Diagnostics::from_error(
-        "The plan is stale: the cluster has changed since it was made",
+        "The plan is stale: the cluster, or what is around it, has changed since it was made",
         format!(
             "Going on would do what the plan did not show: {}. Nothing was changed. Plan again, and apply \
              what you see then.",

@@ -60,11 +60,13 @@ pub(super) const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(10), Duration:
 
 /// How to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum Look<'a> {
     /// Surroundings that do not fit are an error.
     Strict,
     /// What is there is looked at all the same: for a read or a destroy after the VPCs are gone.
     Lenient,
+    /// Within those that this run began with: what becomes of them meanwhile is the next plan's.
+    Within(&'a Surroundings),
 }
 
 /// A session of an operation that may take so long.
@@ -106,12 +108,18 @@ impl Opened {
         env: &Env,
         spec: &Spec,
         cluster_id: Option<String>,
-        how: Look,
+        how: Look<'_>,
     ) -> Result<Self, Trouble> {
         env.look_again();
         let path = parameter_path(&spec.suffix);
         let claim = Claim::find(env, &spec.dr.region, &path);
-        let (claim, surroundings) = futures::join!(claim, discover(env, spec));
+        let surroundings = async {
+            match how {
+                Look::Within(known) => Ok(known.clone()),
+                Look::Strict | Look::Lenient => discover(env, spec).await,
+            }
+        };
+        let (claim, surroundings) = futures::join!(claim, surroundings);
         let claim = claim?;
         let surroundings = match surroundings {
             Ok(found) => found,
@@ -156,7 +164,7 @@ impl Opened {
         env: &Env,
         spec: &Spec,
         cluster_id: Option<String>,
-        how: Look,
+        how: Look<'_>,
         until: SystemTime,
         missing: impl Fn(&Self) -> Vec<String>,
     ) -> Result<Self, Unseen> {

@@ -132,7 +132,10 @@ pub(super) fn warnings(opened: &Opened) -> Diagnostics {
              An apply does not put them back: the monitors do, as soon as they may.",
         );
     }
-    let displaced = concurrency::warning(&opened.spec, &opened.surroundings);
+    // What moves is left as it is, functions included.
+    let displaced = (!opened.roles.are_moving())
+        .then(|| concurrency::warning(&opened.spec, &opened.surroundings))
+        .flatten();
     for (summary, detail) in recovery::warnings(opened).into_iter().chain(displaced) {
         found.warning(summary, detail);
     }

@@ -194,9 +194,9 @@ pub(super) fn planned(
     }
 }
 
-/// Components that would come out otherwise than a plan promised, because what is around the cluster has changed since.
+/// Components whose lines would come out otherwise than planned, because what is around the cluster has changed since.
 /// Terraform would take that for a fault, once everything is done.
-pub(super) fn otherwise(
+pub(super) fn differing_lines(
     plan: &Value,
     prior: Option<&Value>,
     opened: &Opened,
@@ -209,15 +209,13 @@ pub(super) fn otherwise(
         return Vec::new();
     };
     let addresses: BTreeSet<&String> = promised.keys().chain(now.keys()).collect();
-    let differs = |address: &&&String| match (promised.get(**address), now.get(**address)) {
-        (Some(Value::Unknown), Some(_)) | (Some(_), Some(Value::Unknown)) => false,
-        (one, other) => one != other,
+    let told = |address: &String| match (promised.get(address), now.get(address)) {
+        (Some(Value::Unknown), Some(_)) | (Some(_), Some(Value::Unknown)) => None,
+        (one, other) if one == other => None,
+        (_, Some(Value::String(line))) => Some(format!("{address} would be {line}")),
+        _ => Some(format!("{address} would not be there")),
     };
-    let told = |address: &String| match now.get(address) {
-        Some(Value::String(line)) => format!("{address} would be {line}"),
-        _ => format!("{address} would not be there"),
-    };
-    addresses.iter().filter(differs).map(|address| told(address)).collect()
+    addresses.into_iter().filter_map(told).collect()
 }
 
 fn assembled(

@@ -120,8 +120,8 @@ fn failover(facts: &Facts) -> Value {
     let description = format!(
         "Fails the cluster {} over to {}: start it in the region that is to write from now on. The monitor there is \
          asked, and keeps to its rules: it refuses where this region writes already, where the standby cannot be \
-         used, and while the writer takes writes. `Force` goes on even then: the writer is closed first, and what \
-         it has not sent yet is lost. It also does without a witness that is silent and, after a minute, without \
+         used, where another failover has begun since this was started, and while the writer takes writes. `Force` \
+         goes on while it does: the writer is closed first, and what it has not sent yet is lost. It also does without a witness that is silent and, after a minute, without \
          closing a writer that cannot be closed, and it takes over a failover that waits for one of these.",
         facts.suffix, facts.region
     );
@@ -138,29 +138,33 @@ fn failover(facts: &Facts) -> Value {
     if let (Some(wait), Value::Object(key)) = (wait.as_object_mut(), ledger(facts)) {
         wait.extend(key);
     }
-    // What has happened since the runbook was started is not what it was started for.
-    let epoch = call(
-        "Epoch",
-        "dynamodb",
-        "GetItem",
-        ledger(facts),
-        &[("Number", "$.Item.epoch.N", "String")],
-    );
+    let asks = |name: &str, payload: Value| {
+        json!({
+            "name": name, "action": "aws:invokeLambdaFunction", "onFailure": "Abort",
+            "maxAttempts": 1, "timeoutSeconds": 120, "nextStep": "KeepWatching",
+            "inputs": {
+                "FunctionName": facts.monitor, "InvocationType": "RequestResponse", "InputPayload": payload,
+            },
+        })
+    };
+    // A failover that begins between this and the question is not what was asked for. A ledger that no monitor has
+    // written yet has no epoch, nor has one of an earlier version.
+    let number = [("Number", "$.Item.epoch.N", "String")];
+    let mut epoch = call("Epoch", "dynamodb", "GetItem", ledger(facts), &number);
+    epoch["onFailure"] = "step:AskWithoutEpoch".into();
+    epoch["isCritical"] = false.into();
+    epoch["nextStep"] = "AskTheMonitor".into();
+    let by_epoch =
+        json!({"action": "failover", "force": "{{ Force }}", "epoch": "{{ Epoch.Number }}"});
     let steps = vec![
         epoch,
-        json!({
-            "name": "AskTheMonitor", "action": "aws:invokeLambdaFunction", "onFailure": "Abort",
-            "maxAttempts": 1, "timeoutSeconds": 120,
-            "inputs": {
-                "FunctionName": facts.monitor, "InvocationType": "RequestResponse",
-                "InputPayload": {"action": "failover", "force": "{{ Force }}", "epoch": "{{ Epoch.Number }}"},
-            },
-        }),
+        asks("AskTheMonitor", by_epoch),
+        asks("AskWithoutEpoch", json!({"action": "failover", "force": "{{ Force }}"})),
         // The run that was asked answers after half a minute, and has ended the one that the schedule had begun: what it
         // has not finished by then must not wait for the schedule.
         json!({
             "name": "KeepWatching", "action": "aws:invokeLambdaFunction", "onFailure": "Continue",
-            "timeoutSeconds": 30,
+            "isCritical": false, "timeoutSeconds": 30,
             "inputs": {
                 "FunctionName": facts.monitor, "InvocationType": "Event", "InputPayload": {"action": "watch"},
             },

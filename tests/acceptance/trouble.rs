@@ -252,3 +252,20 @@ fn a_region_that_is_down_is_no_problem_of_credentials() {
     served.sandbox.set_down("us-east-1", false);
     workspace.must_be_unchanged();
 }
+
+/// Terraform itself compares a saved plan with the one that it makes when it applies, and words it as it does.
+#[test]
+fn a_saved_plan_is_not_applied_once_what_is_around_the_cluster_has_changed() {
+    let served = Served::new();
+    let workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
+    workspace.run(&["plan", "-no-color", "-out=saved"]).must_succeed();
+    served.sandbox.with(|world| world.set_concurrency(10));
+    served.sandbox.forget_calls();
+    let ran = workspace.run(&["apply", "-no-color", "saved"]);
+    assert!(ran.err.contains("Provider produced inconsistent final plan"), "{}", ran.err);
+    assert!(ran.err.contains("lambda-function/"), "{}", ran.err);
+    let calls = served.sandbox.calls();
+    assert!(!calls.iter().any(changes_something), "{calls:#?}");
+    let planned = workspace.plan().must_succeed();
+    assert!(planned.out.contains("reserve_concurrency = false"), "{}", planned.out);
+}

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{agent::ask, runbooks::run};
 use crate::support::{
-    agent::{EAST, PROBE_GROUP, WEST, WITNESS, alarm, begin, lease, ledger, set_lost},
+    agent::{EAST, LEDGER, PROBE_GROUP, WEST, WITNESS, alarm, begin, lease, ledger, set_lost},
     aws::{pass, simulate},
     user::User,
 };
@@ -158,12 +158,43 @@ fn what_was_asked_for_before_another_failover_began_is_refused() {
         assert!(refused.contains("a failover has begun since"), "{refused}");
         let refused =
             ask(&user, &json!({"action": "failover", "epoch": "later"})).await.unwrap_err();
-        assert!(refused.contains("nothing that a monitor can be asked"), "{refused}");
+        assert!(refused.contains("epoch is no number"), "{refused}");
         assert_eq!(ledger(&user.sandbox, WEST)["phase"], "normal");
         ask(&user, &question(epoch)).await.unwrap();
         pass(180).await;
         assert_eq!(ledger(&user.sandbox, WEST)["phase"], "promoted");
         assert_eq!(ledger(&user.sandbox, WEST)["epoch"].as_u64(), Some(epoch + 1));
+    });
+}
+
+/// Writes an epoch into a ledger's item, or takes it away, beside what monitors go by.
+fn show_epoch(sandbox: &Sandbox, epoch: Option<u64>) {
+    sandbox.with(|world| {
+        let mut item = world.item(WEST, LEDGER, "prod", "ledger");
+        match epoch {
+            Some(epoch) => item["epoch"] = json!({"N": epoch.to_string()}),
+            None => drop(item.as_object_mut().unwrap().remove("epoch")),
+        }
+        world.put_item(WEST, LEDGER, "prod", "ledger", item);
+    });
+}
+
+#[test]
+fn the_runbook_asks_by_the_epoch_that_it_has_seen_and_without_one_where_there_is_none() {
+    simulate(async || {
+        let user = watched().await;
+        // Another failover begins between the runbook's look and its question.
+        let epoch = ledger(&user.sandbox, WEST)["epoch"].as_u64().unwrap();
+        show_epoch(&user.sandbox, Some(epoch - 1));
+        let refused = run(&user.sandbox, WEST, "failover", &[("Force", "true")]).await;
+        let why = refused.failure_message.unwrap_or_default();
+        assert!(why.contains("a failover has begun since"), "{why}");
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "normal");
+        // As monitors of an earlier version leave it.
+        show_epoch(&user.sandbox, None);
+        let done = run(&user.sandbox, WEST, "failover", &[("Force", "true")]).await;
+        assert_eq!(done.failure_message, None);
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "promoted");
     });
 }
 

@@ -1,17 +1,18 @@
-//! What is kept for the functions that watch of the runs that Lambda lets an account have at once.
+//! The concurrency that Lambda reserves for the functions that watch.
 
+use aws_sandbox::{Effect, Fault, RESTRICTED_KEY, Rule, World};
 use serde_json::{Value as Json, json};
 use trading::plugin::Value;
 
 use crate::support::{
     agent::{EAST, WEST},
-    aws::simulate,
+    aws::{Way, simulate},
     user::{User, configuration, differences, errors, lines},
 };
 
 const WARNING: &str = "Nothing keeps other functions from displacing the monitors";
 
-/// What is kept for the cluster's functions, by region and function.
+/// What is reserved for the cluster's functions, by region and function.
 fn reserved(user: &User) -> Vec<(String, Option<u64>)> {
     let mut all = Vec::new();
     for (region, function) in [
@@ -29,7 +30,7 @@ fn reserved(user: &User) -> Vec<(String, Option<u64>)> {
     all
 }
 
-/// How many are kept for each of them that watches, if it is the same for all, and nothing for the others.
+/// Each of them that watches has the same, and the others have nothing.
 #[track_caller]
 fn must_be_reserved(user: &User, runs: Option<u64>) {
     let all = reserved(user);
@@ -61,11 +62,11 @@ const WATCHING: [&str; 4] = [
 ];
 
 #[test]
-fn runs_are_kept_where_the_account_has_room_and_given_back_when_that_is_asked_for() {
+fn it_is_reserved_where_the_account_has_room_and_given_back_when_that_is_asked_for() {
     simulate(async || {
         let (mut user, config) = User::with_cluster().await;
         must_be_reserved(&user, Some(10));
-        // What others keep now is not theirs to take back, and nothing changes by it.
+        // What others have reserved since changes nothing.
         user.sandbox.with(|world| world.set_concurrency(120));
         user.must_be_unchanged(&config).await;
         let refused = with(&user, json!(false));
@@ -88,7 +89,11 @@ fn a_new_account_is_told_and_gets_it_once_its_quota_is_raised() {
         let planned = user.plan(&config).await;
         let told = lines(&planned.diagnostics);
         let warning = told.iter().find(|one| one.contains(WARNING)).expect("a warning");
-        for said in ["us-east-1 has 10", "us-west-2 has 10", "reserve_concurrency = false"] {
+        for said in [
+            "us-east-1 needs 20 more and has 10",
+            "us-west-2 needs 20",
+            "reserve_concurrency = false",
+        ] {
             assert!(warning.contains(said), "{warning}");
         }
         user.must_apply(&config).await;
@@ -117,14 +122,113 @@ fn whoever_wants_none_is_not_warned_and_whoever_insists_is_refused_at_plan() {
         let found = user.plan(&with(&user, json!(true))).await.diagnostics;
         let found = errors(&found);
         assert_eq!(found.len(), 1, "{found:#?}");
-        for said in
-            ["failover.reserve_concurrency", "Lambda's quota has no room", "us-west-2 has 100"]
-        {
+        for said in [
+            "failover.reserve_concurrency",
+            "Lambda's quota has no room",
+            "us-west-2 needs 20 more and has 100",
+        ] {
             assert!(found[0].contains(said), "{}", found[0]);
         }
         user.sandbox.with(|world| world.set_concurrency(120));
         user.must_apply(&with(&user, json!(true))).await;
         must_be_reserved(&user, Some(10));
+    });
+}
+
+#[test]
+fn what_is_reserved_stays_where_what_is_missing_cannot_be_had() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let gone = json!({"_reserved": null});
+        let probe = "trading-db-probe-prod";
+        user.sandbox.with(|world| world.drift(WEST, "function", probe, Some(&gone))).unwrap();
+        // 100 are left: the 30 of this cluster, and nothing for a fourth function.
+        user.sandbox.with(|world| world.set_concurrency(119));
+        let planned = user.plan(&config).await;
+        let told = lines(&planned.diagnostics);
+        assert!(
+            told.iter().any(|one| one.contains("us-west-2 needs 10 more and has 109")),
+            "{told:#?}"
+        );
+        assert_eq!(changed(&user, planned.state.as_ref().unwrap()), Vec::<String>::new());
+        user.sandbox.with(|world| world.set_concurrency(120));
+        user.refresh().await;
+        let planned = user.must_plan(&config).await;
+        assert_eq!(changed(&user, &planned), ["us-west-2/lambda-function/probe"]);
+        user.must_apply(&config).await;
+        must_be_reserved(&user, Some(10));
+    });
+}
+
+#[test]
+fn whoever_may_not_ask_for_the_quota_does_without_and_is_told() {
+    simulate(async || {
+        let user = User::new().await;
+        let all = json!({"all": {"Statement": [
+            {"Effect": "Allow", "Action": "*", "Resource": "*"},
+            {"Effect": "Deny", "Action": "lambda:GetAccountSettings", "Resource": "*"},
+        ]}});
+        let policies = json!({"_policies": all});
+        let who = |world: &mut World| world.drift("global", "user", "restricted", Some(&policies));
+        user.sandbox.with(who).unwrap();
+        let mut user = User::by(user.sandbox.clone(), Way::of(RESTRICTED_KEY)).await;
+        let config = configuration(&user.sandbox);
+        let told = lines(&user.plan(&config).await.diagnostics);
+        let is_said = |one: &String| {
+            one.contains(WARNING) && one.contains("lambda:GetAccountSettings is denied")
+        };
+        assert!(told.iter().any(is_said), "{told:#?}");
+        user.must_apply(&config).await;
+        must_be_reserved(&user, None);
+        user.refresh().await;
+        user.must_be_unchanged(&config).await;
+        user.must_destroy().await;
+    });
+}
+
+#[test]
+fn what_others_reserve_after_the_plan_is_told_with_the_way_on() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        let rule = Rule {
+            service: Some("lambda".into()),
+            operation: Some("PutFunctionConcurrency".into()),
+            ..Rule::default()
+        };
+        let (code, message) =
+            ("InvalidParameterValueException", "below its minimum value of [100].");
+        let effect = Effect::Fail { status: 400, code: code.into(), message: message.into() };
+        user.sandbox.add_fault(Fault::new(rule, effect));
+        let found = errors(&user.apply(&config).await).join("\n");
+        for said in [
+            "10 runs cannot be reserved",
+            "below its minimum",
+            "reserve_concurrency = false",
+            "untaint",
+        ] {
+            assert!(found.contains(said), "{said}: {found}");
+        }
+        user.sandbox.clear_faults();
+        user.state.tainted = false;
+        user.must_apply(&config).await;
+        must_be_reserved(&user, Some(10));
+    });
+}
+
+#[test]
+fn a_cluster_under_another_name_gets_what_the_one_before_it_leaves() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        user.sandbox.with(|world| world.set_concurrency(120));
+        config["environment_suffix"] = json!("next");
+        config["failover"] = json!({"reserve_concurrency": true});
+        let found = user.plan_without_state(&config).await.diagnostics;
+        assert!(errors(&found).iter().any(|one| one.contains("no room")), "the other one stays");
+        // One that goes before it comes: Terraform asks with the old one first.
+        user.must_apply(&config).await;
+        let named = |world: &mut World| world.record(WEST, "function", "trading-db-probe-next");
+        assert_eq!(user.sandbox.with(named)["_reserved"], 10);
     });
 }
 
