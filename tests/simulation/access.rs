@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use super::{drift::id_of, overview};
 use crate::support::{
     agent::{EAST, WEST, WITNESS, begin_only, begin_the_others, ledger, remembered, set_lost},
-    aws::{Way, connect, pass, simulate},
+    aws::{Way, connect, connect_like, pass, simulate},
     user::{User, change, configuration, errors},
 };
 
@@ -448,5 +448,26 @@ fn a_function_whose_tags_are_withheld_is_not_taken_for_somebody_elses() {
                 "{one}"
             );
         }
+    });
+}
+
+/// The role that a probe has may manage interfaces for Lambda, which does it before the probe's code runs.
+#[test]
+fn a_probes_own_code_may_not_do_what_lambda_does_for_it() {
+    simulate(async || {
+        let (user, _) = User::with_cluster().await;
+        let role = "trading-db-probe-role-prod";
+        let own = Way::of(&format!("ASIAFUNCTION.{role}"));
+        let ec2 = connect_like(&user.sandbox, &own).await.region(EAST).ec2.clone();
+        let denied = ec2.describe_subnets().send().await.unwrap_err();
+        let denied = format!("{denied:?}");
+        assert!(denied.contains("UnauthorizedOperation"), "{denied}");
+        let mut record = user.sandbox.with(|world| world.record("global", "role", role));
+        for (_, policy) in record["_policies"].as_object_mut().unwrap() {
+            policy["Statement"].as_array_mut().unwrap().retain(|one| one["Effect"] == "Allow");
+        }
+        let policies = record["_policies"].as_object().unwrap().clone().into_iter().collect();
+        set(&user.sandbox, "role", role, &policies);
+        ec2.describe_subnets().send().await.unwrap();
     });
 }

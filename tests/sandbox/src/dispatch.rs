@@ -440,6 +440,9 @@ pub(crate) fn authorise(world: &World, request: &Request, need: Need) -> Result<
     if let Some(identity) = &request.principal.source_identity {
         need = need.with("aws:SourceIdentity", identity);
     }
+    if let Some(function) = services::lambda::calling(world, request) {
+        need = need.with("lambda:SourceFunctionArn", function);
+    }
     let requested = services::requested_tags(request);
     if !requested.is_empty() {
         need.context.push(("aws:TagKeys".into(), requested.keys().cloned().collect()));

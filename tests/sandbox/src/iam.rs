@@ -346,6 +346,11 @@ pub(crate) fn role_principal(role: &str) -> Principal {
     }
 }
 
+/// Whether it is a function's own session.
+pub(crate) fn is_of_function(who: &Principal) -> bool {
+    *who == role_principal(&who.name)
+}
+
 /// The function that has this access key, if it is one's.
 pub(crate) fn function_principal(world: &World, access_key: &str) -> Option<Principal> {
     let role = access_key.strip_prefix(ROLE_KEY)?;

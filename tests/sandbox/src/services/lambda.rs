@@ -25,7 +25,7 @@ pub(crate) use paths::decode;
 pub(crate) use permissions::lets;
 use permissions::{add_permission, remove_permission, statements};
 pub use runs::{Invocation, Runtime};
-pub(crate) use runs::{invocation, is_current, ran};
+pub(crate) use runs::{calling, invocation, is_current, ran};
 
 pub(crate) const SERVICE: Service = Service {
     name: "lambda",

@@ -8,6 +8,7 @@ use super::FUNCTION;
 use crate::{
     Source,
     iam::{self, Need},
+    request::Request,
     services::{cloudwatch, logs},
     world::World,
 };
@@ -88,6 +89,19 @@ pub(crate) fn invocation(world: &mut World, function: &str, payload: Value) -> O
         timeout: record["Timeout"].as_u64().unwrap_or(3),
         memory: record["MemorySize"].as_u64().unwrap_or(128),
     })
+}
+
+/// The function whose own code makes a call: its session's credentials say so, those that Lambda itself acts with do not
+/// (Lambda guide, "Using source function ARN to control function access behavior").
+pub(crate) fn calling(world: &World, request: &Request) -> Option<String> {
+    let who = &request.principal;
+    if !iam::is_of_function(who) {
+        return None;
+    }
+    let role = format!(":role/{}", who.name);
+    let runs_so = |one: &&Value| one["Role"].as_str().is_some_and(|arn| arn.ends_with(&role));
+    let mut all = world.table(&request.region, FUNCTION).values();
+    all.find(runs_so)?["FunctionArn"].as_str().map(str::to_owned)
 }
 
 fn archive(world: &World, record: &Value) -> (String, Arc<[u8]>) {
