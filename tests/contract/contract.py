@@ -23,7 +23,9 @@ import others
 import runbooks
 import sessions
 import traffic
-from shapes import NAMES, check_json, check_xml, local, model_of, problems, wire_names
+from shapes import (
+    NAMES, check_error, check_error_body, check_json, check_xml, local, model_of, problems, wire_names,
+)
 
 EAST, WEST = "us-east-1", "us-west-2"
 # Sent outside of the body: in the path or the query of the request.
@@ -48,12 +50,13 @@ def check_answer(operation_model, response_dict, **_):
     service = operation_model.service_model
     place = f"{service.service_name}:{operation_model.name}"
     called.add((service.service_name, operation_model.name))
+    protocol, body = service.resolved_protocol, response_dict["body"]
     if response_dict["status_code"] >= 300:
+        check_error_body(body, protocol, place)
         return
     shape = operation_model.output_shape
     if shape is None:
         return
-    protocol, body = service.resolved_protocol, response_dict["body"]
     if protocol == "rest-json":
         payload = shape.serialization.get("payload")
         if not payload and body:
@@ -106,6 +109,9 @@ def refused(code, call, **arguments):
         got = error.response["Error"]["Code"]
         if got != code:
             problems.append(f"{call.__name__}: {got} instead of {code}")
+        client = call.__self__
+        operation = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[call.__name__])
+        check_error(operation, got, call.__name__)
         return
     problems.append(f"{call.__name__} was taken instead of {code}")
 
@@ -457,6 +463,11 @@ def drive_running(account, key):
     account.advance(6)
     run.put_function_event_invoke_config(FunctionName="contract", MaximumRetryAttempts=0, MaximumEventAgeInSeconds=60)
     run.get_function_event_invoke_config(FunctionName="contract")
+    run.get_account_settings()
+    run.put_function_concurrency(FunctionName="contract", ReservedConcurrentExecutions=10)
+    refused("InvalidParameterValueException", run.put_function_concurrency, FunctionName="contract",
+            ReservedConcurrentExecutions=901)
+    run.delete_function_concurrency(FunctionName="contract")
     events = account.client("events")
     rule = events.put_rule(Name="contract", ScheduleExpression="rate(1 minute)", State="ENABLED", Tags=tags)["RuleArn"]
     events.describe_rule(Name="contract")

@@ -1,5 +1,6 @@
 """AWS's service models, as botocore carries them, and what contradicts them."""
 
+import json
 import xml.etree.ElementTree as ElementTree
 
 import botocore.session
@@ -32,6 +33,46 @@ def wire_names(shape, protocol):
     return names
 
 
+# What any operation may answer, by the "Common errors" of the services' API references; the models leave them out.
+COMMON = {
+    "AccessDenied", "AccessDeniedException", "ExpiredToken", "ExpiredTokenException", "InternalError",
+    "InternalFailure", "InvalidClientTokenId", "InvalidParameterCombination", "InvalidParameterValue",
+    "MissingParameter", "RequestLimitExceeded", "ServiceUnavailable", "Throttling", "ThrottlingException",
+    "UnrecognizedClientException", "ValidationError", "ValidationException",
+}
+
+
+def check_error(operation, code, place):
+    """The code of an error must be one that the operation has. EC2's model knows none."""
+    shapes = operation.error_shapes
+    known = {shape.metadata.get("error", {}).get("code", shape.name) for shape in shapes}
+    # Some services say on the wire what the shape is called.
+    known |= {shape.name for shape in shapes if operation.service_model.metadata["protocol"] != "query"}
+    if operation.service_model.service_name != "ec2" and code not in known | COMMON:
+        problems.append(f"{place} fails with {code}, none of {sorted(known)}")
+
+
+def check_error_body(body, protocol, place):
+    """What clients find the code and the message of an error by."""
+    if protocol == "rest-json":
+        fits = "message" in json.loads(body)
+    elif protocol == "json":
+        fits = {"__type", "message"} <= set(json.loads(body))
+    else:
+        parts = {local(one.tag) for one in ElementTree.fromstring(body).iter()}
+        own = {"Errors", "RequestID"} if protocol == "ec2" else {"Type", "RequestId"}
+        fits = own | {"Error", "Code", "Message"} <= parts
+    if not fits:
+        problems.append(f"{place} fails with {body!r}, which is no error of AWS's")
+
+
+def check_required(names, shape, place):
+    """What an answer must have; headers are not looked at."""
+    for name in shape.required_members:
+        if "location" not in shape.members[name].serialization and name not in names:
+            problems.append(f"{place} answers without {name}, which AWS requires")
+
+
 def check_xml(element, shape, place):
     if shape.type_name == "structure":
         members = {}
@@ -39,6 +80,8 @@ def check_xml(element, shape, place):
             members[member.serialization.get("name", name)] = member
             if member.type_name == "list" and member.serialization.get("flattened"):
                 members[member.member.serialization.get("name", name)] = member
+        given = {local(child.tag) for child in element}
+        check_required({name for name, one in shape.members.items() if wire(name, one) in given}, shape, place)
         for child in element:
             name = local(child.tag)
             if name in ("requestId", "ResponseMetadata"):
@@ -57,12 +100,22 @@ def check_xml(element, shape, place):
         int(element.text)
     elif shape.type_name == "boolean" and element.text not in ("true", "false"):
         problems.append(f"{place} is {element.text}, which is no boolean")
+    elif shape.type_name == "string" and shape.enum and element.text not in shape.enum:
+        problems.append(f"{place} is {element.text!r}, none of {shape.enum}")
+
+
+def wire(name, member):
+    """What a member is called in XML."""
+    if member.type_name == "list" and member.serialization.get("flattened"):
+        return member.member.serialization.get("name", name)
+    return member.serialization.get("name", name)
 
 
 def check_json(value, shape, place):
     if value is None:
         return
     if shape.type_name == "structure":
+        check_required(value, shape, place)
         for name, item in value.items():
             if name not in shape.members:
                 problems.append(f"{place} answers with {name}, which AWS does not")

@@ -1,6 +1,7 @@
 """Holds what the provider and its functions asked the sandbox for, and what it answered, against AWS's service models:
-required parameters, lengths, ranges, patterns and values of requests; members of answers, and whether texts and whole
-numbers are that. CloudWatch's answers are looked at as trees, not as the CBOR that is sent. Of calls that differ in
+required parameters, lengths, ranges, patterns and values of requests; members of answers, those that AWS requires, and
+whether texts and whole numbers are that; codes of errors, and how they are told. CloudWatch's answers are looked at as trees,
+not as the CBOR that is sent. Of calls that differ in
 nothing but numbers, the first was kept.
 """
 
@@ -8,7 +9,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 
-from shapes import check_json, check_xml, local, model_of, problems
+from shapes import check_error, check_error_body, check_json, check_xml, local, model_of, problems
 
 KEPT_OUT = "(kept out)"
 # Java's classes of Unicode, as far as the models use them.
@@ -95,7 +96,13 @@ def check_asked(value, shape, place, protocol):
 
 def check_answered(exchange, operation, place):
     shape, body = operation.output_shape, exchange["answer"]
-    if shape is None or exchange["status"] >= 300 or not body:
+    if exchange["status"] >= 300:
+        protocol = operation.service_model.metadata["protocol"]
+        check_error(operation, exchange["error"], place)
+        if exchange["service"] != "cloudwatch":
+            check_error_body(body, protocol, place)
+        return
+    if shape is None or not body:
         return
     if exchange["is_json"]:
         if not shape.serialization.get("payload"):

@@ -24,6 +24,8 @@ pub struct Exchange {
     pub parameters: Value,
     /// The HTTP status of the answer.
     pub status: u16,
+    /// The code of the error that was answered.
+    pub error: Option<String>,
     /// The answer's body; of one in CBOR, the same in JSON.
     pub answer: String,
     /// Whether the body is JSON; XML if not.
@@ -42,6 +44,7 @@ impl Exchange {
             operation: call.operation.clone(),
             parameters: call.parameters.clone(),
             status,
+            error: call.error.clone(),
             is_json: !answer.starts_with('<'),
             answer,
         }

@@ -113,6 +113,11 @@ fn a_subscription_waits_for_its_owner_unless_that_is_a_queue_of_the_account() {
     let gone = json!({"SubscriptionArn": format!("{}:gone", topic.as_str().unwrap())});
     let reply = caller.call(EAST, "sns", "GetSubscriptionAttributes", gone);
     refused(reply, "NotFound", "does not exist");
+    let gone = format!("{}-gone", topic.as_str().unwrap());
+    let by_topic = caller.call(EAST, "sns", "GetTopicAttributes", json!({"TopicArn": gone}));
+    refused(by_topic, "NotFound", "Topic");
+    let by_resource = caller.call(EAST, "sns", "ListTagsForResource", json!({"ResourceArn": gone}));
+    refused(by_resource, "ResourceNotFound", "Resource");
 }
 
 #[test]

@@ -126,9 +126,14 @@ fn topic_mut<'a>(world: &'a mut World, request: &Request) -> Result<&'a mut Valu
     if arn("sns", &request.region, name_of(wanted)) != wanted {
         return Err(invalid("Invalid parameter: TopicArn"));
     }
+    // What goes by a resource, not by a topic, calls it that.
+    let (code, message) = match request.has("ResourceArn") {
+        true => ("ResourceNotFound", "Resource does not exist"),
+        false => ("NotFound", "Topic does not exist"),
+    };
     world
         .get_mut(&request.region, TOPIC, name_of(wanted))
-        .ok_or_else(|| Failure { status: 404, ..Failure::new("NotFound", "Topic does not exist") })
+        .ok_or_else(|| Failure { status: 404, ..Failure::new(code, message) })
 }
 
 /// Checks an attribute, and brings a policy into one form.

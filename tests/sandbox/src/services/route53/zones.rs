@@ -47,6 +47,14 @@ fn conflict(world: &World, name: &str, vpc: &Value) -> Option<Failure> {
     })
 }
 
+/// Those of every private zone; nobody asks them.
+const NAME_SERVERS: [&str; 4] = [
+    "ns-0.awsdns-00.com",
+    "ns-512.awsdns-00.net",
+    "ns-1024.awsdns-00.org",
+    "ns-1536.awsdns-00.co.uk",
+];
+
 pub(super) fn create(world: &mut World, request: &Request) -> Reply {
     let name = absolute(request.required("Name")?);
     let fits = |label: &str| {
@@ -81,6 +89,7 @@ pub(super) fn create(world: &mut World, request: &Request) -> Reply {
     let change = changed(world);
     Ok(json!({
         "HostedZone": shown(&record), "ChangeInfo": change, "VPC": vpc,
+        "DelegationSet": {"NameServers": {"NameServer": NAME_SERVERS}},
         "_location": format!("https://route53.amazonaws.com/2013-04-01/hostedzone/{id}"),
     }))
 }
