@@ -223,15 +223,15 @@ fn an_error_that_leaves_a_create_tainted_says_how_to_go_on() {
             let rule = Rule { operation: Some(operation.into()), after, ..Rule::default() };
             Fault::new(rule, denial.clone())
         };
-        // The plan and the apply look at the networks, and the apply again after the changes.
+        // The plan and the apply look at what is there, and the apply again after the changes.
         let mut user = User::new().await;
         let config = configuration(&user.sandbox);
         user.must_apply(&config).await;
         let calls = user.sandbox.calls();
         let before = calls.iter().take_while(|call| call.operation != "CreateDBInstance");
-        let looks = before.filter(|call| call.operation == "DescribeVpcs").count();
+        let looks = before.filter(|call| call.operation == "DescribeDBSubnetGroups").count();
         let looks = u64::try_from(looks).unwrap();
-        for (operation, after) in [("CreateDBInstance", 0), ("DescribeVpcs", looks)] {
+        for (operation, after) in [("CreateDBInstance", 0), ("DescribeDBSubnetGroups", looks)] {
             let mut user = User::new().await;
             let config = configuration(&user.sandbox);
             user.sandbox.add_fault(denied(operation, after));
