@@ -97,7 +97,7 @@ const OPERATIONS: &[Operation] = &[
     // Nothing here is signed.
     op("GetFunctionCodeSigningConfig", "FunctionName", on_function, |world, request| {
         let function = found(world, request)?;
-        Ok(json!({"FunctionName": function["FunctionName"]}))
+        Ok(json!({"FunctionName": function["FunctionName"], "CodeSigningConfigArn": ""}))
     }),
     op("UpdateFunctionCode", "FunctionName ZipFile Architectures", on_function, update_code),
     op(

@@ -144,7 +144,7 @@ pub(super) fn list(world: &mut World, request: &Request) -> Reply {
     let (zones, more) = listed(all.into_iter().map(|(_, one)| one).collect(), most(request));
     Ok(json!({
         "HostedZones": {"HostedZone": zones}, "IsTruncated": more, "NextMarker": next,
-        "MaxItems": most(request).to_string(),
+        "Marker": marker, "MaxItems": most(request).to_string(),
     }))
 }
 
