@@ -9,7 +9,9 @@ use super::{
     state::{Kept, planned, undecided},
 };
 use crate::{
-    cluster::{Changes, Mistake, Roles, Spec, Verb, changes::limits_cross, preflight::preflight},
+    cluster::{
+        Changes, Mistake, Roles, Site, Spec, Verb, changes::limits_cross, preflight::preflight,
+    },
     components::{Difference, Effect, db_instance::DbInstance},
     plugin::{
         Attribute, Context, Diagnostics, OnChange, Path, PlanInput, Planned, Schema, Step, Value,
@@ -291,20 +293,8 @@ fn backwards(prior: &Value, arguments: &Value, opened: &Opened) -> Vec<Mistake> 
              environment_suffix.",
         ));
     }
-    let minor =
-        |text: &str| text.strip_prefix("15.")?.split(['.', '-']).next()?.parse::<u32>().ok();
-    let wanted = arguments.get("database").get("engine_version").as_str().and_then(minor);
-    let has = observed("engine_version").as_deref().and_then(minor);
-    if let (Some(wanted), Some(has)) = (wanted, has)
-        && wanted < has
-    {
-        found.push(Mistake::new(
-            "database.engine_version",
-            format!("PostgreSQL cannot go back from 15.{has} to 15.{wanted}"),
-            "RDS upgrades, and never the other way. To get back, restore a snapshot that was taken before \
-             the upgrade into a new cluster.",
-        ));
-    }
+    let wanted = arguments.get("database").get("engine_version").as_str().unwrap_or_default();
+    found.extend(Site::ALL.iter().find_map(|site| downgrade(opened, *site, wanted)));
     if limits_cross(&opened.spec, &opened.inventory) {
         found.push(Mistake::new(
             "database.parameters",
@@ -314,6 +304,26 @@ fn backwards(prior: &Value, arguments: &Value, opened: &Opened) -> Vec<Mistake> 
         ));
     }
     found
+}
+
+/// An instance of a newer version than is wanted.
+fn downgrade(opened: &Opened, site: Site, wanted: &str) -> Option<Mistake> {
+    let minor =
+        |text: &str| text.strip_prefix("15.")?.split(['.', '-']).next()?.parse::<u32>().ok();
+    let region = &opened.spec.site(site).region;
+    let instance = opened.inventory.get(&DbInstance::address(region))?;
+    let has = instance.settings.get("engine_version")?;
+    if minor(wanted)? >= minor(has)? {
+        return None;
+    }
+    Some(Mistake::new(
+        "database.engine_version",
+        format!("PostgreSQL cannot go back from {has} to {wanted}"),
+        format!(
+            "The instance in {region} has {has}, and RDS upgrades, never the other way. Say {has} here to have both like \
+             that. To get back, restore a snapshot that was taken before the upgrade into a new cluster."
+        ),
+    ))
 }
 
 /// A destroy is planned without looking: what is there, the destroy itself finds.

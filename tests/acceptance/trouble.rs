@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    simulation::crash::changes_something,
+    simulation::crash::{changes_something, tell},
     support::{
         flood::{Flood, plugins_in},
         terraform::{IMPORT, Ran, Running, Served, Workspace, cluster},
@@ -19,8 +19,9 @@ fn until_called(served: &Served, operation: &str) {
     }
 }
 
-/// Terraform and the provider are killed in a create; the next apply goes on, and a destroy leaves nothing.
-fn die(told: &str, until: impl Fn(&Served)) {
+/// Terraform and the provider are killed in a create; the next apply goes on, and a destroy leaves nothing. How many seconds
+/// of the account that apply took.
+fn die(told: &str, until: impl Fn(&Served)) -> u64 {
     let served = Served::new();
     let workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
     let running = workspace.start(&["apply", "-auto-approve", "-no-color"]);
@@ -29,11 +30,14 @@ fn die(told: &str, until: impl Fn(&Served)) {
     assert_eq!(running.wait().code, -1, "{told}: it was over before");
     // Terraform had no chance to save anything, nor to unlock its state.
     let _ = std::fs::remove_file(workspace.path(".terraform.tfstate.lock.info"));
+    let begun = served.sandbox.now().0;
     let ran = workspace.apply();
+    let took = (served.sandbox.now().0 - begun) / 1000;
     assert_eq!(ran.code, 0, "{told}\n{}\n{}", ran.out, ran.err);
     workspace.must_be_unchanged();
     workspace.destroy().must_succeed();
     assert_eq!(served.leftovers(), Vec::<String>::new(), "{told}");
+    took
 }
 
 #[test]
@@ -58,18 +62,18 @@ fn killed_at_twenty_points_the_next_apply_continues() {
         Workspace::new(&served, &cluster(&served, "prod", "")).apply().must_succeed();
         changes(&served)
     };
-    for point in 0..20 {
+    let lived = (0..20).map(|point| {
         let after = 1 + point * (all - 5) / 20;
         let told = format!("killed after {after} of {all} calls");
-        println!("{told}");
         die(&told, |served| {
             let begun = Instant::now();
             while changes(served) < after {
                 assert!(begun.elapsed() < Duration::from_secs(120), "{told}");
                 served.pass(1);
             }
-        });
-    }
+        })
+    });
+    tell("create of the real Terraform, killed with kill -9", lived.collect());
 }
 
 /// How many calls have changed something.
@@ -249,7 +253,25 @@ fn a_region_that_is_down_is_no_problem_of_credentials() {
         "{}",
         ran.err
     );
+    // A destroy that does not look first says as much, and leaves what serves.
+    served.sandbox.forget_calls();
+    let ran = workspace.run(&["destroy", "-refresh=false", "-auto-approve", "-no-color"]);
+    assert_eq!(ran.code, 1);
+    let told = ran.message();
+    assert!(
+        told.contains("us-east-1 did not answer") && told.contains("othing was"),
+        "{}",
+        ran.err
+    );
+    let calls = served.sandbox.calls();
+    let touched = |operation: &str| {
+        ["DeleteDBInstance", "RevokeSecurityGroupIngress", "ChangeResourceRecordSets"]
+            .contains(&operation)
+    };
+    assert!(!calls.iter().any(|call| touched(&call.operation)), "{calls:#?}");
+    assert!(workspace.state()["attributes"]["components"].is_object(), "what is left is known");
     served.sandbox.set_down("us-east-1", false);
+    workspace.apply().must_succeed();
     workspace.must_be_unchanged();
 }
 

@@ -1,18 +1,12 @@
 //! Whatever somebody writes, in whatever place: no panic, no hang, no wrong success, and errors that name the argument.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
-
-use bytes::Bytes;
 use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use serde_json::{Value as Json, json};
 use trading::plugin::{Severity, Type, Value, from_json};
 
 use super::looking::{arguments, with};
 use crate::support::{
-    aws::{Way, simulate},
+    aws::simulate,
     user::{User, configuration, errors},
 };
 
@@ -165,100 +159,6 @@ fn whatever_is_written_is_planned_or_refused() {
             }
         }
     });
-}
-
-/// What may come instead of an answer, although the status says that all is well.
-#[derive(Clone, Copy, Debug)]
-enum Garbage {
-    /// Nothing at all.
-    Empty,
-    /// A page of a proxy.
-    Page,
-    /// The first half.
-    Half,
-    /// Every text in it is empty.
-    Hollow,
-    /// Every status is one that nobody knows yet.
-    Unknown,
-    /// Every number is absurd.
-    Absurd,
-}
-
-impl Garbage {
-    const ALL: [Self; 6] =
-        [Self::Empty, Self::Page, Self::Half, Self::Hollow, Self::Unknown, Self::Absurd];
-
-    fn of(self, body: &Bytes) -> Bytes {
-        let text = String::from_utf8_lossy(body);
-        let between = |inner: &dyn Fn(&str) -> String| {
-            // The texts of XML are between tags, those of JSON behind colons.
-            let xml = regex_lite::Regex::new(">([^<>]+)<").unwrap();
-            let json = regex_lite::Regex::new("(:\\s*\")([^\"\\\\]*)\"").unwrap();
-            let text = xml.replace_all(&text, |found: &regex_lite::Captures<'_>| {
-                format!(">{}<", inner(&found[1]))
-            });
-            let text = json.replace_all(&text, |found: &regex_lite::Captures<'_>| {
-                format!("{}{}\"", &found[1], inner(&found[2]))
-            });
-            Bytes::from(text.into_owned())
-        };
-        match self {
-            Self::Empty => Bytes::new(),
-            Self::Page => Bytes::from_static(b"<html><body>502 Bad Gateway</body></html>"),
-            Self::Half => body.slice(..body.len() / 2),
-            Self::Hollow => between(&|_| String::new()),
-            Self::Unknown => between(&|text| {
-                let states =
-                    ["available", "active", "in-sync", "Enabled", "ACTIVE", "OK", "replicating"];
-                if states.contains(&text) { "frobnicating".into() } else { text.into() }
-            }),
-            Self::Absurd => between(&|text| {
-                let is_number = !text.is_empty() && text.bytes().all(|one| one.is_ascii_digit());
-                if is_number { "99999999999999999999".into() } else { text.into() }
-            }),
-        }
-    }
-}
-
-#[test]
-fn whatever_aws_answers_a_refresh_nothing_breaks_and_nothing_is_forgotten() {
-    simulate(async || {
-        let (made, config) = User::with_cluster().await;
-        let (world, state) = (made.sandbox.world(), made.state.clone());
-        let mut calls = usize::MAX;
-        for garbage in Garbage::ALL {
-            let mut at = 0;
-            while at < calls {
-                let count = Arc::new(AtomicUsize::new(0));
-                let counted = Arc::clone(&count);
-                let mangler = move |body: Bytes| {
-                    let now = counted.fetch_add(1, Ordering::Relaxed);
-                    if now == at { garbage.of(&body) } else { body }
-                };
-                let way = Way { mangler: Some(Arc::new(mangler)), ..Way::default() };
-                let sandbox = aws_sandbox::Sandbox::with_world(world.clone(), 1.0);
-                let mut user = User::by(sandbox, way).await;
-                user.state = state.clone();
-                let refused = user.refresh().await.has_errors();
-                let state = user.state.value.clone();
-                let state = state.unwrap_or_else(|| panic!("{garbage:?} {at}: all is forgotten"));
-                for holds_data in ["us-east-1/db-instance", "us-west-2/db-instance"] {
-                    let is_there = !state.get("components").get(holds_data).is_null();
-                    assert!(refused || is_there, "{garbage:?} {at}: {holds_data} is forgotten");
-                }
-                let planned = user.plan(&config).await;
-                let anew = &planned.requires_replace;
-                assert!(anew.is_empty(), "{garbage:?} {at}: made anew because of {anew:?}");
-                calls = calls.min(count.load(Ordering::Relaxed));
-                at += if is_unreadable(garbage) { 7 } else { 3 };
-            }
-        }
-    });
-}
-
-/// What cannot be read at all is treated the same everywhere: a sample will do.
-fn is_unreadable(garbage: Garbage) -> bool {
-    matches!(garbage, Garbage::Empty | Garbage::Page | Garbage::Half)
 }
 
 #[test]

@@ -2,12 +2,11 @@
 
 use aws_sandbox::{Effect, Fault, RESTRICTED_KEY, Rule, World};
 use serde_json::{Value as Json, json};
-use trading::plugin::Value;
 
 use crate::support::{
     agent::{EAST, WEST},
     aws::{Way, simulate},
-    user::{User, configuration, differences, errors, lines},
+    user::{User, configuration, errors, lines},
 };
 
 const WARNING: &str = "Nothing keeps other functions from displacing the monitors";
@@ -47,13 +46,6 @@ fn with(user: &User, wanted: Json) -> Json {
     config
 }
 
-/// The addresses of the lines that differ.
-fn changed(user: &User, planned: &Value) -> Vec<String> {
-    let all = differences(user.state.value.as_ref().unwrap(), planned);
-    let components = all.iter().filter_map(|one| one.strip_prefix("components "));
-    components.filter_map(|one| one.split(':').next()).map(str::to_owned).collect()
-}
-
 const WATCHING: [&str; 4] = [
     "us-east-1/lambda-function/monitor",
     "us-east-1/lambda-function/probe",
@@ -71,7 +63,7 @@ fn it_is_reserved_where_the_account_has_room_and_given_back_when_that_is_asked_f
         user.must_be_unchanged(&config).await;
         let refused = with(&user, json!(false));
         let planned = user.must_plan(&refused).await;
-        assert_eq!(changed(&user, &planned), WATCHING);
+        assert_eq!(user.changed_components(&planned), WATCHING);
         user.must_apply(&refused).await;
         must_be_reserved(&user, None);
         user.must_be_unchanged(&refused).await;
@@ -105,7 +97,7 @@ fn a_new_account_is_told_and_gets_it_once_its_quota_is_raised() {
         user.sandbox.with(|world| world.set_concurrency(120));
         let planned = user.plan(&config).await;
         assert!(!lines(&planned.diagnostics).iter().any(|one| one.contains(WARNING)));
-        assert_eq!(changed(&user, planned.state.as_ref().unwrap()), WATCHING);
+        assert_eq!(user.changed_components(planned.state.as_ref().unwrap()), WATCHING);
         user.must_apply(&config).await;
         must_be_reserved(&user, Some(10));
         user.must_be_unchanged(&config).await;
@@ -150,11 +142,11 @@ fn what_is_reserved_stays_where_what_is_missing_cannot_be_had() {
             told.iter().any(|one| one.contains("us-west-2 needs 10 more and has 109")),
             "{told:#?}"
         );
-        assert_eq!(changed(&user, planned.state.as_ref().unwrap()), Vec::<String>::new());
+        assert_eq!(user.changed_components(planned.state.as_ref().unwrap()), Vec::<String>::new());
         user.sandbox.with(|world| world.set_concurrency(120));
         user.refresh().await;
         let planned = user.must_plan(&config).await;
-        assert_eq!(changed(&user, &planned), ["us-west-2/lambda-function/probe"]);
+        assert_eq!(user.changed_components(&planned), ["us-west-2/lambda-function/probe"]);
         user.must_apply(&config).await;
         must_be_reserved(&user, Some(10));
     });

@@ -41,12 +41,12 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
     ("route", "peering"),
     // Growing storage: drift.
     ("db-instance", "storage_gib"),
-    // Another version: lifecycle.
+    // Another version: drift_database.
     ("db-instance", "engine_version"),
     // Promotions: failover.
     ("db-instance", "role"),
     ("db-instance", "source"),
-    // Parameters that wait for a restart: lifecycle.
+    // Parameters that wait for a restart: drift_database.
     ("db-instance", "static_parameters"),
     // Lost secrets, drift, and secrets without their replica, here.
     ("db-instance", "master_secret"),

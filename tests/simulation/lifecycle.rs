@@ -1,24 +1,11 @@
 //! The life of a cluster: made, looked at, changed, removed.
 
 use serde_json::{Value as Json, json};
-use trading::plugin::Value;
 
 use crate::support::{
     aws::{connect, simulate},
     user::{User, configuration, differences, errors, lines, set},
 };
-
-/// The lines of a plan that change components, without the old text.
-fn component_changes(user: &User, planned: &Value) -> Vec<String> {
-    let all = differences(user.state.value.as_ref().unwrap(), planned);
-    all.into_iter().filter_map(|one| one.strip_prefix("components ").map(str::to_owned)).collect()
-}
-
-/// The addresses of the components that a plan changes.
-fn changed_components(user: &User, planned: &Value) -> Vec<String> {
-    let all = component_changes(user, planned).into_iter();
-    all.map(|one| one.split(": ").next().unwrap_or_default().to_owned()).collect()
-}
 
 fn records(user: &User, region: &str, kind: &str) -> Json {
     user.sandbox.with(|world| world.inventory())[region][kind].clone()
@@ -77,12 +64,12 @@ fn a_source_that_may_connect_is_one_line_and_one_rule() {
         let planned = user.must_plan(&config).await;
         let line =
             "us-west-2/security-group-rule/192.168.0.0/24: null → from 192.168.0.0/24 · port=5432";
-        assert_eq!(component_changes(&user, &planned), [line]);
+        assert_eq!(user.component_changes(&planned), [line]);
         user.must_apply(&config).await;
         user.must_be_unchanged(&config).await;
         set(&mut config, "dr.allowed_cidr_blocks", Json::Null);
         let planned = user.must_plan(&config).await;
-        assert_eq!(component_changes(&user, &planned), [line.replace("null → ", "") + " → null"]);
+        assert_eq!(user.component_changes(&planned), [line.replace("null → ", "") + " → null"]);
         user.must_apply(&config).await;
         user.must_be_unchanged(&config).await;
     });
@@ -125,7 +112,7 @@ fn every_argument_that_can_change_in_place_does() {
             }
             set(&mut config, argument, value.clone());
             let planned = user.must_plan(&config).await;
-            let changed = changed_components(&user, &planned);
+            let changed = user.changed_components(&planned);
             assert!(!changed.is_empty(), "{argument} = {value} changes nothing");
             user.must_apply(&config).await;
             user.must_be_unchanged(&config).await;
@@ -325,7 +312,7 @@ fn after_a_failover_nothing_is_planned_for_what_holds_the_data() {
         // Everything else is still managed.
         config["tags"] = json!({"team": "risk"});
         let planned = user.must_plan(&config).await;
-        let changed = changed_components(&user, &planned);
+        let changed = user.changed_components(&planned);
         assert!(changed.contains(&"us-west-2/kms-key".to_owned()), "{changed:?}");
         assert!(
             !changed.iter().any(|one| one.contains("db-instance") || one.contains("backup")),

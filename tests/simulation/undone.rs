@@ -10,7 +10,7 @@ use super::drift::id_of;
 use crate::support::{
     agent::{EAST, WEST, WITNESS},
     aws::{connect, pass, simulate},
-    user::{User, configuration, differences, errors, lines},
+    user::{User, change, configuration, differences, errors, lines},
 };
 
 const SUFFIX: &str = "trading-dr:environment-suffix";
@@ -245,12 +245,38 @@ fn an_error_that_leaves_a_create_tainted_says_how_to_go_on() {
     });
 }
 
+/// What is interrupted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Deed {
+    Create,
+    Update,
+    Destroy,
+}
+
 #[test]
 fn an_interrupt_ends_within_ten_seconds_while_nothing_answers() {
     simulate(async || {
-        for seconds in [30, 300, 1500] {
-            let mut user = User::new().await;
-            let config = configuration(&user.sandbox);
+        for (deed, seconds) in [
+            (Deed::Create, 30),
+            (Deed::Create, 300),
+            (Deed::Create, 1500),
+            (Deed::Update, 20),
+            (Deed::Update, 300),
+            (Deed::Destroy, 20),
+            (Deed::Destroy, 120),
+            (Deed::Destroy, 400),
+        ] {
+            let (mut user, mut config) = match deed {
+                Deed::Create => {
+                    let user = User::new().await;
+                    let config = configuration(&user.sandbox);
+                    (user, config)
+                }
+                Deed::Update | Deed::Destroy => User::with_cluster().await,
+            };
+            if deed == Deed::Update {
+                change(&mut config);
+            }
             let (sandbox, cancel) = (user.sandbox.clone(), user.cancel.clone());
             let interrupted = tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
@@ -259,17 +285,25 @@ fn an_interrupt_ends_within_ten_seconds_while_nothing_answers() {
                 cancel.cancel();
                 tokio::time::Instant::now()
             });
-            let found = user.apply(&config).await;
+            let found = match deed {
+                Deed::Create | Deed::Update => user.apply(&config).await,
+                Deed::Destroy => user.destroy().await,
+            };
             let ended = tokio::time::Instant::now();
             let took = ended.duration_since(interrupted.await.unwrap());
-            assert!(found.has_errors());
-            assert!(took <= Duration::from_secs(10), "after {seconds} s: {took:?}");
+            assert!(found.has_errors(), "{deed:?} after {seconds} s");
+            assert!(took <= Duration::from_secs(10), "{deed:?} after {seconds} s: {took:?}");
             assert!(user.state.value.is_some(), "what was begun is in the state");
             // It goes on from there.
             user.sandbox.clear_faults();
             user.restart().await;
-            user.must_apply(&config).await;
-            user.must_be_unchanged(&config).await;
+            if deed == Deed::Destroy {
+                user.must_destroy().await;
+                assert_eq!(user.leftovers(), Vec::<String>::new());
+            } else {
+                user.must_apply(&config).await;
+                user.must_be_unchanged(&config).await;
+            }
         }
     });
 }

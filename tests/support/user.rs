@@ -311,6 +311,18 @@ impl User {
         assert!(self.state.value.is_none());
     }
 
+    /// The components whose lines a plan changes: `address: old → new`.
+    pub fn component_changes(&self, planned: &Value) -> Vec<String> {
+        let all = differences(self.state.value.as_ref().unwrap(), planned).into_iter();
+        all.filter_map(|one| one.strip_prefix("components ").map(str::to_owned)).collect()
+    }
+
+    /// Their addresses.
+    pub fn changed_components(&self, planned: &Value) -> Vec<String> {
+        let all = self.component_changes(planned).into_iter();
+        all.map(|one| one.split(": ").next().unwrap_or_default().to_owned()).collect()
+    }
+
     pub fn leftovers(&self) -> Vec<String> {
         self.sandbox.with(|world| world.leftovers())
     }

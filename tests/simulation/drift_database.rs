@@ -1,0 +1,94 @@
+//! Versions and parameters of databases that somebody changed behind Terraform's back: what RDS takes back is put back,
+//! and what it does not is refused before anything is done.
+
+use aws_sdk_rds::types::{ApplyMethod, Parameter};
+use serde_json::json;
+
+use crate::support::{
+    agent::{EAST, WEST},
+    aws::{connect, pass, simulate},
+    user::{User, errors},
+};
+
+const INSTANCES: [(&str, &str); 2] =
+    [(EAST, "trading-db-primary-prod"), (WEST, "trading-db-replica-prod")];
+
+fn is_of(user: &User, region: &str, id: &str, version: &str) {
+    let change = json!({"EngineVersion": version});
+    user.sandbox.with(|world| world.drift(region, "db-instance", id, Some(&change))).unwrap();
+}
+
+#[test]
+fn another_version_15_is_as_good_and_a_named_one_is_upgraded_to() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        for (region, id) in INSTANCES {
+            is_of(&user, region, id, "15.13");
+        }
+        user.must_be_unchanged(&config).await;
+        config["database"] = json!({"engine_version": "15.14"});
+        let planned = user.must_plan(&config).await;
+        let changed = user.changed_components(&planned);
+        assert_eq!(changed, ["us-east-1/db-instance", "us-west-2/db-instance"]);
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        // Taken back to an older one, as a restore would: one line, and up again.
+        is_of(&user, WEST, "trading-db-replica-prod", "15.12");
+        user.refresh().await;
+        let planned = user.must_plan(&config).await;
+        assert_eq!(user.changed_components(&planned), ["us-west-2/db-instance"]);
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+    });
+}
+
+#[test]
+fn an_instance_that_somebody_upgraded_is_not_planned_to_go_back() {
+    simulate(async || {
+        for (region, id) in INSTANCES {
+            let mut user = User::new().await;
+            let mut config = crate::support::user::configuration(&user.sandbox);
+            config["database"] = json!({"engine_version": "15.13"});
+            user.must_apply(&config).await;
+            is_of(&user, region, id, "15.14");
+            user.refresh().await;
+            let found = errors(&user.plan(&config).await.diagnostics);
+            assert_eq!(found.len(), 1, "{found:#?}");
+            for said in ["database.engine_version", "from 15.14 to 15.13", region, "15.14 here"] {
+                assert!(found[0].contains(said), "{said}: {}", found[0]);
+            }
+            // What the error says.
+            config["database"] = json!({"engine_version": "15.14"});
+            user.must_apply(&config).await;
+            user.must_be_unchanged(&config).await;
+        }
+    });
+}
+
+#[test]
+fn a_parameter_that_needs_a_restart_is_put_back_with_one() {
+    simulate(async || {
+        for (region, id) in INSTANCES {
+            let (mut user, config) = User::with_cluster().await;
+            let rds = connect(&user.sandbox).await.region(region).rds.clone();
+            let other = Parameter::builder().parameter_name("max_wal_senders");
+            let other = other.parameter_value("33").apply_method(ApplyMethod::PendingReboot);
+            let change = rds.modify_db_parameter_group();
+            let change = change.db_parameter_group_name("trading-db-params-prod");
+            change.parameters(other.build()).send().await.unwrap();
+            let lines = [format!("{region}/db-instance"), format!("{region}/db-parameter-group")];
+            // Not in force yet, and then in force.
+            for restarts in [false, true] {
+                if restarts {
+                    rds.reboot_db_instance().db_instance_identifier(id).send().await.unwrap();
+                    pass(300).await;
+                }
+                user.refresh().await;
+                let planned = user.must_plan(&config).await;
+                assert_eq!(user.changed_components(&planned), lines);
+            }
+            user.must_apply(&config).await;
+            user.must_be_unchanged(&config).await;
+        }
+    });
+}
