@@ -62,7 +62,11 @@ impl Concurrency {
         }
         let mut leaving = 0;
         for suffix in env.scope.leaving.iter().filter_map(|one| Suffix::parse(one).ok()) {
-            leaving += self::reserved(env, region, &suffix).await?.iter().sum::<i32>();
+            leaving += match self::reserved(env, region, &suffix).await {
+                Ok(reserved) => reserved.iter().sum(),
+                Err(error) if error.class == ErrorClass::Denied => 0,
+                Err(error) => return Err(error),
+            };
         }
         let regional = env.region(region);
         let api = regional.api("lambda", "GetAccountSettings");
@@ -84,12 +88,16 @@ impl Concurrency {
     fn has_room(self) -> bool {
         match self.free {
             Free::NotAsked => true,
-            Free::Runs(free) => free - OTHERS >= missing(self.reserved),
+            // What one of them has too much is there for the other.
+            Free::Runs(free) => {
+                let surplus: i32 = self.reserved.iter().map(|own| (own - RUNS).max(0)).sum();
+                free + surplus - OTHERS >= missing(self.reserved)
+            }
             Free::Denied => missing(self.reserved) == 0,
         }
     }
 
-    /// Whether it is to be reserved for a function: what was reserved once stays, whatever the others need.
+    /// Whether it is to be reserved for a function: where it is, it stays, whatever becomes of the other one's.
     fn serves(self, index: usize) -> bool {
         self.reserved[index] >= RUNS || self.has_room()
     }
@@ -163,17 +171,22 @@ fn short(spec: &Spec, surroundings: &Surroundings) -> Vec<String> {
 
 fn why(short: &[String]) -> String {
     format!(
-        "Monitor and probe have {RUNS} runs at once reserved each, and Lambda leaves {OTHERS} in each region to functions \
-         without a reservation: {}.",
+        "Monitor and probe are to have {RUNS} runs at once reserved each, and Lambda leaves {OTHERS} in each region to \
+         functions without a reservation: {}.",
         short.join("; ")
     )
 }
 
-/// What cannot be reserved although it is wanted.
+/// Whether the quota of a region is not for whoever plans to know.
+fn is_denied(surroundings: &Surroundings) -> bool {
+    surroundings.concurrency.values().any(|one| one.free == Free::Denied)
+}
+
+/// What cannot be reserved although it is wanted. What nobody may ask for beforehand, Lambda says at apply.
 pub fn mistake(spec: &Spec, surroundings: &Surroundings) -> Option<Mistake> {
     let short = short(spec, surroundings);
     let is_wrong = spec.failover.reserve_concurrency == Some(true) && !short.is_empty();
-    is_wrong.then(|| {
+    (is_wrong && !is_denied(surroundings)).then(|| {
         let detail = format!(
             "{} Ask AWS for a higher quota of concurrent executions there, or leave the argument out: it is then reserved \
              once there is room.",
@@ -190,10 +203,14 @@ pub fn warning(spec: &Spec, surroundings: &Surroundings) -> Option<(&'static str
         && !spec.unknown.contains(ARGUMENT)
         && !short.is_empty();
     counts.then(|| {
+        let way = if is_denied(surroundings) {
+            "Allow it to whoever plans and to whoever applies"
+        } else {
+            "Ask AWS for a higher quota of concurrent executions: the next plan reserves it"
+        };
         let detail = format!(
             "{} Other functions of the account may use up what the monitors need, and a lost region would then be noticed \
-             late or not at all. Ask AWS for a higher quota of concurrent executions: the next plan reserves it. Where \
-             nothing else runs there, {ARGUMENT} = false says so.",
+             late or not at all. {way}. Where nothing else runs there, {ARGUMENT} = false says so.",
             why(&short)
         );
         ("Nothing keeps other functions from displacing the monitors", detail)
@@ -215,7 +232,8 @@ mod tests {
         assert_eq!(serves([0, 0], Free::Runs(119)), [false, false], "100 are left to others");
         assert_eq!(serves([10, 0], Free::Runs(110)), [true, true], "half of it is there");
         assert_eq!(serves([10, 0], Free::Runs(109)), [true, false], "and stays");
-        assert_eq!(serves([20, 0], Free::Runs(100)), [true, false], "one has too much");
+        assert_eq!(serves([20, 0], Free::Runs(100)), [true, true], "one has too much");
+        assert_eq!(serves([15, 0], Free::Runs(100)), [true, false]);
         assert_eq!(serves([10, 10], Free::NotAsked), [true, true]);
         assert_eq!(serves([0, 0], Free::Runs(10)), [false, false], "a new account");
         assert_eq!(serves([10, 0], Free::Denied), [true, false]);

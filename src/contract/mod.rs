@@ -184,24 +184,22 @@ enum Told<T> {
     Text(String),
 }
 
-fn told<'de, D, T>(from: D, rule: &str) -> Result<T, D::Error>
-where
-    D: serde::Deserializer<'de>,
-    T: Deserialize<'de> + std::str::FromStr,
-{
-    let wrong = || serde::de::Error::custom(rule);
+fn force<'de, D: serde::Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    let wrong = || serde::de::Error::custom("force is neither true nor false");
     match Told::deserialize(from).map_err(|_| wrong())? {
-        Told::Value(value) => Ok(value),
+        Told::Value(force) => Ok(force),
         Told::Text(text) => text.parse().map_err(|_| wrong()),
     }
 }
 
-fn force<'de, D: serde::Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
-    told(from, "force is neither true nor false")
-}
-
+/// An empty text is none: so may an automation send what it has not found.
 fn epoch<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
-    told(from, "epoch is no number").map(Some)
+    let wrong = || serde::de::Error::custom("epoch is no number");
+    match Told::deserialize(from).map_err(|_| wrong())? {
+        Told::Value(epoch) => Ok(Some(epoch)),
+        Told::Text(text) if text.is_empty() => Ok(None),
+        Told::Text(text) => text.parse().map(Some).map_err(|_| wrong()),
+    }
 }
 
 /// The settings of a monitor, as its environment holds them. Durations are seconds.
@@ -334,7 +332,9 @@ mod tests {
             let of_epoch = json!({"action": "failover", "force": false, "epoch": epoch});
             assert_eq!(read(of_epoch), asked(false, Some(3)));
         }
-        for epoch in [json!(""), json!("no output"), json!(-1), json!(null)] {
+        let of_none = json!({"action": "failover", "epoch": ""});
+        assert_eq!(read(of_none), asked(false, None));
+        for epoch in [json!("no output"), json!(-1), json!(null)] {
             assert_eq!(read(json!({"action": "failover", "epoch": epoch})), None, "{epoch}");
         }
         let text = json!({"action": "failover", "force": "true"});

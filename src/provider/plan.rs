@@ -10,7 +10,9 @@ use super::{
 };
 use crate::{
     cluster::{
-        Changes, Mistake, Roles, Site, Spec, Verb, changes::limits_cross, preflight::preflight,
+        Changes, Mistake, Roles, Site, Spec, Verb,
+        changes::{is_held, limits_cross},
+        preflight::preflight,
     },
     components::{Difference, Effect, db_instance::DbInstance},
     plugin::{
@@ -294,7 +296,7 @@ fn backwards(prior: &Value, arguments: &Value, opened: &Opened) -> Vec<Mistake> 
         ));
     }
     let wanted = arguments.get("database").get("engine_version").as_str().unwrap_or_default();
-    found.extend(Site::ALL.iter().find_map(|site| downgrade(opened, *site, wanted)));
+    found.extend(downgrade(opened, wanted));
     if limits_cross(&opened.spec, &opened.inventory) {
         found.push(Mistake::new(
             "database.parameters",
@@ -306,24 +308,28 @@ fn backwards(prior: &Value, arguments: &Value, opened: &Opened) -> Vec<Mistake> 
     found
 }
 
-/// An instance of a newer version than is wanted.
-fn downgrade(opened: &Opened, site: Site, wanted: &str) -> Option<Mistake> {
+/// Instances of newer versions than is wanted, where they are the plan's to change.
+fn downgrade(opened: &Opened, wanted: &str) -> Option<Mistake> {
     let minor =
         |text: &str| text.strip_prefix("15.")?.split(['.', '-']).next()?.parse::<u32>().ok();
-    let region = &opened.spec.site(site).region;
-    let instance = opened.inventory.get(&DbInstance::address(region))?;
-    let has = instance.settings.get("engine_version")?;
-    if minor(wanted)? >= minor(has)? {
-        return None;
-    }
-    Some(Mistake::new(
-        "database.engine_version",
-        format!("PostgreSQL cannot go back from {has} to {wanted}"),
-        format!(
-            "The instance in {region} has {has}, and RDS upgrades, never the other way. Say {has} here to have both like \
-             that. To get back, restore a snapshot that was taken before the upgrade into a new cluster."
-        ),
-    ))
+    let found = Site::ALL.into_iter().filter_map(|site| {
+        let region = &opened.spec.site(site).region;
+        let address = DbInstance::address(region);
+        let version = opened.inventory.get(&address)?.settings.get("engine_version")?;
+        let is_held = is_held(&opened.spec, opened.roles, &address);
+        Some((minor(version).filter(|_| !is_held)?, version, region))
+    });
+    let (newest, version, region) = found.max()?;
+    (minor(wanted)? < newest).then(|| {
+        Mistake::new(
+            "database.engine_version",
+            format!("PostgreSQL cannot go back from {version} to {wanted}"),
+            format!(
+                "The instance in {region} has {version}, and RDS upgrades, never the other way. Say {version} here to have \
+                 both like that. To get back, restore a snapshot that was taken before the upgrade into a new cluster."
+            ),
+        )
+    })
 }
 
 /// A destroy is planned without looking: what is there, the destroy itself finds.

@@ -147,8 +147,8 @@ fn failover(facts: &Facts) -> Value {
             },
         })
     };
-    // A failover that begins between this and the question is not what was asked for. A ledger that no monitor has
-    // written yet has no epoch, nor has one of an earlier version.
+    // A failover that begins between this and the question is not what was asked for. Where there is none to be had, the
+    // question goes without: a ledger that no monitor has written yet, or only one of an earlier version, has no epoch.
     let number = [("Number", "$.Item.epoch.N", "String")];
     let mut epoch = call("Epoch", "dynamodb", "GetItem", ledger(facts), &number);
     epoch["onFailure"] = "step:AskWithoutEpoch".into();
@@ -174,7 +174,12 @@ fn failover(facts: &Facts) -> Value {
             "timeoutSeconds": 900, "isEnd": true, "inputs": wait,
         }),
     ];
-    document(&description, parameters, &steps, &["AskTheMonitor.Payload"])
+    document(
+        &description,
+        parameters,
+        &steps,
+        &["AskTheMonitor.Payload", "AskWithoutEpoch.Payload"],
+    )
 }
 
 fn drill(facts: &Facts, function: &str) -> Value {

@@ -192,7 +192,8 @@ fn agent() {
     served.sandbox.set_scale(1.0);
     served.sandbox.forget_calls();
     let host = served.run_functions(None);
-    served.until(70, "a monitor begins", |world| !logs(world).is_empty());
+    // Its schedule fires anywhere in the next whole minute.
+    served.until(130, "a monitor begins", |world| !logs(world).is_empty());
     served.until(5, "it decides", |world| !remembered_in(world, WEST, "ledger").is_null());
     let begun = served.sandbox.with(|world| logs(world)[0].clone());
     let calls = served.sandbox.calls();
@@ -227,8 +228,8 @@ fn simulation() {
     }
     let rate = f64::from(seeds) / begun.elapsed().as_secs_f64();
     row(
-        "failovers that were simulated, per second and core",
-        format!("{seeds}, {rate:.0}"),
+        "simulated failovers; per second and core",
+        format!("{seeds}; {rate:.0}"),
         "≥ 200 a second",
     );
 }

@@ -34,11 +34,13 @@ def wire_names(shape, protocol):
 
 
 # What any operation may answer, by the "Common errors" of the services' API references; the models leave them out.
-COMMON = {
-    "AccessDenied", "AccessDeniedException", "ExpiredToken", "ExpiredTokenException", "InternalError",
-    "InternalFailure", "InvalidClientTokenId", "InvalidParameterCombination", "InvalidParameterValue",
-    "MissingParameter", "RequestLimitExceeded", "ServiceUnavailable", "Throttling", "ThrottlingException",
-    "UnrecognizedClientException", "ValidationError", "ValidationException",
+BOTH = {"InternalFailure", "ServiceUnavailable", "ThrottlingException"}
+COMMON_IN_XML = BOTH | {
+    "AccessDenied", "ExpiredToken", "InternalError", "InvalidClientTokenId", "InvalidParameterCombination",
+    "InvalidParameterValue", "MissingParameter", "RequestLimitExceeded", "Throttling", "ValidationError",
+}
+COMMON_IN_JSON = BOTH | {
+    "AccessDeniedException", "ExpiredTokenException", "UnrecognizedClientException", "ValidationException",
 }
 
 
@@ -48,12 +50,14 @@ def check_error(operation, code, place):
     known = {shape.metadata.get("error", {}).get("code", shape.name) for shape in shapes}
     # Some services say on the wire what the shape is called.
     known |= {shape.name for shape in shapes if operation.service_model.metadata["protocol"] != "query"}
-    if operation.service_model.service_name != "ec2" and code not in known | COMMON:
+    is_json = "json" in operation.service_model.metadata["protocol"]
+    common = COMMON_IN_JSON if is_json else COMMON_IN_XML
+    if operation.service_model.service_name != "ec2" and code not in known | common:
         problems.append(f"{place} fails with {code}, none of {sorted(known)}")
 
 
 def check_error_body(body, protocol, place):
-    """What clients find the code and the message of an error by."""
+    """What clients find the code and the message of an error by; of REST in JSON, a header has the code."""
     if protocol == "rest-json":
         fits = "message" in json.loads(body)
     elif protocol == "json":

@@ -14,7 +14,7 @@ use serde_json::Value as Json;
 use super::crash::census;
 use crate::support::{
     aws::{Mangler, Way, simulate},
-    user::{State, User, change, configuration, errors},
+    user::{Deed, State, User, change, configuration, errors},
 };
 
 /// What may come instead of an answer, although the status says that all is well.
@@ -115,14 +115,6 @@ fn instead_of(at: usize, garbage: Garbage) -> (Mangler, Arc<AtomicUsize>) {
         if now == at { garbage.of(&body) } else { body }
     };
     (Arc::new(mangler), count)
-}
-
-/// What is done to a cluster.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Deed {
-    Create,
-    Update,
-    Destroy,
 }
 
 /// A world, what Terraform knows of it, and what is wanted.

@@ -40,6 +40,16 @@ async fn watched() -> User {
     user
 }
 
+/// The same in manual mode.
+async fn watched_by_hand() -> User {
+    let (mut user, mut config) = User::with_cluster().await;
+    config["failover"] = json!({"mode": "manual"});
+    user.must_apply(&config).await;
+    begin(&user.sandbox);
+    pass(200).await;
+    user
+}
+
 #[test]
 fn force_does_without_the_witness_and_a_region_that_are_both_lost() {
     simulate(async || {
@@ -89,11 +99,7 @@ fn a_writer_that_lives_closes_itself_when_its_cluster_is_failed_over_without_the
 #[test]
 fn what_a_human_asked_for_in_vain_is_called_off_and_force_goes_on_without_closing_the_writer() {
     simulate(async || {
-        let (mut user, mut config) = User::with_cluster().await;
-        config["failover"] = json!({"mode": "manual"});
-        user.must_apply(&config).await;
-        begin(&user.sandbox);
-        pass(200).await;
+        let user = watched_by_hand().await;
         // The writer is lost, and its region does not let it be closed.
         let state = json!({"DBInstanceStatus": "failed"});
         let primary = "trading-db-primary-prod";
@@ -193,7 +199,9 @@ fn the_runbook_asks_by_the_epoch_that_it_has_seen_and_without_one_where_there_is
         // As monitors of an earlier version leave it.
         show_epoch(&user.sandbox, None);
         let done = run(&user.sandbox, WEST, "failover", &[("Force", "true")]).await;
-        assert_eq!(done.failure_message, None);
+        assert_eq!(done.failure_message, None, "no step that failed counts");
+        let outputs = done.outputs.unwrap();
+        assert!(outputs["AskWithoutEpoch.Payload"][0].contains("looks"), "{outputs:?}");
         assert_eq!(ledger(&user.sandbox, WEST)["phase"], "promoted");
     });
 }
@@ -201,11 +209,7 @@ fn the_runbook_asks_by_the_epoch_that_it_has_seen_and_without_one_where_there_is
 #[test]
 fn what_a_human_asked_for_is_gone_on_with_where_no_schedule_begins_a_run() {
     simulate(async || {
-        let (mut user, mut config) = User::with_cluster().await;
-        config["failover"] = json!({"mode": "manual"});
-        user.must_apply(&config).await;
-        begin(&user.sandbox);
-        pass(200).await;
+        let user = watched_by_hand().await;
         let off = json!({"State": "DISABLED"});
         let rule = "trading-db-monitor-prod";
         user.sandbox.with(|world| world.drift(WEST, "event-rule", rule, Some(&off))).unwrap();

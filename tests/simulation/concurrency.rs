@@ -1,6 +1,8 @@
 //! The concurrency that Lambda reserves for the functions that watch.
 
-use aws_sandbox::{Effect, Fault, RESTRICTED_KEY, Rule, World};
+use std::sync::Arc;
+
+use aws_sandbox::{CallRecord, Effect, Fault, RESTRICTED_KEY, Rule, Sandbox, World};
 use serde_json::{Value as Json, json};
 
 use crate::support::{
@@ -134,7 +136,7 @@ fn what_is_reserved_stays_where_what_is_missing_cannot_be_had() {
         let gone = json!({"_reserved": null});
         let probe = "trading-db-probe-prod";
         user.sandbox.with(|world| world.drift(WEST, "function", probe, Some(&gone))).unwrap();
-        // 100 are left: the 30 of this cluster, and nothing for a fourth function.
+        // Of 119, this one has ten there, and 100 have to stay: nine are left.
         user.sandbox.with(|world| world.set_concurrency(119));
         let planned = user.plan(&config).await;
         let told = lines(&planned.diagnostics);
@@ -239,5 +241,29 @@ fn what_is_around_a_cluster_and_changed_since_the_plan_makes_it_stale() {
         // What is planned now can be applied.
         user.must_apply(&config).await;
         user.must_be_unchanged(&config).await;
+    });
+}
+
+#[test]
+fn an_apply_goes_by_the_quota_that_it_has_begun_with() {
+    simulate(async || {
+        let raises = |sandbox: &Sandbox| {
+            sandbox.with(|world| {
+                let is_it = |call: &CallRecord| call.operation == "CreateDBInstance";
+                if world.last_call().is_some_and(is_it) {
+                    world.set_concurrency(1000);
+                }
+            });
+        };
+        let sandbox = Sandbox::new(1.0);
+        sandbox.with(|world| world.set_concurrency(10));
+        let mut user = User::by(sandbox, Way::watched(Arc::new(raises))).await;
+        let config = configuration(&user.sandbox);
+        // What it promised holds, and the next plan has what has changed.
+        user.must_apply(&config).await;
+        must_be_reserved(&user, None);
+        user.refresh().await;
+        let planned = user.must_plan(&config).await;
+        assert_eq!(user.changed_components(&planned), WATCHING);
     });
 }

@@ -13,7 +13,8 @@ use crate::support::{
 const INSTANCES: [(&str, &str); 2] =
     [(EAST, "trading-db-primary-prod"), (WEST, "trading-db-replica-prod")];
 
-fn is_of(user: &User, region: &str, id: &str, version: &str) {
+/// Makes an instance one of another version, as its owner may.
+fn set_version(user: &User, region: &str, id: &str, version: &str) {
     let change = json!({"EngineVersion": version});
     user.sandbox.with(|world| world.drift(region, "db-instance", id, Some(&change))).unwrap();
 }
@@ -23,7 +24,7 @@ fn another_version_15_is_as_good_and_a_named_one_is_upgraded_to() {
     simulate(async || {
         let (mut user, mut config) = User::with_cluster().await;
         for (region, id) in INSTANCES {
-            is_of(&user, region, id, "15.13");
+            set_version(&user, region, id, "15.13");
         }
         user.must_be_unchanged(&config).await;
         config["database"] = json!({"engine_version": "15.14"});
@@ -33,7 +34,7 @@ fn another_version_15_is_as_good_and_a_named_one_is_upgraded_to() {
         user.must_apply(&config).await;
         user.must_be_unchanged(&config).await;
         // Taken back to an older one, as a restore would: one line, and up again.
-        is_of(&user, WEST, "trading-db-replica-prod", "15.12");
+        set_version(&user, WEST, "trading-db-replica-prod", "15.12");
         user.refresh().await;
         let planned = user.must_plan(&config).await;
         assert_eq!(user.changed_components(&planned), ["us-west-2/db-instance"]);
@@ -50,7 +51,7 @@ fn an_instance_that_somebody_upgraded_is_not_planned_to_go_back() {
             let mut config = crate::support::user::configuration(&user.sandbox);
             config["database"] = json!({"engine_version": "15.13"});
             user.must_apply(&config).await;
-            is_of(&user, region, id, "15.14");
+            set_version(&user, region, id, "15.14");
             user.refresh().await;
             let found = errors(&user.plan(&config).await.diagnostics);
             assert_eq!(found.len(), 1, "{found:#?}");

@@ -10,7 +10,7 @@ use super::drift::id_of;
 use crate::support::{
     agent::{EAST, WEST, WITNESS},
     aws::{connect, pass, simulate},
-    user::{User, change, configuration, differences, errors, lines},
+    user::{Deed, User, change, configuration, differences, errors, lines},
 };
 
 const SUFFIX: &str = "trading-dr:environment-suffix";
@@ -243,14 +243,6 @@ fn an_error_that_leaves_a_create_tainted_says_how_to_go_on() {
             assert!(!found.is_empty() && told, "{operation}: {found:#?}");
         }
     });
-}
-
-/// What is interrupted.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Deed {
-    Create,
-    Update,
-    Destroy,
 }
 
 #[test]

@@ -75,6 +75,14 @@ pub fn configuration(sandbox: &Sandbox) -> Json {
     })
 }
 
+/// What Terraform does to a cluster.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Deed {
+    Create,
+    Update,
+    Destroy,
+}
+
 /// A change of each kind of component that can change in place.
 pub fn change(config: &mut Json) {
     config["database"] = json!({

@@ -144,8 +144,8 @@ pub(crate) async fn execute(sandbox: Sandbox, region: String, id: String) {
     values["global:REGION"] = region.as_str().into();
     values["global:ACCOUNT_ID"] = crate::ACCOUNT.into();
     values["automation:EXECUTION_ID"] = id.as_str().into();
-    let mut run = Run { sandbox, region, id, principal, values };
-    let failure = run.steps(&record["_document"]).await.err();
+    let mut run = Run { sandbox, region, id, principal, values, critical: None };
+    let failure = run.steps(&record["_document"]).await.err().or(run.critical.take());
     let outputs = record["_document"]["outputs"].as_array().into_iter().flatten();
     let outputs: serde_json::Map<String, Value> = outputs
         .filter_map(Value::as_str)
@@ -171,6 +171,9 @@ struct Run {
     principal: Principal,
     /// What `{{ … }}` stand for.
     values: Value,
+    /// Why the execution ends as failed, whatever comes after (SSM guide, `isCritical`: true unless the step says
+    /// otherwise or goes on by `Continue`).
+    critical: Option<String>,
 }
 
 impl Run {
@@ -202,6 +205,13 @@ impl Run {
                     all.push(told);
                 }
             });
+            // It goes on, and counts as failed in the end all the same.
+            let goes_on = step["onFailure"] == "Continue";
+            if let Err(why) = &done
+                && step["isCritical"].as_bool().unwrap_or(!goes_on)
+            {
+                self.critical.get_or_insert_with(|| format!("Step {name} failed: {why}"));
+            }
             let next = match (done, step["onFailure"].as_str()) {
                 (Ok(next), _) => next,
                 (Err(_), Some("Continue")) => None,
