@@ -5,7 +5,7 @@ use aws_sdk_rds::types::DbInstanceAutomatedBackup as Described;
 use super::{
     ARN, Address, Effect, Env, Failure, Field, Observation, Outputs, Owner, Primitive, Readiness,
     STATUS, SUFFIX_TAG, Text, Wanted,
-    db_instance_calls::{describe as describe_instance, ready_source},
+    db_instance_waits::{describe as describe_instance, ready_source},
     db_subnet_group::{rds_tags, rds_tags_of, retag_rds},
 };
 use crate::aws::{ApiError, Progress};

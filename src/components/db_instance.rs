@@ -7,9 +7,8 @@ use aws_sdk_rds::types::DbInstance as Described;
 use super::{
     ARN, Address, ENDPOINT, Effect, Env, Failure, Field, Observation, Output, Outputs, Primitive,
     RESOURCE_ID, Readiness, SECRET_TAG, SOURCE, STATUS, Text, Wanted,
-    db_instance_calls::{
-        await_pending_restart, converge, create_replica, create_writer, delete, describe,
-    },
+    db_instance_calls::{await_pending_restart, converge, create_replica, create_writer, delete},
+    db_instance_waits::describe,
     db_parameter_group::{parameters_text, values},
     db_subnet_group::from_rds,
 };

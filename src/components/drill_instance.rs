@@ -2,8 +2,7 @@
 
 use super::{
     ARN, Address, Env, Failure, Field, Observation, Outputs, Primitive, Wanted,
-    db_instance_calls::{delete, describe},
-    db_subnet_group::from_rds,
+    db_instance_calls::delete, db_instance_waits::describe, db_subnet_group::from_rds,
 };
 use crate::aws::ApiError;
 

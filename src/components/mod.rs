@@ -11,6 +11,7 @@ pub mod db_backup;
 pub mod db_event_subscription;
 pub mod db_instance;
 mod db_instance_calls;
+mod db_instance_waits;
 pub mod db_parameter_group;
 pub mod db_snapshot_copy;
 pub mod db_subnet_group;
