@@ -56,14 +56,14 @@ impl Concurrency {
     /// A look failed.
     pub async fn find(env: &Env, spec: &Spec, site: Site) -> Result<Self, ApiError> {
         let region = &spec.site(site).region;
-        let reserved = reserved(env, region, &spec.suffix).await?;
+        let reserved = reserved_for(env, region, &spec.suffix).await?;
         if missing(reserved) == 0 {
             return Ok(Self { reserved, free: Free::NotAsked });
         }
         let mut leaving = 0;
         for suffix in env.scope.leaving.iter().filter_map(|one| Suffix::parse(one).ok()) {
-            leaving += match self::reserved(env, region, &suffix).await {
-                Ok(reserved) => reserved.iter().sum(),
+            leaving += match reserved_for(env, region, &suffix).await {
+                Ok(theirs) => theirs.iter().sum(),
                 Err(error) if error.class == ErrorClass::Denied => 0,
                 Err(error) => return Err(error),
             };
@@ -93,7 +93,7 @@ impl Concurrency {
                 let surplus: i32 = self.reserved.iter().map(|own| (own - RUNS).max(0)).sum();
                 free + surplus - OTHERS >= missing(self.reserved)
             }
-            Free::Denied => missing(self.reserved) == 0,
+            Free::Denied => false,
         }
     }
 
@@ -103,7 +103,7 @@ impl Concurrency {
     }
 }
 
-async fn reserved(env: &Env, region: &str, suffix: &Suffix) -> Result<[i32; 2], ApiError> {
+async fn reserved_for(env: &Env, region: &str, suffix: &Suffix) -> Result<[i32; 2], ApiError> {
     let [monitor, probe] = FUNCTIONS.map(|name| name.of(suffix));
     let (monitor, probe) = futures::try_join!(
         reserved_concurrency(env, region, &monitor),
@@ -154,17 +154,12 @@ pub fn reservation(
 fn short(spec: &Spec, surroundings: &Surroundings) -> Vec<String> {
     let all = surroundings.concurrency.iter().filter(|(_, found)| !found.has_room());
     let each = all.map(|(site, found)| {
+        let has = match found.free {
+            Free::Runs(free) => format!("has {free} that nothing reserves"),
+            Free::NotAsked | Free::Denied => "lambda:GetAccountSettings is denied".into(),
+        };
         let region = &spec.site(*site).region;
-        let wanted = missing(found.reserved);
-        match found.free {
-            Free::Denied => {
-                format!("{region} needs {wanted} more, and lambda:GetAccountSettings is denied")
-            }
-            Free::Runs(free) => {
-                format!("{region} needs {wanted} more and has {free} that nothing reserves")
-            }
-            Free::NotAsked => region.clone(),
-        }
+        format!("{region} needs {} more and {has}", missing(found.reserved))
     });
     each.collect()
 }

@@ -121,8 +121,9 @@ fn failover(facts: &Facts) -> Value {
         "Fails the cluster {} over to {}: start it in the region that is to write from now on. The monitor there is \
          asked, and keeps to its rules: it refuses where this region writes already, where the standby cannot be \
          used, where another failover has begun since this was started, and while the writer takes writes. `Force` \
-         goes on while it does: the writer is closed first, and what it has not sent yet is lost. It also does without a witness that is silent and, after a minute, without \
-         closing a writer that cannot be closed, and it takes over a failover that waits for one of these.",
+         goes on while it does: the writer is closed first, and what it has not sent yet is lost. It also does \
+         without a witness that is silent and, after a minute, without closing a writer that cannot be closed, and it \
+         takes over a failover that waits for one of these.",
         facts.suffix, facts.region
     );
     let parameters = json!({

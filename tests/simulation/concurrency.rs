@@ -176,6 +176,9 @@ fn whoever_may_not_ask_for_the_quota_does_without_and_is_told() {
         must_be_reserved(&user, None);
         user.refresh().await;
         user.must_be_unchanged(&config).await;
+        // Whoever insists learns it from Lambda.
+        user.must_apply(&with(&user, json!(true))).await;
+        must_be_reserved(&user, Some(10));
         user.must_destroy().await;
     });
 }

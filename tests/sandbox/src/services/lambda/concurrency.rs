@@ -1,4 +1,4 @@
-//! How many runs of functions there may be at once in a region, and what of it is kept for single functions.
+//! How many runs of functions there may be at once in a region, and what of it is reserved for single functions.
 
 use serde_json::json;
 
@@ -14,7 +14,7 @@ pub(crate) const QUOTA: u64 = 1_000;
 /// What must be left for functions without a reservation (aws-facts 12b).
 const LEFT: u64 = 100;
 
-/// What is kept for functions of a region, but for one of them.
+/// What is reserved for functions of a region, but for one of them.
 fn reserved(world: &World, region: &str, but: &str) -> u64 {
     let others = world.table(region, FUNCTION).iter().filter(|(id, _)| *id != but);
     others.filter_map(|(_, one)| one["_reserved"].as_u64()).sum()
