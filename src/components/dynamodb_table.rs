@@ -63,11 +63,25 @@ async fn describe(
     Ok(answer.and_then(|answer| answer.table))
 }
 
+/// A state in a sentence.
+fn word(state: &TableStatus) -> String {
+    state.as_str().to_lowercase().replace('_', " ")
+}
+
+/// Whether DynamoDB cannot use the table's key, or has put the table away for that reason.
+fn is_out_of_reach(state: &TableStatus) -> bool {
+    use TableStatus::{Archived, Archiving, InaccessibleEncryptionCredentials};
+    matches!(state, InaccessibleEncryptionCredentials | Archiving | Archived)
+}
+
 async fn active(env: &Env, region: &str, name: &str) -> Result<(), Failure> {
     let wait = env.session.wait(|| async {
         Ok(match describe(env, region, name).await?.and_then(|one| one.table_status) {
             Some(TableStatus::Active) => Progress::Done(()),
-            Some(state) => Progress::Pending(state.as_str().to_lowercase()),
+            Some(state @ (TableStatus::Archiving | TableStatus::Archived)) => {
+                Progress::Failed(format!("the table is {}, for want of its key", word(&state)))
+            }
+            Some(state) => Progress::Pending(word(&state)),
             None => Progress::Pending("not visible yet".into()),
         })
     });
@@ -165,7 +179,8 @@ impl Primitive for DynamodbTable {
             let key = table.sse_description().and_then(|one| one.kms_master_key_arn());
             let readiness = match table.table_status() {
                 None | Some(TableStatus::Active) => Readiness::Ready,
-                Some(state) => Readiness::Busy(state.as_str().to_lowercase()),
+                Some(state) if is_out_of_reach(state) => Readiness::Broken(word(state)),
+                Some(state) => Readiness::Busy(word(state)),
             };
             let mut seen = Observation::new(wanted.address.clone(), region, name)
                 .with("keys", keys(&table))

@@ -59,6 +59,7 @@ fn tags(all: &Tags) -> Vec<Tag> {
 
 impl Primitive for KmsKey {
     const KIND: &'static str = KmsKey::KIND;
+    const MULTIPLIES: bool = true;
 
     fn fields(&self) -> Vec<Field> {
         vec![

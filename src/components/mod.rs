@@ -308,6 +308,10 @@ pub trait Primitive: Clone + fmt::Debug + Send + Sync + Sized + 'static {
     /// speaks of them, and a destroy removes them.
     const BYPRODUCT: bool = false;
 
+    /// Whether AWS makes another one each time it is asked, and is slow to show the last one: where it is not known
+    /// whether it acted, that has to be waited for before it is asked again.
+    const MULTIPLIES: bool = false;
+
     /// The settings, in the order in which plans print them.
     fn fields(&self) -> Vec<Field>;
 
@@ -365,6 +369,9 @@ pub trait Kind: Send + Sync {
     /// See [`Primitive::BYPRODUCT`].
     fn is_byproduct(&self) -> bool;
 
+    /// See [`Primitive::MULTIPLIES`].
+    fn multiplies(&self) -> bool;
+
     /// See [`Primitive::observe`]. Components of other kinds are not asked for.
     async fn observe(
         &self,
@@ -411,6 +418,10 @@ impl<P: Primitive> Kind for KindOf<P> {
 
     fn is_byproduct(&self) -> bool {
         P::BYPRODUCT
+    }
+
+    fn multiplies(&self) -> bool {
+        P::MULTIPLIES
     }
 
     async fn observe(

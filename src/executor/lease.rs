@@ -12,16 +12,12 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     time::{Duration, SystemTime},
 };
 
 use aws_smithy_types::date_time::{DateTime, Format};
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
+use tokio::{sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -45,6 +41,8 @@ const LOOK: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(90);
 /// How long a release may take in real time after an interrupt.
 const FAREWELL: Duration = Duration::from_millis(1500);
+/// How long it may take in real time to find out who holds a lease that was lost.
+const WHO: Duration = Duration::from_secs(3);
 /// How long a holder goes on without having been able to show that it lives.
 const SILENCE: Duration = Duration::from_secs(75);
 
@@ -82,7 +80,7 @@ pub struct Lease {
     value: Value,
     /// Fires when somebody else has taken over, or may do so soon: no heartbeat was to be had.
     pub lost: CancellationToken,
-    silenced: Arc<AtomicBool>,
+    end: watch::Receiver<Option<Loss>>,
     /// How long before this lease began its predecessor was last heard of, by AWS's clock; `None` where there was
     /// no other.
     pub idle: Option<Duration>,
@@ -211,26 +209,37 @@ impl Lease {
         let session = session.with_attempts(env.aws.attempts());
         let env = env.with_session(session);
         let lost = CancellationToken::new();
-        let silenced = Arc::<AtomicBool>::default();
+        let (ended, end) = watch::channel(None);
         let beating = {
             let session = env.session.with_attempts(Attempts::at_most(TRIES));
             let (env, region, path) =
                 (env.with_session(session), region.to_owned(), path.to_owned());
-            let (value, lost, silenced) = (value.clone(), lost.clone(), Arc::clone(&silenced));
+            let (value, lost) = (value.clone(), lost.clone());
             async move {
-                let end = beat(env, region, path, number, value).await;
-                silenced.store(end == End::Silenced, Ordering::Relaxed);
+                let mut loss = beat(&env, &region, &path, number, value).await;
                 lost.cancel();
+                // Whoever stood still was not told of a successor.
+                if let Ok(Ok(who)) = tokio::time::timeout(WHO, highest(&env, &region, &path)).await
+                    && who > Some(number)
+                {
+                    loss = Loss::TakenOver;
+                }
+                ended.send_replace(Some(loss));
             }
         };
         let heart = tokio::spawn(beating);
         let (region, path) = (region.to_owned(), path.to_owned());
-        Ok(Some(Self { env, region, path, number, value, lost, silenced, idle, heart }))
+        Ok(Some(Self { env, region, path, number, value, lost, end, idle, heart }))
     }
 
-    /// Whether it was lost because no heartbeat was to be had, and not because somebody was seen to have taken over.
-    pub fn was_silenced(&self) -> bool {
-        self.silenced.load(Ordering::Relaxed)
+    /// How it was lost, if it was; after a last look at who holds it now.
+    pub async fn loss(&self) -> Option<Loss> {
+        if !self.lost.is_cancelled() {
+            return None;
+        }
+        let mut end = self.end.clone();
+        // A heart that is stopped while it looks has been silent.
+        end.wait_for(Option::is_some).await.map_or(Some(Loss::Silenced), |end| *end)
     }
 
     /// Lets the next one in at once. Failing to say so costs the next one [`PATIENCE`], nothing else: whoever
@@ -265,16 +274,23 @@ impl Lease {
     }
 }
 
-/// Why a heart stops.
+/// How a lease is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// Somebody else holds the lease.
+pub enum Loss {
+    /// Somebody else holds it.
     TakenOver,
-    /// It could not show for too long that it lives.
+    /// It is not there any more, and nobody holds another one.
+    Removed,
+    /// It could not show for too long that it lives; nobody was seen to hold it instead.
     Silenced,
 }
 
-async fn beat(env: Env, region: String, path: String, number: u64, value: Value) -> End {
+/// The highest number that there is.
+async fn highest(env: &Env, region: &str, path: &str) -> Result<Option<u64>, ApiError> {
+    Ok(leases(env, region, path).await?.last_key_value().map(|(highest, _)| *highest))
+}
+
+async fn beat(env: &Env, region: &str, path: &str, number: u64, value: Value) -> Loss {
     let mut last = env.session.clock.now();
     let mut pause = BEAT;
     loop {
@@ -282,28 +298,28 @@ async fn beat(env: Env, region: String, path: String, number: u64, value: Value)
         // A watcher's patience begins when a beat arrives, which may be long before its answer does.
         let begun = env.session.clock.now();
         let result = async {
-            let all = leases(&env, &region, &path).await?;
-            if all.last_key_value().map(|(highest, _)| *highest) != Some(number) {
-                return Ok(false);
+            match highest(env, region, path).await? {
+                Some(highest) if highest == number => {}
+                Some(highest) if highest > number => return Ok(Some(Loss::TakenOver)),
+                _ => return Ok(Some(Loss::Removed)),
             }
-            write(&env, &region, &name(&path, number), &value.to_string(), false)
-                .await
-                .map(|()| true)
+            let name = name(path, number);
+            write(env, region, &name, &value.to_string(), false).await.map(|()| None)
         };
         let left = SILENCE.saturating_sub(env.session.clock.since(last));
         let result = tokio::select! {
             biased;
             result = result => result,
             // Calls that hang or are throttled must not outlast the others' patience.
-            () = env.session.clock.sleep(left) => return End::Silenced,
+            () = env.session.clock.sleep(left) => return Loss::Silenced,
         };
         match result {
-            Ok(true) => (last, pause) = (begun, BEAT),
-            Ok(false) => return End::TakenOver,
+            Ok(None) => (last, pause) = (begun, BEAT),
+            Ok(Some(loss)) => return loss,
             Err(error) => {
                 tracing::warn!("no heartbeat: {error}");
                 if env.session.clock.since(last) > SILENCE {
-                    return End::Silenced;
+                    return Loss::Silenced;
                 }
                 pause = AGAIN.min(SILENCE.saturating_sub(env.session.clock.since(last)));
             }

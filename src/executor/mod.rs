@@ -10,13 +10,14 @@ use std::{collections::BTreeSet, fmt, future::Future, pin::Pin};
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
 pub use claim::{Claim, ClaimError};
-pub use lease::{Lease, LeaseError};
+pub use lease::{Lease, LeaseError, Loss};
 
 use crate::{
     aws::{CONSISTENCY_LIMIT, ErrorClass, WaitError},
     cluster::{Change, Changes, Verb},
     components::{
-        Address, Component, Env, Failure, Owner, Text, db_instance::DbInstance, kind_named,
+        Address, Component, Env, Failure, Observation, Owner, Text, db_instance::DbInstance,
+        kind_named,
     },
     progress::{Event, Planned, expected},
 };
@@ -288,25 +289,35 @@ async fn create(env: &Env, component: &Component) -> Result<(), Failure> {
             return Err(error.into());
         }
         failing += u32::from(error.class == ErrorClass::Transient);
-        looks += 1;
-        env.be_thorough();
-        env.settle(looks).await?;
-        let seen = kind.observe(env, component.region(), &[component]).await?;
-        if let Some(found) = seen.into_iter().find(|one| one.address == component.address) {
-            if let Owner::Foreign(why) = &found.owner {
-                let text =
-                    format!("{} exists already and is not this cluster's: {why}", component.name);
-                return Err(Failure::Obstacle(text));
+        let failed = env.session.clock.now();
+        let is_awaited = error.class == ErrorClass::Transient && kind.multiplies();
+        loop {
+            looks += 1;
+            env.be_thorough();
+            env.settle(looks).await?;
+            let seen = kind.observe(env, component.region(), &[component]).await?;
+            if let Some(found) = seen.into_iter().find(|one| one.address == component.address) {
+                return adopt(env, component, &found).await;
             }
-            env.note(&component.address, found.outputs.clone());
-            let resolve = |text: &Text| env.resolve(text).ok();
-            let names: Vec<_> =
-                component.differing(&found, &resolve).iter().map(|one| one.field).collect();
-            let outputs = kind.update(env, component, &found, &names).await?;
-            env.note(&component.address, outputs);
-            return Ok(());
+            if !is_awaited || env.session.clock.since(failed) >= CONSISTENCY_LIMIT {
+                break;
+            }
         }
     }
+}
+
+/// Finishes what an earlier attempt made.
+async fn adopt(env: &Env, component: &Component, found: &Observation) -> Result<(), Failure> {
+    if let Owner::Foreign(why) = &found.owner {
+        let text = format!("{} exists already and is not this cluster's: {why}", component.name);
+        return Err(Failure::Obstacle(text));
+    }
+    env.note(&component.address, found.outputs.clone());
+    let resolve = |text: &Text| env.resolve(text).ok();
+    let names: Vec<_> = component.differing(found, &resolve).iter().map(|one| one.field).collect();
+    let outputs = component.kind().update(env, component, found, &names).await?;
+    env.note(&component.address, outputs);
+    Ok(())
 }
 
 async fn remove(env: &Env, change: &Change) -> (Address, Doing, Result<(), Failure>) {

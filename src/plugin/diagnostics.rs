@@ -99,6 +99,14 @@ impl Diagnostics {
         }
     }
 
+    /// Takes out of all what [`Diagnostics::say_in_errors`] put into errors, as it does not hold any more.
+    pub fn unsay(&mut self, text: &str) {
+        let said = format!("\n\n{text}");
+        for one in &mut self.0 {
+            one.detail = one.detail.replace(&said, "");
+        }
+    }
+
     /// Whether any of them is an error.
     pub fn has_errors(&self) -> bool {
         self.0.iter().any(|one| one.severity == Severity::Error)

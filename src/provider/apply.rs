@@ -26,7 +26,7 @@ use crate::{
         Address, Env, Observation, Owner, Readiness, SUFFIX_TAG, db_instance::DbInstance,
         kms_key::KmsKey, log_group::LogGroup,
     },
-    executor::{self, Claim, Lease, new_id},
+    executor::{self, Claim, Lease, Loss, new_id},
     plugin::{ApplyInput, CancellationToken, Context, Diagnostics, Outcome, Schema, Value},
     progress::{Event, Journal},
 };
@@ -85,14 +85,27 @@ pub(super) async fn apply(
     let env = env.with_journal(journal.clone());
     let began = env.session.clock.now();
     let settled = lease.idle.map_or(began, |idle| began + CONSISTENCY_LIMIT.saturating_sub(idle));
-    let run = Run { configured, schema, env, spec, arguments, input: &input, doing, settled };
+    let lost = &lease;
+    let run = Run {
+        configured,
+        schema,
+        env,
+        spec,
+        arguments,
+        input: &input,
+        doing,
+        settled,
+        lease: lost,
+    };
     let mut outcome = match doing {
         Doing::Destroy => run.destroy().await,
         Doing::Create | Doing::Update => run.converge().await,
     };
     watch.abort();
-    if lease.lost.is_cancelled() {
-        tell_of_lost_lease(&mut outcome, doing, lease.was_silenced().then_some(&*region));
+    if let Some(loss) = lease.loss().await {
+        let is_done =
+            doing != Doing::Destroy && outcome.state.is_some() && !outcome.diagnostics.has_errors();
+        outcome.diagnostics.extend(explain::lost_lease(loss, &region, doing, is_done));
         if outcome.state.is_none() && doing == Doing::Destroy {
             // Whoever has the lease now may have made something.
             outcome.state.clone_from(&input.prior);
@@ -114,38 +127,6 @@ pub(super) async fn apply(
         journal.note(&Event::RunEnded { complete: !outcome.diagnostics.has_errors() });
     }
     outcome
-}
-
-/// Says that the run lost its lease: because no heartbeat was to be had in a region, or as somebody was seen to have
-/// taken over. A cluster that was finished all the same is none that Terraform should make anew.
-fn tell_of_lost_lease(outcome: &mut Outcome, doing: Doing, silent: Option<&str>) {
-    let is_done = doing != Doing::Destroy && !outcome.diagnostics.has_errors();
-    let end = if is_done {
-        "It had reached its end by then.".to_owned()
-    } else {
-        format!("It has stopped. {}", doing.next_step())
-    };
-    let (summary, detail) = match silent {
-        Some(region) => (
-            "The cluster's lease could not be renewed",
-            format!(
-                "For more than a minute, this run could not show that it lives: SSM in {region} took no heartbeat of \
-                 it, or it stood still. Another one may have taken over by then: plan again. {end}"
-            ),
-        ),
-        None => (
-            "Another run has taken over",
-            format!(
-                "This run stood still for more than 90 seconds, so that its lease counted as abandoned. The other one \
-                 goes on: plan again when it is done. {end}"
-            ),
-        ),
-    };
-    if is_done {
-        outcome.diagnostics.warning(summary, detail);
-    } else {
-        outcome.diagnostics.error(summary, detail);
-    }
 }
 
 /// Where it is told what this run does; nowhere if that cannot be written.
@@ -172,6 +153,7 @@ struct Run<'a> {
     doing: Doing,
     /// Until when reads may be behind what the run before this one did.
     settled: SystemTime,
+    lease: &'a Lease,
 }
 
 impl Run<'_> {
@@ -380,6 +362,11 @@ impl Run<'_> {
 
     /// What there is after something went wrong. The look is a new one: the run's own session has ended.
     async fn partial(&self, mut found: Diagnostics) -> Outcome {
+        if self.doing == Doing::Create && self.lease.loss().await == Some(Loss::TakenOver) {
+            // Terraform would mark it as tainted, and its next apply would rebuild what the other run made.
+            found.unsay(self.doing.next_step());
+            return Outcome { diagnostics: found, ..Outcome::default() };
+        }
         found.say_in_errors(self.doing.next_step());
         let session = session(self.configured, CancellationToken::new(), self.spec.timeouts.read);
         let env = self.env.with_session(session);

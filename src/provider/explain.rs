@@ -5,7 +5,7 @@ use crate::{
     aws::{ApiError, ErrorClass},
     cluster::{Change, Changes, Verb},
     components::{Failure, Observation, Owner, SUFFIX_TAG, db_backup::DbBackup},
-    executor::{self, ClaimError, LeaseError, Report},
+    executor::{self, ClaimError, LeaseError, Loss, Report},
     plugin::{Diagnostics, Path},
 };
 
@@ -201,6 +201,62 @@ impl Doing {
             }
         }
     }
+}
+
+/// A run lost its lease. A cluster that was finished all the same is none that Terraform should make anew.
+pub(super) fn lost_lease(loss: Loss, region: &str, doing: Doing, is_done: bool) -> Diagnostics {
+    let end = match doing {
+        _ if is_done => "It had reached its end by then.".to_owned(),
+        Doing::Create if loss == Loss::TakenOver => {
+            "It has stopped, and its state has nothing of the cluster: that of the other run has. To have it here \
+             instead, `terraform state rm` it there, and here `terraform import <address of this resource> \
+             <environment suffix>` once that run is done."
+                .to_owned()
+        }
+        _ => format!("It has stopped. {}", doing.next_step()),
+    };
+    let (summary, detail) = match loss {
+        Loss::Silenced => (
+            "The cluster's lease could not be renewed",
+            format!(
+                "For more than a minute, this run could not show that it lives: SSM in {region} took no heartbeat of \
+                 it, or it stood still. Another one may have taken over by then: plan again. {end}"
+            ),
+        ),
+        Loss::Removed => (
+            "The cluster's lease is gone",
+            format!(
+                "Somebody removed the parameters in {region} that keep a second run from starting, so this one \
+                 cannot know whether it is alone. Find out who else works on the cluster, then plan again. {end}"
+            ),
+        ),
+        Loss::TakenOver => (
+            "Another run has taken over",
+            format!(
+                "This run stood still for more than 90 seconds, so that its lease counted as abandoned. The other one \
+                 goes on: plan again when it is done. {end}"
+            ),
+        ),
+    };
+    let mut found = Diagnostics::new();
+    if is_done {
+        found.warning(summary, detail);
+    } else {
+        found.error(summary, detail);
+    }
+    found
+}
+
+/// A state has a cluster that was not finished when it was written, and is now.
+pub(super) fn finished_since(suffix: &str) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    found.warning(
+        format!("The cluster {suffix} was finished since this state was written"),
+        "Probably by a run that has it in a state of its own: only one state may have it, so `terraform state rm` it \
+         in the other one. If it is marked as tainted here, an apply destroys what was finished, with its data: \
+         `terraform untaint` keeps it.",
+    );
+    found
 }
 
 fn failure(failure: &Failure) -> String {

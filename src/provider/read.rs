@@ -12,8 +12,9 @@ use crate::{
     cluster::{
         Spec, concurrency,
         names::{Suffix, parameter_path},
+        roles::INCOMPLETE,
     },
-    components::{Env, Owner, Readiness},
+    components::{Env, Owner, Readiness, dynamodb_table::DynamodbTable},
     executor::Claim,
     plugin::{Context, Diagnostics, Outcome, Path, Private, Schema, Value, from_json},
 };
@@ -73,7 +74,11 @@ pub(super) async fn read(
     }
     let new = observed(&state, &opened);
     let kept = Kept { cluster_id: opened.env.scope.cluster_id.clone(), ..kept };
-    let diagnostics = warnings(&opened);
+    let mut diagnostics = warnings(&opened);
+    let was_incomplete = state.get("status").as_str() == Some(INCOMPLETE);
+    if was_incomplete && opened.claim.as_ref().is_some_and(|claim| claim.is_complete) {
+        diagnostics.extend(explain::finished_since(spec.suffix.as_str()));
+    }
     configured.memory().looked.insert(spec.suffix.to_string(), opened);
     Outcome { state: Some(new), private: kept.to_private(), diagnostics }
 }
@@ -143,12 +148,25 @@ pub(super) fn warnings(opened: &Opened) -> Diagnostics {
         if let Readiness::Broken(state) = &one.readiness {
             found.warning(
                 format!("{} is {state}", one.address),
-                "This does not pass by itself, and nothing is removed or made anew because of it. See RDS's \
-                 events for the instance.",
+                format!(
+                    "This does not pass by itself, and nothing is removed or made anew because of it. {}",
+                    advice(one.address.kind())
+                ),
             );
         }
     }
     found
+}
+
+/// Where to find out more about something that does not work.
+fn advice(kind: &str) -> &'static str {
+    if kind == DynamodbTable::KIND {
+        "DynamoDB cannot use the table's KMS key. It looks again by itself once the key is enabled and its policy is \
+         back, which an apply sees to; after seven days it archives the table with a last backup, from which it can \
+         be restored under its name."
+    } else {
+        "See RDS's events for the instance."
+    }
 }
 
 /// Where a cluster is looked for when nothing else is said.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, io::Read as _, path::Path};
 
 use aws_sandbox::{Effect, Fault, Rule};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value as Json, json};
 
 use crate::support::terraform::{IMPORT, Served, Workspace, cluster};
@@ -69,6 +70,43 @@ fn a_cluster_is_imported_by_command_and_by_block() {
     assert_eq!(served.leftovers(), Vec::<String>::new());
 }
 
+#[test]
+fn two_clusters_stand_side_by_side_in_one_configuration() {
+    let served = Served::new();
+    // AWS allows one peering between two VPCs: the second cluster uses the first one's.
+    let shared = "  peering_connection_id = split(\"/\", trading_dr_cluster.prod.arns[\"us-east-1/vpc-peering\"])[1]";
+    let (first, second) = (cluster(&served, "prod", ""), cluster(&served, "prod-2", shared));
+    let workspace = Workspace::new(&served, &format!("{first}\n{second}"));
+    let ran = workspace.apply().must_succeed();
+    assert!(ran.out.contains("2 added, 0 changed, 0 destroyed"), "{}", ran.out);
+    workspace.must_be_unchanged();
+    let larger = cluster(&served, "prod-2", &format!("{shared}\n  tags = {{ team = \"risk\" }}"));
+    workspace.write(&format!("{first}\n{larger}"));
+    let ran = workspace.apply().must_succeed();
+    assert!(ran.out.contains("0 added, 1 changed, 0 destroyed"), "{}", ran.out);
+    workspace.must_be_unchanged();
+    // One of them is made anew, and the other is left alone.
+    let name = "-replace=trading_dr_cluster.prod-2";
+    let ran = workspace.run(&["apply", "-auto-approve", "-no-color", name]).must_succeed();
+    assert!(ran.out.contains("1 added, 0 changed, 1 destroyed"), "{}", ran.out);
+    workspace.must_be_unchanged();
+    // The second one's block goes, and both have one suffix by a slip of the hand.
+    workspace.write(&first);
+    let ran = workspace.apply().must_succeed();
+    assert!(ran.out.contains("0 added, 0 changed, 1 destroyed"), "{}", ran.out);
+    workspace.must_be_unchanged();
+    let slip = cluster(&served, "prod", shared)
+        .replace("\"trading_dr_cluster\" \"prod\"", "\"trading_dr_cluster\" \"twin\"");
+    workspace.write(&format!("{first}\n{slip}"));
+    let ran = workspace.apply();
+    assert_eq!(ran.code, 1, "{}\n{}", ran.out, ran.err);
+    assert!(ran.message().contains("There is a cluster prod already"), "{}", ran.err);
+    workspace.write(&first);
+    workspace.must_be_unchanged();
+    workspace.destroy().must_succeed();
+    assert_eq!(served.leftovers(), Vec::<String>::new());
+}
+
 /// The passwords that a cluster has: the administrator's and the probe's.
 fn passwords(served: &Served) -> BTreeSet<String> {
     served.sandbox.with(|world| {
@@ -93,6 +131,13 @@ fn unzipped(path: &Path) -> String {
         archive.by_index(index).unwrap().read_to_end(&mut all).unwrap();
     }
     String::from_utf8_lossy(&all).into_owned()
+}
+
+/// What is hidden in a text by being encoded, as Terraform does with what a provider keeps beside a state.
+fn decoded(text: &str) -> String {
+    let encoded = regex_lite::Regex::new("[A-Za-z0-9+/]{16,}={0,2}").unwrap();
+    let all = encoded.find_iter(text).filter_map(|one| STANDARD.decode(one.as_str()).ok());
+    all.map(|bytes| String::from_utf8_lossy(&bytes).into_owned() + "\n").collect()
 }
 
 /// A secret access key that is found wherever it is.
@@ -151,6 +196,13 @@ fn no_secret_is_in_a_state_a_plan_or_a_log() {
         assert!(saved.contains("trading_dr_cluster"), "{name}");
         texts.push((name, saved));
     }
+    let backup = std::fs::read_to_string(workspace.path("terraform.tfstate.backup")).unwrap();
+    assert!(backup.contains("trading_dr_cluster"));
+    texts.push(("state before the last one", backup));
+    let hidden: Vec<_> = texts.iter().map(|(what, text)| (*what, decoded(text))).collect();
+    let is_kept = |text: &String| text.contains("cluster_id");
+    assert!(hidden.iter().any(|(_, text)| is_kept(text)), "what is kept beside a state is in none");
+    texts.extend(hidden);
     for (what, text) in &texts {
         assert!(!text.contains("Credential="), "{what}: the log holds signatures");
         assert!(!text.contains("SecretString"), "{what}: the log holds requests");

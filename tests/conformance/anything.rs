@@ -6,11 +6,14 @@ use proptest::{collection::vec, prelude::*, strategy::ValueTree as _, test_runne
 use tokio::time::timeout;
 use tonic::{Response, Status};
 use trading::{
-    plugin::{Provider as _, Value, from_json, from_msgpack, to_msgpack, wire},
+    plugin::{Provider as _, Type, Value, from_json, from_msgpack, to_msgpack, wire},
     provider::TradingProvider,
 };
 
-use crate::support::core::{Core, texts};
+use crate::{
+    simulation::abuse::anything,
+    support::core::{Core, texts},
+};
 
 /// How many messages of each call are drawn.
 const CASES: usize = 150;
@@ -214,6 +217,54 @@ async fn whatever_a_message_holds_it_is_answered_and_an_apply_never_loses_the_st
         assert!(answer.target_state.is_none() && !answer.diagnostics.is_empty(), "{told}");
     }
     assert!(refused > CASES * 4 && taken > CASES / 4, "{refused} refused, {taken} taken");
+}
+
+/// Values of the right types, of which nothing else is right.
+#[tokio::test]
+async fn whatever_the_provider_and_its_data_sources_are_told_is_taken_or_refused_with_a_path() {
+    let provider = TradingProvider::new();
+    let configuration = provider.schema().object_type();
+    let sources = provider.data_sources();
+    let sources: Vec<_> = sources
+        .iter()
+        .map(|one| (one.type_name().to_owned(), one.schema().object_type()))
+        .collect();
+    let core = Core::start(Arc::new(TradingProvider::new())).await;
+    let mut draw = Draw { core, runner: TestRunner::deterministic() };
+    let (mut refused, mut taken) = (0, 0);
+    for _ in 0..CASES {
+        let config = typed(&mut draw, &configuration);
+        let told = format!("{config:?}");
+        let call = draw.core.provider.validate_provider_config(wire::ConfigRequest { config });
+        let mut found = answered(&told, call).await.diagnostics;
+        for (name, of) in &sources {
+            let config = wire::TypedConfigRequest {
+                type_name: name.clone(),
+                config: typed(&mut draw, of),
+                ..Default::default()
+            };
+            let told = format!("{config:?}");
+            let call = draw.core.provider.validate_data_resource_config(config);
+            found.extend(answered(&told, call).await.diagnostics);
+        }
+        for one in &found {
+            let steps = one.attribute.as_ref().map_or(0, |path| path.steps.len());
+            assert!(steps > 0, "{told}: no path in {:?}", texts(std::slice::from_ref(one)));
+        }
+        *(if found.is_empty() { &mut taken } else { &mut refused }) += 1;
+    }
+    assert!(refused > CASES / 4, "{refused} refused, {taken} taken");
+}
+
+/// A value of a type, encoded as Terraform does.
+fn typed(draw: &mut Draw, of: &Type) -> Option<wire::DynamicValue> {
+    loop {
+        let json = draw.one(&anything(of));
+        // What JSON cannot carry exactly, Terraform does not send either.
+        if let Ok(value) = from_json(&json, of) {
+            return Some(wire::DynamicValue { msgpack: to_msgpack(&value, of), json: vec![] });
+        }
+    }
 }
 
 /// The state that the first version of the schema wrote stays one that can be gone on with.

@@ -161,7 +161,7 @@ fn drifts(
             WEST,
             "function",
             named("monitor"),
-            Some(json!({"MemorySize": 128})),
+            Some(json!({"MemorySize": 128, "_reserved": null})),
             "update aws_lambda_function.monitor",
         ),
         (

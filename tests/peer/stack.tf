@@ -610,6 +610,8 @@ resource "aws_lambda_function" "monitor" {
   timeout          = 55
   memory_size      = 256
 
+  reserved_concurrent_executions = 10
+
   environment {
     variables = { SUFFIX = var.suffix }
   }

@@ -7,7 +7,7 @@ use trading::plugin::{Severity, Type, Value, from_json};
 use super::looking::{arguments, with};
 use crate::support::{
     aws::simulate,
-    user::{User, configuration, errors},
+    user::{State, User, configuration, errors},
 };
 
 /// What people, and scripts, put where text is wanted.
@@ -71,7 +71,7 @@ fn bad(of: &Type) -> Vec<Json> {
 }
 
 /// Anything of a type.
-fn anything(of: &Type) -> BoxedStrategy<Json> {
+pub fn anything(of: &Type) -> BoxedStrategy<Json> {
     match of {
         Type::Bool => any::<bool>().prop_map(Json::from).boxed(),
         Type::Number => prop_oneof![
@@ -199,5 +199,83 @@ fn whatever_terraform_keeps_beside_a_state_nothing_breaks() {
             assert_eq!(user.leftovers(), Vec::<String>::new());
         }
         assert!(refused < 10, "{refused} of 25 were refused");
+    });
+}
+
+/// Where a state says which cluster it is, and where that is: with another one there, it may be of none.
+fn says_which(path: &str) -> bool {
+    path == "environment_suffix" || path.ends_with("region")
+}
+
+/// States are files, which people edit. One that is wrong in a place is refused, or as good as it was.
+#[test]
+fn whatever_a_state_holds_nothing_breaks_and_nothing_is_lost() {
+    let mut runner = TestRunner::deterministic();
+    simulate(async || {
+        let (made, mut config) = User::with_cluster().await;
+        config["tags"] = json!({"team": "risk"});
+        let whole = made.state.value.clone().unwrap();
+        let schema = made.resource.schema();
+        let mut paths = Vec::new();
+        arguments(&schema.attributes, "", &mut paths);
+        let Type::Object(all) = schema.object_type() else { unreachable!("states are objects") };
+        let computed =
+            all.into_iter().filter(|(name, _)| !paths.iter().any(|(path, _)| path == name));
+        let computed: Vec<_> = computed.collect();
+        paths.extend(computed);
+        let (mut refused, mut taken) = (0, 0);
+        for (path, of) in &paths {
+            for index in 0..3 {
+                let drawn = anything(of).new_tree(&mut runner).unwrap().current();
+                let bad = if index == 0 { Json::Null } else { drawn };
+                let Ok(value) = from_json(&bad, of) else { continue };
+                let told = format!("{path} = {value:?}");
+                let sandbox = aws_sandbox::Sandbox::with_world(made.sandbox.world(), 1.0);
+                let mut user = User::of(sandbox).await;
+                user.state =
+                    State { value: Some(with(whole.clone(), path, value)), ..made.state.clone() };
+                let before = user.state.clone();
+                let found = errors(&user.refresh().await);
+                let is_kept = user.state.value.is_some() || says_which(path);
+                assert!(is_kept, "{told}: all is forgotten");
+                if found.is_empty() {
+                    taken += 1
+                } else {
+                    refused += 1
+                }
+                // And without a look first.
+                user.state = before;
+                let planned = user.plan_unseen(&config).await;
+                if planned.diagnostics.has_errors() || !planned.requires_replace.is_empty() {
+                    continue;
+                }
+                let found = errors(&user.apply_planned(&config, planned).await);
+                assert!(
+                    user.state.value.is_some(),
+                    "{told}: an apply has lost the state: {found:#?}"
+                );
+                let mut honest = User::of(user.sandbox.clone()).await;
+                honest.state = made.state.clone();
+                honest.must_apply(&config).await;
+                honest.must_be_unchanged(&config).await;
+            }
+        }
+        assert!(refused > 20 && taken > 50, "{refused} refused, {taken} taken");
+    });
+}
+
+#[test]
+fn whatever_is_imported_nothing_breaks() {
+    let mut runner = TestRunner::deterministic();
+    simulate(async || {
+        let (user, _) = User::with_cluster().await;
+        let drawn = prop_oneof![".{0,60}", "[a-z0-9-]{0,30}(/[a-z0-9-]{0,12}){0,3}"];
+        let ids = (0..40).map(|_| drawn.new_tree(&mut runner).unwrap().current());
+        for id in texts().into_iter().chain(ids) {
+            let mut other = User::of(user.sandbox.clone()).await;
+            let found = errors(&other.import(&id).await);
+            assert!(!found.is_empty() && other.state.value.is_none(), "{id:?} is imported");
+            assert!(found.iter().all(|one| one.len() > 40), "{id:?}: {found:#?}");
+        }
     });
 }

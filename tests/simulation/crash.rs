@@ -8,17 +8,55 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use aws_sandbox::{CallRecord, Sandbox, World};
+use aws_sandbox::{CallRecord, Effect, Fault, Rule, Sandbox, World};
 use serde_json::Value as Json;
-use trading::plugin::Value;
+use trading::plugin::{Diagnostics, Value};
 
 use crate::support::{
     aws::{Way, only_reads, simulate},
     user::{State, User, change, configuration, errors},
 };
 
-/// A world as it was when the provider died, and the call that it died after.
-type Death = (String, World);
+/// A world as it was when the provider died, the call that it died after, and what it had made by then.
+#[derive(Clone)]
+struct Death {
+    name: String,
+    world: World,
+    made: Made,
+}
+
+/// How often each call was answered that makes something, by region.
+pub type Made = BTreeMap<String, usize>;
+
+/// What makes another thing each time it succeeds; of topics there is one of a name, however often it is asked for.
+fn makes(call: &CallRecord) -> bool {
+    let is_maker =
+        ["Create", "Authorize", "Copy"].iter().any(|verb| call.operation.starts_with(verb));
+    let is_repeatable =
+        ["CreateTopic", "CreateTags", "CreateServiceLinkedRole"].contains(&call.operation.as_str());
+    // One whose answer was lost was done all the same.
+    let is_done = call.error.as_deref().is_none_or(|why| why == "(connection lost after)");
+    is_done && is_maker && !is_repeatable
+}
+
+/// What these calls made.
+pub fn made_by(calls: &[CallRecord]) -> Made {
+    let mut all = Made::new();
+    for call in calls.iter().filter(|call| makes(call)) {
+        let name = format!("{}:{} in {}", call.service, call.operation, call.region);
+        *all.entry(name).or_default() += 1;
+    }
+    all
+}
+
+/// What two lives made.
+fn both(one: &Made, other: &Made) -> Made {
+    let mut all = one.clone();
+    for (name, count) in other {
+        *all.entry(name.clone()).or_default() += count;
+    }
+    all
+}
 
 pub fn changes_something(call: &CallRecord) -> bool {
     let reads = only_reads(&call.operation);
@@ -33,17 +71,16 @@ type Deaths = Arc<Mutex<Vec<Death>>>;
 async fn watched(sandbox: Sandbox) -> (User, Deaths) {
     let deaths = Deaths::default();
     let into = Arc::clone(&deaths);
+    let made = Mutex::new(Made::new());
     let witness = move |sandbox: &Sandbox| {
-        sandbox.with(|world| {
-            let Some(call) = world.last_call().filter(|call| changes_something(call)) else {
-                return;
-            };
-            let name = format!("{}:{} in {}", call.service, call.operation, call.region);
-            let mut copy = world.clone();
-            copy.forget_calls();
-            into.lock().unwrap().push((name, copy));
-            world.forget_calls();
-        });
+        let calls = sandbox.calls();
+        let Some(call) = calls.last().filter(|call| changes_something(call)) else { return };
+        let mut made = made.lock().unwrap();
+        *made = both(&made, &made_by(&calls));
+        sandbox.forget_calls();
+        let name = format!("{}:{} in {}", call.service, call.operation, call.region);
+        let death = Death { name, world: sandbox.world(), made: made.clone() };
+        into.lock().unwrap().push(death);
     };
     let way = Way::watched(Arc::new(witness));
     (User::by(sandbox, way).await, deaths)
@@ -70,14 +107,29 @@ pub fn census(sandbox: &Sandbox) -> BTreeMap<String, usize> {
     all
 }
 
+/// What an undisturbed run comes to.
 struct Expected {
     components: Value,
     census: BTreeMap<String, usize>,
+    made: Made,
 }
 
-fn expected(user: &User) -> Expected {
-    let state = user.state.value.as_ref().unwrap();
-    Expected { components: state.get("components").clone(), census: census(&user.sandbox) }
+impl Expected {
+    /// After a run of which these are the points at which it might have died.
+    fn of(user: &User, deaths: &[Death]) -> Self {
+        let state = user.state.value.as_ref().unwrap();
+        let (components, census) = (state.get("components").clone(), census(&user.sandbox));
+        let made = both(&deaths.last().unwrap().made, &made_by(&user.sandbox.calls()));
+        Self { components, census, made }
+    }
+
+    /// One that died and one that went on have come to the same, and made nothing twice.
+    fn must_be(&self, user: &User, death: &Death, made: &Made) {
+        let (state, name) = (user.state.value.as_ref().unwrap(), &death.name);
+        assert_eq!(state.get("components"), &self.components, "after {name}");
+        assert_eq!(census(&user.sandbox), self.census, "after {name}");
+        assert_eq!(both(&death.made, made), self.made, "after {name}: made twice");
+    }
 }
 
 /// Tells how many points were tried, and how long the run took that came to the end, in minutes of the account's time.
@@ -93,14 +145,14 @@ pub fn tell(what: &str, mut seconds: Vec<u64>) {
 
 /// Lives on in the copies on two threads, as many as the machine has cores; `each` says how many seconds of the account's
 /// time the next run took.
-fn live_on(what: &str, deaths: &[Death], each: impl Fn(&str, Sandbox) -> u64 + Sync) {
+fn live_on(what: &str, deaths: &[Death], each: impl Fn(&Death, Sandbox) -> u64 + Sync) {
     let times = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for half in 0..2 {
             let (each, times) = (&each, &times);
             scope.spawn(move || {
-                for (name, world) in deaths.iter().skip(half).step_by(2) {
-                    let took = each(name, Sandbox::with_world(world.clone(), 1.0));
+                for death in deaths.iter().skip(half).step_by(2) {
+                    let took = each(death, Sandbox::with_world(death.world.clone(), 1.0));
                     times.lock().unwrap().push(took);
                 }
             });
@@ -121,6 +173,17 @@ fn since(user: &User, begun: u64) -> u64 {
     (user.sandbox.now().0 - begun) / 1000
 }
 
+/// Whether it was finished before it died: whoever comes next is told to import it.
+fn finished(death: &Death, found: &Diagnostics) -> bool {
+    death.name.contains("ssm:PutParameter")
+        && errors(found).iter().any(|one| one.contains("import"))
+}
+
+/// Whether all is tried, and not a sample: `make crash`.
+pub fn is_whole() -> bool {
+    std::env::var("CRASH_POINTS").is_ok_and(|points| points == "all")
+}
+
 #[test]
 fn a_create_that_died_after_any_call_is_finished_by_the_next() {
     let (mut deaths, mut wanted, mut config) = (Vec::new(), None, Json::Null);
@@ -129,27 +192,24 @@ fn a_create_that_died_after_any_call_is_finished_by_the_next() {
         config = configuration(&user.sandbox);
         user.must_apply(&config).await;
         deaths = found.lock().unwrap().clone();
-        wanted = Some(expected(&user));
+        wanted = Some(Expected::of(&user, &deaths));
     });
     let wanted = wanted.unwrap();
     assert!(deaths.len() > 50, "only {} calls changed something", deaths.len());
-    live_on("Create", &deaths, |name, sandbox| {
+    live_on("Create", &deaths, |death, sandbox| {
+        let name = &death.name;
         lived(async || {
             // Terraform was killed as well: it has no state.
             let mut user = User::of(sandbox).await;
             let begun = user.sandbox.now().0;
             let found = user.apply(&config).await;
-            let took = since(&user, begun);
-            let complete = name.contains("ssm:PutParameter")
-                && errors(&found).iter().any(|one| one.contains("import"));
-            if complete {
+            let (took, made) = (since(&user, begun), made_by(&user.sandbox.calls()));
+            if finished(death, &found) {
                 assert!(!user.import("prod").await.has_errors());
             } else {
                 assert!(!found.has_errors(), "after {name}: {:#?}", errors(&found));
             }
-            let state = user.state.value.clone().unwrap();
-            assert_eq!(state.get("components"), &wanted.components, "after {name}");
-            assert_eq!(census(&user.sandbox), wanted.census, "after {name}");
+            wanted.must_be(&user, death, &made);
             user.must_destroy().await;
             assert_eq!(user.leftovers(), Vec::<String>::new(), "after {name}");
             took
@@ -170,20 +230,19 @@ fn an_update_that_died_after_any_call_is_finished_by_the_next() {
         change(&mut config);
         user.must_apply(&config).await;
         deaths = found.lock().unwrap().clone();
-        wanted = Some(expected(&user));
+        wanted = Some(Expected::of(&user, &deaths));
     });
     let wanted = wanted.unwrap();
     assert!(deaths.len() > 25, "only {} calls changed something", deaths.len());
-    live_on("Update", &deaths, |name, sandbox| {
+    live_on("Update", &deaths, |death, sandbox| {
+        let name = &death.name;
         lived(async || {
             let mut user = User::of(sandbox).await;
             user.state = before.clone();
             let begun = user.sandbox.now().0;
             user.must_apply(&config).await;
-            let took = since(&user, begun);
-            let state = user.state.value.clone().unwrap();
-            assert_eq!(state.get("components"), &wanted.components, "after {name}");
-            assert_eq!(census(&user.sandbox), wanted.census, "after {name}");
+            let (took, made) = (since(&user, begun), made_by(&user.sandbox.calls()));
+            wanted.must_be(&user, death, &made);
             user.must_destroy().await;
             assert_eq!(user.leftovers(), Vec::<String>::new(), "after {name}");
             took
@@ -205,7 +264,8 @@ fn a_destroy_that_died_after_any_call_is_finished_by_the_next() {
         deaths = found.lock().unwrap().clone();
     });
     assert!(deaths.len() > 30, "only {} calls changed something", deaths.len());
-    live_on("Destroy", &deaths, |name, sandbox| {
+    live_on("Destroy", &deaths, |death, sandbox| {
+        let name = &death.name;
         lived(async || {
             let mut user = User::of(sandbox).await;
             user.state = before.clone();
@@ -214,6 +274,56 @@ fn a_destroy_that_died_after_any_call_is_finished_by_the_next() {
             let took = since(&user, begun);
             assert!(!found.has_errors(), "after {name}: {:#?}", errors(&found));
             assert_eq!(user.leftovers(), Vec::<String>::new(), "after {name}");
+            took
+        })
+    });
+}
+
+/// One in so many of a rebuild's deaths is tried, unless all are: its halves are a destroy and a create.
+const REBUILDS: usize = 5;
+
+/// A create fails late, and is not gone on with: Terraform destroys what it left, and creates again. Whatever happens
+/// meanwhile, its state may still be that of the failed create.
+#[test]
+fn a_rebuild_that_died_after_any_call_is_finished_by_the_next() {
+    let (mut deaths, mut wanted, mut config) = (Vec::new(), None, Json::Null);
+    let mut before = State::default();
+    simulate(async || {
+        let (mut user, found) = watched(Sandbox::new(1.0)).await;
+        config = configuration(&user.sandbox);
+        let rule =
+            Rule { operation: Some("CreateDBInstanceReadReplica".into()), ..Rule::default() };
+        let refused =
+            Effect::Fail { code: "ValidationError".into(), message: "no".into(), status: 400 };
+        user.sandbox.add_fault(Fault::new(rule, refused));
+        assert!(user.apply(&config).await.has_errors() && user.state.tainted);
+        user.sandbox.clear_faults();
+        before = user.state.clone();
+        found.lock().unwrap().clear();
+        user.restart().await;
+        user.must_apply(&config).await;
+        deaths = found.lock().unwrap().clone();
+        wanted = Some(Expected::of(&user, &deaths));
+    });
+    let wanted = wanted.unwrap();
+    assert!(deaths.len() > 100, "only {} calls changed something", deaths.len());
+    let step = if is_whole() { 1 } else { REBUILDS };
+    let deaths: Vec<_> = deaths.into_iter().step_by(step).collect();
+    live_on("Rebuild", &deaths, |death, sandbox| {
+        lived(async || {
+            let mut user = User::of(sandbox).await;
+            user.state = before.clone();
+            let begun = user.sandbox.now().0;
+            let found = user.apply(&config).await;
+            let (took, made) = (since(&user, begun), made_by(&user.sandbox.calls()));
+            if finished(death, &found) {
+                assert!(!user.import("prod").await.has_errors());
+            } else {
+                assert!(!found.has_errors(), "after {}: {:#?}", death.name, errors(&found));
+            }
+            wanted.must_be(&user, death, &made);
+            user.must_destroy().await;
+            assert_eq!(user.leftovers(), Vec::<String>::new(), "after {}", death.name);
             took
         })
     });

@@ -13,7 +13,7 @@ use aws_sandbox::{CallRecord, Effect, Fault, Rule, Sandbox, World};
 use serde_json::Value as Json;
 use trading::plugin::Diagnostics;
 
-use super::crash::{census, changes_something, tell};
+use super::crash::{Made, census, changes_something, is_whole, made_by, tell};
 use crate::support::{
     aws::{Way, only_reads, simulate},
     user::{State, User, change, configuration, errors, lines},
@@ -26,25 +26,44 @@ struct Call {
     operation: String,
     region: String,
     earlier: u64,
+    /// A lease is made, shown to be alive, or given back.
+    is_of_the_lease: bool,
 }
 
 impl Call {
-    /// Rights that are missing are missing for good; everything else happens once.
-    fn rule(&self, effect: &Effect) -> Rule {
+    fn rule(&self, lasts: bool) -> Rule {
         Rule {
             service: Some(self.service.clone()),
             operation: Some(self.operation.clone()),
             region: Some(self.region.clone()),
             after: self.earlier,
-            times: (!is_denial(effect)).then_some(1),
+            times: (!lasts).then_some(1),
             percent: None,
         }
     }
 
-    /// A heartbeat or a release that fails is nobody's loss. What else is written to SSM, `tests/simulation/undone.rs`
-    /// tries.
-    fn is_of_the_lease(&self) -> bool {
-        self.operation == "PutParameter"
+    /// As errors have it.
+    fn name(&self) -> String {
+        let service = if self.service == "tagging" { "tag" } else { &self.service };
+        format!("{service}:{}", self.operation)
+    }
+}
+
+/// What becomes of a call: of one, or of all from then on.
+#[derive(Clone, Debug)]
+struct Fate {
+    effect: Effect,
+    lasts: bool,
+}
+
+impl Fate {
+    fn is_denial(&self) -> bool {
+        matches!(self.effect, Effect::Fail { status: 403, .. })
+    }
+
+    /// Something else fails by what is wrongly said to be there, or not to be.
+    fn misleads(&self) -> bool {
+        matches!(self.effect, Effect::Fail { status: 404 | 409, .. })
     }
 }
 
@@ -65,15 +84,42 @@ struct Recorded {
     calls: Vec<Call>,
     reads: Vec<Call>,
     census: BTreeMap<String, usize>,
+    /// What is made, each how often.
+    made: Made,
 }
 
-/// A call that was just made, by those that were made before.
-fn counted(call: CallRecord, all: &[Call]) -> Call {
-    let CallRecord { service, operation, region, .. } = call;
-    let mut one = Call { service, operation, region, earlier: 0 };
-    let same = |other: &&Call| Call { earlier: 0, ..(*other).clone() } == one;
-    one.earlier = all.iter().filter(same).count() as u64;
-    one
+/// What a run was seen to call.
+#[derive(Default)]
+struct Seen {
+    /// How often each operation was called in each region, whether the call is kept here or not.
+    counts: BTreeMap<[String; 3], u64>,
+    changes: Vec<Call>,
+    reads: Vec<Call>,
+    beats: usize,
+}
+
+/// Of heartbeats, which all look alike, one in so many is kept.
+const BEATS: usize = 16;
+
+impl Seen {
+    fn note(&mut self, call: &CallRecord) {
+        let CallRecord { service, operation, region, .. } = call;
+        let of = [service.clone(), operation.clone(), region.clone()];
+        let count = self.counts.entry(of).or_default();
+        let earlier = *count;
+        *count += 1;
+        let lease = call.parameters["Name"].as_str().is_some_and(|name| name.contains("/lease/"));
+        let is_of_the_lease = operation == "PutParameter" && lease;
+        let (service, operation, region) = (service.clone(), operation.clone(), region.clone());
+        let one = Call { service, operation, region, earlier, is_of_the_lease };
+        let is_beat = is_of_the_lease && call.parameters["Overwrite"] == true;
+        if only_reads(&one.operation) {
+            self.reads.push(one);
+        } else if is_beat && self.beats.is_multiple_of(BEATS) || changes_something(call) {
+            self.changes.push(one);
+        }
+        self.beats += usize::from(is_beat);
+    }
 }
 
 /// Of each read the first one, and another that is drawn.
@@ -95,16 +141,12 @@ impl Recorded {
     fn of(deed: Deed) -> Self {
         let mut recorded = None;
         simulate(async || {
-            let seen: Arc<Mutex<[Vec<Call>; 2]>> = Arc::default();
+            let seen: Arc<Mutex<Seen>> = Arc::default();
             let into = Arc::clone(&seen);
             let witness = move |sandbox: &Sandbox| {
-                let Some(call) = sandbox.with(|world| world.last_call().cloned()) else { return };
-                let mut both = into.lock().unwrap();
-                let is_read = only_reads(&call.operation);
-                if is_read || changes_something(&call) {
-                    let all = &mut both[usize::from(is_read)];
-                    let call = counted(call, all);
-                    all.push(call);
+                let call = sandbox.with(|world| world.last_call().cloned());
+                if let Some(call) = call {
+                    into.lock().unwrap().note(&call);
                 }
             };
             let mut user = User::by(Sandbox::new(1.0), Way::watched(Arc::new(witness))).await;
@@ -115,45 +157,45 @@ impl Recorded {
             if deed == Deed::Update {
                 change(&mut config);
             }
-            *seen.lock().unwrap() = Default::default();
+            *seen.lock().unwrap() = Seen::default();
+            user.sandbox.forget_calls();
             let (world, state) = (user.sandbox.world(), user.state.clone());
             match deed {
                 Deed::Create | Deed::Update => user.must_apply(&config).await,
                 Deed::Destroy => user.must_destroy().await,
             }
-            let [calls, reads] = seen.lock().unwrap().clone();
-            let census = census(&user.sandbox);
-            recorded = Some(Self { deed, world, state, config, calls, reads, census });
+            let Seen { changes: calls, reads, .. } = std::mem::take(&mut *seen.lock().unwrap());
+            let (census, made) = (census(&user.sandbox), made_by(&user.sandbox.calls()));
+            recorded = Some(Self { deed, world, state, config, calls, reads, census, made });
         });
         recorded.unwrap()
     }
 
-    /// Lives through the run with one call that fares so, and through another one after it, which goes on with what there
-    /// is, or builds it anew where Terraform would; how many seconds of the account's time the latter took.
-    async fn live(&self, call: &Call, effect: &Effect, goes_on: bool) -> u64 {
+    /// Lives through the run with a call that fares so, and through another one after it, which goes on with what there
+    /// is, or builds it anew where Terraform would; how many seconds of the account's time the latter took, and whether
+    /// the former left something that Terraform would build anew.
+    async fn live(&self, call: &Call, fate: &Fate, goes_on: bool) -> (u64, bool) {
         let way = if goes_on { "goes on" } else { "builds anew" };
-        let told = format!("{:?}: {call:?} {effect:?}, {way}, SEED={}", self.deed, seed());
+        let told = format!("{:?}: {call:?} {fate:?}, {way}, SEED={}", self.deed, seed());
         let mut user = User::of(Sandbox::with_world(self.world.clone(), 1.0)).await;
         user.state = self.state.clone();
-        user.sandbox.add_fault(Fault::new(call.rule(effect), effect.clone()));
-        let found = lines(&self.run(&mut user).await);
-        // Keys of others deny that one looks at them, so that some reads may be.
-        let may_be = only_reads(&call.operation) && self.is_done(&user, &found);
-        if is_denial(effect) && !may_be {
-            let service = if call.service == "tagging" { "tag" } else { &call.service };
-            let name = format!("{service}:{}", call.operation);
-            assert!(found.iter().any(|one| one.contains(&name)), "{told}: {found:#?}");
-        }
+        user.sandbox.add_fault(Fault::new(call.rule(fate.lasts), fate.effect.clone()));
+        let found = self.run(&mut user).await;
         let hits = user.sandbox.hits();
-        assert!(hits == 1 || hits > 1 && is_denial(effect), "{told}: {hits}");
+        assert!(hits == 1 || hits > 1 && fate.lasts, "{told}: {hits}");
+        let was_tainted = user.state.tainted;
+        self.must_be_told(call, fate, &user, &found, &told);
         user.sandbox.clear_faults();
         user.restart().await;
-        let is_anew = user.state.tainted && !goes_on;
+        let is_anew = was_tainted && !goes_on;
         user.state.tainted = is_anew;
         let begun = user.sandbox.now().0;
         let found = errors(&self.run(&mut user).await);
         let took = (user.sandbox.now().0 - begun) / 1000;
         assert_eq!(found, Vec::<String>::new(), "{told}");
+        if !is_anew {
+            assert_eq!(made_by(&user.sandbox.calls()), self.made, "{told}: made twice");
+        }
         if self.deed != Deed::Destroy {
             user.must_be_unchanged(&self.config).await;
             let (mut there, mut wanted) = (census(&user.sandbox), self.census.clone());
@@ -167,17 +209,29 @@ impl Recorded {
             user.must_destroy().await;
         }
         assert_eq!(user.leftovers(), Vec::<String>::new(), "{told}");
-        took
+        (took, was_tainted)
     }
 
-    /// Whether a run that said nothing did all that there is to be done.
-    fn is_done(&self, user: &User, found: &[String]) -> bool {
-        let is_quiet = !found.iter().any(|one| one.contains("enied"));
+    /// The run either did all that there was to be done, or says which call failed and how to go on.
+    fn must_be_told(&self, call: &Call, fate: &Fate, user: &User, found: &Diagnostics, told: &str) {
+        let all = lines(found);
+        let is_told = |text: &str| all.iter().any(|one| one.contains(text));
+        let is_named = is_told(&call.name());
+        let is_silenced = call.is_of_the_lease && is_told("lease could not be renewed");
         let is_right = match self.deed {
             Deed::Create | Deed::Update => census(&user.sandbox) == self.census,
             Deed::Destroy => user.leftovers().is_empty(),
         };
-        is_quiet && is_right
+        if !found.has_errors() {
+            assert!(is_right, "{told}: succeeds, and has not done it: {all:#?}");
+            // Keys of others deny that one looks at them, so that some reads may be; and a run that ends before its
+            // lease is in danger says nothing of it.
+            let may_be = only_reads(&call.operation) || call.is_of_the_lease;
+            assert!(is_named || may_be || !fate.is_denial(), "{told}: {all:#?}");
+            return;
+        }
+        assert!(is_named || is_silenced || fate.misleads(), "{told}: {all:#?}");
+        assert!(!user.state.tainted || is_told("terraform untaint"), "{told}: {all:#?}");
     }
 
     async fn run(&self, user: &mut User) -> Diagnostics {
@@ -190,28 +244,36 @@ impl Recorded {
     }
 }
 
-fn is_denial(effect: &Effect) -> bool {
-    matches!(effect, Effect::Fail { status: 403, .. })
-}
-
-/// What may become of a call.
-fn effects() -> [Effect; 9] {
+/// What may become of a call. Rights that are missing are missing for good.
+fn fates() -> Vec<Fate> {
     let fail = |code: &str, message: &str, status| Effect::Fail {
         code: code.into(),
         message: message.into(),
         status,
     };
-    [
-        fail("AccessDenied", "not authorized to perform: this", 403),
+    let failure = || fail("InternalFailure", "try again", 500);
+    let once = [
         fail("ValidationError", "not like this", 400),
-        fail("InternalFailure", "try again", 500),
         fail("ExpiredToken", "The security token included in the request is expired", 400),
         fail("ResourceInUseException", "it is being changed", 400),
         fail("MalformedPolicyDocument", "Invalid principal in policy", 400),
+        fail("ResourceNotFoundException", "there is no such thing", 404),
+        fail("AlreadyExistsException", "there is one already", 409),
+        failure(),
         Effect::Throttle,
         Effect::Hang,
+        Effect::DropBefore,
         Effect::DropAfter,
-    ]
+    ];
+    let lasting = [
+        fail("AccessDenied", "not authorized to perform: this", 403),
+        failure(),
+        Effect::Throttle,
+        Effect::Hang,
+        Effect::DropBefore,
+    ];
+    let of = |lasts| move |effect| Fate { effect, lasts };
+    once.into_iter().map(of(false)).chain(lasting.into_iter().map(of(true))).collect()
 }
 
 /// What draws the sample.
@@ -227,31 +289,34 @@ fn try_points(deed: Deed) {
     assert!(recorded.calls.len() > 25, "{deed:?}: {}", recorded.calls.len());
     assert!(recorded.reads.len() > 25, "{deed:?}: {}", recorded.reads.len());
     let mut draw = fastrand::Rng::with_seed(seed());
-    let effects = effects();
-    let is_whole = std::env::var_os("CRASH_POINTS").is_some_and(|all| all == "all");
+    let fates = fates();
+    let is_whole = is_whole();
     let reads =
         if is_whole { recorded.reads.clone() } else { drawn(recorded.reads.clone(), &mut draw) };
     let mut points = Vec::new();
     for (calls, sample) in [&recorded.calls, &reads].into_iter().zip(SAMPLES) {
-        let calls = calls.iter().filter(|call| !call.is_of_the_lease());
-        let mut some: Vec<_> =
-            calls.flat_map(|call| effects.iter().map(move |effect| (call, effect))).collect();
+        let of = |call| fates.iter().map(move |fate| (call, fate));
+        let mut some: Vec<_> = calls.iter().flat_map(of).collect();
         if !is_whole {
             draw.shuffle(&mut some);
             some.truncate(sample);
         }
         let some = some.into_iter();
-        points.extend(some.map(|(call, effect)| (call, effect, draw.u32(0..3) > 0)));
+        points.extend(some.map(|(call, fate)| (call, fate, draw.u32(0..3) > 0)));
     }
     let times = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for half in 0..2 {
             let (points, recorded, times) = (&points, &recorded, &times);
             scope.spawn(move || {
-                for (call, effect, goes_on) in points.iter().skip(half).step_by(2) {
+                for (call, fate, goes_on) in points.iter().skip(half).step_by(2) {
                     simulate(async || {
-                        let took = recorded.live(call, effect, *goes_on).await;
-                        times.lock().unwrap().push(took);
+                        let (took, was_tainted) = recorded.live(call, fate, *goes_on).await;
+                        let mut all = vec![took];
+                        if is_whole && was_tainted {
+                            all.push(recorded.live(call, fate, !goes_on).await.0);
+                        }
+                        times.lock().unwrap().extend(all);
                     });
                 }
             });

@@ -1,6 +1,6 @@
 //! The provider against the sandbox in one process and in virtual time.
 
-mod abuse;
+pub mod abuse;
 mod access;
 mod agent;
 mod alarms;
@@ -26,6 +26,7 @@ mod running;
 mod sessions;
 mod storms;
 mod summaries;
+mod takeover;
 mod troubles;
 mod undone;
 mod watching;

@@ -1,6 +1,7 @@
 //! Whose a thing is: what is not ours is never touched, and what is ours is found whatever happened.
 
 use serde_json::json;
+use trading::plugin::Value;
 
 use crate::support::{
     aws::{connect, simulate},
@@ -18,6 +19,7 @@ fn whatever_carries_somebody_elses_tags_is_refused_by_name() {
     simulate(async || {
         let (user, config) = User::with_cluster().await;
         let inventory = user.sandbox.with(|world| world.inventory());
+        let arns = user.state.value.as_ref().unwrap().get("arns").clone();
         let mut tried = std::collections::BTreeSet::new();
         for (region, kinds) in inventory.as_object().unwrap() {
             for (kind, records) in kinds.as_object().unwrap() {
@@ -43,8 +45,19 @@ fn whatever_carries_somebody_elses_tags_is_refused_by_name() {
                     other.sandbox.with(|_| ());
                     tokio::time::sleep(std::time::Duration::from_secs(60)).await;
                     let found = errors(&other.plan(&config).await.diagnostics);
+                    // Its own message, with its own address.
+                    let is_its = |(address, arn): &(&str, &Value)| {
+                        let arn = arn.as_str().unwrap_or_default();
+                        let end = arn.rsplit(['/', ':']).next().unwrap_or_default();
+                        // Secrets Manager adds six characters.
+                        let is_secret = kind == "secret" && end.starts_with(&format!("{id}-"));
+                        address.starts_with(region) && (arn.ends_with(id) || is_secret)
+                    };
+                    let addresses: Vec<_> = arns.entries().filter(is_its).collect();
+                    assert!(!addresses.is_empty(), "{region} {kind} {id}: no ARN is its");
                     let named = found.iter().any(|one| {
                         one.contains("its tag trading-dr:environment-suffix says other")
+                            && addresses.iter().any(|(address, _)| one.contains(*address))
                     });
                     assert!(named, "{region} {kind} {id}: {found:#?}");
                     tried.insert(kind.clone());

@@ -1,6 +1,6 @@
 //! Runs that meet trouble or each other: interruption, timeouts, throttling, a second apply.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use aws_sandbox::{CallRecord, Effect, Fault, Rule};
 use serde_json::{Value as Json, json};
@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::crash::changes_something;
 use crate::support::{
     aws::{connect, simulate},
-    user::{User, configuration, errors, lines},
+    user::{User, change, configuration, errors, lines},
 };
 
 fn rule(operation: &str) -> Rule {
@@ -423,5 +423,59 @@ fn two_clusters_whose_names_begin_alike_do_not_touch_each_other() {
         assert!(found[0].contains("There is no peering pcx-0nowhere in us-east-1"), "{found:#?}");
         one.must_destroy().await;
         assert_eq!(one.leftovers(), Vec::<String>::new());
+    });
+}
+
+/// The other way round: the name that goes is the beginning of the one that stays, and owns less.
+#[test]
+fn the_end_of_a_cluster_touches_nothing_of_one_whose_name_begins_with_its_own() {
+    simulate(async || {
+        let mut long = User::new().await;
+        let mut second = configuration(&long.sandbox);
+        second["environment_suffix"] = json!("prod-2");
+        long.must_apply(&second).await;
+        let before = long.leftovers();
+        assert!(before.len() > 50, "{before:#?}");
+        let arns = long.state.value.as_ref().unwrap().get("arns").clone();
+        let peering = arns.get("us-east-1/vpc-peering").as_str().unwrap();
+        let mut short = User::of(long.sandbox.clone()).await;
+        let mut first = configuration(&long.sandbox);
+        first["peering_connection_id"] = json!(peering.rsplit('/').next());
+        short.must_apply(&first).await;
+        long.must_be_unchanged(&second).await;
+        short.must_destroy().await;
+        assert_eq!(long.leftovers(), before);
+        long.must_be_unchanged(&second).await;
+        long.must_destroy().await;
+        assert_eq!(long.leftovers(), Vec::<String>::new());
+    });
+}
+
+/// What `change` is for: an update that leaves a kind of component out would not try it.
+#[test]
+fn an_update_of_the_crash_matrix_touches_every_kind_that_can_change() {
+    /// Kinds that no argument changes in place: what they hold are names and ids.
+    const FIXED: [&str; 8] = [
+        "dashboard",
+        "database-role",
+        "hosted-zone-association",
+        "kms-alias",
+        "lambda-permission",
+        "route",
+        "vpc-peering-accepter",
+        "vpc-peering-options",
+    ];
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        let kind = |address: &str| address.split('/').nth(1).unwrap_or_default().to_owned();
+        let known = user.state.value.clone().unwrap();
+        let all: BTreeSet<_> =
+            known.get("components").entries().map(|(address, _)| kind(address)).collect();
+        change(&mut config);
+        let planned = user.must_plan(&config).await;
+        let touched: BTreeSet<_> =
+            user.changed_components(&planned).iter().map(|one| kind(one)).collect();
+        let left: Vec<_> = all.difference(&touched).map(String::as_str).collect();
+        assert_eq!(left, FIXED, "of {all:?}");
     });
 }

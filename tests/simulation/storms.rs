@@ -3,9 +3,9 @@
 use aws_sandbox::{Effect, Fault, Rule, Sandbox};
 use serde_json::{Value as Json, json};
 
-use super::crash::census;
+use super::crash::{census, is_whole};
 use crate::support::{
-    agent::{WEST, begin},
+    agent::{EAST, WEST, WITNESS, begin},
     aws::{pass, simulate},
     user::{User, configuration, differences, errors, lines},
 };
@@ -17,11 +17,6 @@ fn changed(config: &Json) -> Json {
     config["database"] = json!({"instance_class": "db.r6g.large"});
     config["monitoring"] = json!({"cpu_percent": 70});
     config
-}
-
-/// Whether all is tried, and not a sample: `make crash`.
-fn is_whole() -> bool {
-    std::env::var("CRASH_POINTS").is_ok_and(|points| points == "all")
 }
 
 /// A plan waits only so long for a service that fails, and says which one it was: whoever reads that plans again.
@@ -132,6 +127,29 @@ fn reads_that_are_behind_make_nothing_twice_and_leave_nothing() {
     }
 }
 
+/// KMS makes another key each time it is asked: until it would have shown one, it must not be asked again.
+#[test]
+fn a_key_whose_answer_was_lost_and_that_does_not_show_yet_is_not_made_twice() {
+    for region in [EAST, WEST, WITNESS] {
+        simulate(async || {
+            let mut user = User::new().await;
+            let config = configuration(&user.sandbox);
+            fall_behind(&user.sandbox, 60, 100);
+            let rule = Rule {
+                operation: Some("CreateKey".into()),
+                region: Some(region.into()),
+                times: Some(1),
+                ..Rule::default()
+            };
+            user.sandbox.add_fault(Fault::new(rule, Effect::DropAfter));
+            user.must_apply(&config).await;
+            let calls = user.sandbox.calls();
+            let made = calls.iter().filter(|call| call.operation == "CreateKey");
+            assert_eq!(made.filter(|call| call.region == region).count(), 1, "{region}");
+        });
+    }
+}
+
 /// After how many seconds a create is interrupted: some before its first key shows, some before its first instance
 /// is begun, and one after that.
 const INTERRUPTED: [u64; 5] = [1, 3, 12, 30, 100];
@@ -185,8 +203,12 @@ fn what_a_create_made_a_moment_ago_is_neither_left_nor_made_twice_where_it_does_
 }
 
 /// What is down, and how an error names it.
-const PLACES: [(&str, &str); 3] =
-    [("us-east-1", "us-east-1"), ("us-west-2", "us-west-2"), ("global", "in us-east-1")];
+const PLACES: [(&str, &str); 4] = [
+    ("us-east-1", "us-east-1"),
+    ("us-west-2", "us-west-2"),
+    (WITNESS, WITNESS),
+    ("global", "in us-east-1"),
+];
 
 /// After how many seconds of a run the outage begins: a sample, or all with `make crash`.
 fn moments() -> Vec<u64> {

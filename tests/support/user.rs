@@ -242,6 +242,11 @@ impl User {
         self.apply_planned(config, again).await
     }
 
+    /// Plans as `-refresh=false` does.
+    pub async fn plan_unseen(&mut self, config: &Json) -> Planned {
+        self.plan_again(config, self.state.value.clone()).await
+    }
+
     /// Plans without looking first.
     async fn plan_again(&mut self, config: &Json, prior: Option<Value>) -> Planned {
         let config = self.value(config);

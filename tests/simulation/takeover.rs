@@ -1,0 +1,127 @@
+//! A run that loses its lease to another one, and a state that speaks of what another run finished.
+
+use std::time::Duration;
+
+use aws_sandbox::{Effect, Fault, Rule, Sandbox};
+use serde_json::json;
+
+use crate::support::{
+    agent::WEST,
+    aws::{connect, simulate},
+    user::{User, configuration, errors, lines},
+};
+
+/// Somebody takes a lease of a higher number after a while, and then is not heard of any more.
+fn take_over_after(sandbox: &Sandbox, seconds: u64, number: u64) {
+    let sandbox = sandbox.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        let ssm = connect(&sandbox).await.region(WEST).ssm.clone();
+        let call = ssm.put_parameter().name(format!("/trading-db/prod/lease/{number}"));
+        let value = json!({"holder": "another", "command": "create", "released": false});
+        call.value(value.to_string()).r#type("String".into()).send().await.unwrap();
+    });
+}
+
+/// Terraform would mark what it got as tainted, and build anew what the other run made.
+#[test]
+fn a_create_that_was_taken_over_stops_and_leaves_the_cluster_to_the_other_run() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        // In the middle of the primary's creation.
+        take_over_after(&user.sandbox, 300, 2);
+        let begun = tokio::time::Instant::now();
+        let found = errors(&user.apply(&config).await);
+        assert!(begun.elapsed() < Duration::from_secs(330), "{:?}", begun.elapsed());
+        let told = |text: &str| found.iter().any(|one| one.contains(text));
+        assert!(told("Another run has taken over"), "{found:#?}");
+        assert!(told("its state has nothing of the cluster"), "{found:#?}");
+        assert!(told("changes are done"), "{found:#?}");
+        assert!(!told("untaint"), "{found:#?}");
+        assert!(user.state.value.is_none() && !user.state.tainted);
+        // Should the other one die as well, somebody's next create goes on.
+        user.restart().await;
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        let made = user.sandbox.calls().into_iter().filter(|call| call.error.is_none());
+        assert_eq!(made.filter(|call| call.operation == "CreateDBInstance").count(), 1);
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn an_update_and_a_destroy_that_were_taken_over_stop_and_keep_what_is_known() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        config["database"] = json!({"instance_class": "db.r6g.large"});
+        take_over_after(&user.sandbox, 60, 3);
+        let found = errors(&user.apply(&config).await);
+        let told = |found: &[String], text: &str| found.iter().any(|one| one.contains(text));
+        assert!(told(&found, "Another run has taken over"), "{found:#?}");
+        assert!(told(&found, "`terraform apply` goes on from there"), "{found:#?}");
+        assert!(user.state.value.is_some() && !user.state.tainted);
+        user.restart().await;
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        take_over_after(&user.sandbox, 60, 6);
+        let found = errors(&user.destroy().await);
+        assert!(told(&found, "Another run has taken over"), "{found:#?}");
+        assert!(told(&found, "`terraform destroy` goes on from there"), "{found:#?}");
+        assert!(user.state.value.is_some());
+        user.restart().await;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_state_of_an_unfinished_create_is_told_that_another_run_has_finished_the_cluster() {
+    simulate(async || {
+        let mut one = User::new().await;
+        let config = configuration(&one.sandbox);
+        let cut = Rule { operation: Some("CreateDBInstance".into()), ..Rule::default() };
+        let refused =
+            Effect::Fail { code: "ValidationError".into(), message: "no".into(), status: 400 };
+        one.sandbox.add_fault(Fault::new(cut, refused));
+        assert!(one.apply(&config).await.has_errors() && one.state.tainted);
+        one.sandbox.clear_faults();
+        one.restart().await;
+        let quiet = lines(&one.refresh().await);
+        let is_told = |all: &[String]| all.iter().any(|one| one.contains("was finished since"));
+        assert!(!is_told(&quiet), "{quiet:#?}");
+        let mut other = User::of(one.sandbox.clone()).await;
+        other.must_apply(&config).await;
+        one.restart().await;
+        let told = lines(&one.refresh().await);
+        assert!(is_told(&told), "{told:#?}");
+        assert!(told.iter().any(|one| one.contains("terraform untaint")), "{told:#?}");
+        // Whoever finished it is told nothing.
+        other.restart().await;
+        assert!(!is_told(&lines(&other.refresh().await)));
+    });
+}
+
+/// Somebody cleans up parameters: nobody has taken over, and what was made must stay in a state.
+#[test]
+fn a_create_whose_lease_was_removed_stops_and_keeps_what_it_made() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        let sandbox = user.sandbox.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(300)).await;
+            let ssm = connect(&sandbox).await.region(WEST).ssm.clone();
+            ssm.delete_parameter().name("/trading-db/prod/lease/1").send().await.unwrap();
+        });
+        let found = errors(&user.apply(&config).await);
+        let told = |text: &str| found.iter().any(|one| one.contains(text));
+        assert!(told("The cluster's lease is gone") && told("terraform untaint"), "{found:#?}");
+        assert!(user.state.tainted);
+        user.state.tainted = false;
+        user.restart().await;
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+    });
+}
