@@ -95,8 +95,7 @@ fn two_clusters_stand_side_by_side_in_one_configuration() {
     let ran = workspace.apply().must_succeed();
     assert!(ran.out.contains("0 added, 0 changed, 1 destroyed"), "{}", ran.out);
     workspace.must_be_unchanged();
-    let slip = cluster(&served, "prod", shared)
-        .replace("\"trading_dr_cluster\" \"prod\"", "\"trading_dr_cluster\" \"twin\"");
+    let slip = first.replace("\"trading_dr_cluster\" \"prod\"", "\"trading_dr_cluster\" \"twin\"");
     workspace.write(&format!("{first}\n{slip}"));
     let ran = workspace.apply();
     assert_eq!(ran.code, 1, "{}\n{}", ran.out, ran.err);

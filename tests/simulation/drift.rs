@@ -489,9 +489,12 @@ fn a_secret_whose_replication_failed_is_replicated_again() {
 }
 
 /// States in which RDS leaves an instance until somebody helps it.
-const ODD_STATES: [&str; 8] = [
+const ODD_STATES: [&str; 11] = [
     "failed",
     "incompatible-network",
+    "incompatible-option-group",
+    "incompatible-restore",
+    "insufficient-capacity",
     "incompatible-parameters",
     "inaccessible-encryption-credentials",
     "inaccessible-encryption-credentials-recoverable",

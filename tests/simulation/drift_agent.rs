@@ -1,11 +1,13 @@
 //! Drifts of what the agent consists of, for [`super::drift`].
 
+use aws_sandbox::{Sandbox, World};
 use serde_json::{Value as Json, json};
 
 use super::drift::Case;
 use crate::support::{
     agent::{EAST, LEDGER, PROBE_GROUP, WEST, WITNESS},
-    user::User,
+    aws::simulate,
+    user::{User, lines},
 };
 
 pub fn cases(user: &User) -> Vec<Case> {
@@ -115,4 +117,44 @@ pub fn cases(user: &User) -> Vec<Case> {
             "us-east-1/database-role/probe",
         ),
     ]
+}
+
+/// A table without its key, and one that was put away for that: reported by name, and never made anew.
+#[test]
+fn a_table_in_an_odd_state_is_reported_by_name_and_stays() {
+    simulate(async || {
+        let (made, config) = User::with_cluster().await;
+        for (region, table) in [(WEST, LEDGER), (WITNESS, "trading-db-lease-prod")] {
+            for status in ["INACCESSIBLE_ENCRYPTION_CREDENTIALS", "ARCHIVING", "ARCHIVED"] {
+                let told = format!("{table} is {status}");
+                let sandbox = Sandbox::with_world(made.sandbox.world(), 1.0);
+                let mut user = User::of(sandbox).await;
+                user.state = made.state.clone();
+                let odd = json!({"TableStatus": status});
+                let become_so = |user: &User, state: &Json| {
+                    let drifted = |world: &mut World| {
+                        world.drift(region, "dynamodb-table", table, Some(state))
+                    };
+                    user.sandbox.with(drifted).unwrap();
+                };
+                become_so(&user, &odd);
+                let before =
+                    user.sandbox.with(|world| world.record(region, "dynamodb-table", table));
+                let planned = user.plan(&config).await;
+                let warnings = lines(&planned.diagnostics);
+                assert!(!planned.diagnostics.has_errors(), "{told}: {warnings:#?}");
+                let named = format!("{region}/dynamodb-table");
+                let word = status.to_lowercase().replace('_', " ");
+                let is_told = |one: &String| one.contains(&named) && one.contains(&word);
+                assert!(warnings.iter().any(is_told), "{told}: {warnings:#?}");
+                assert!(planned.requires_replace.is_empty(), "{told}");
+                user.must_apply(&config).await;
+                let after =
+                    user.sandbox.with(|world| world.record(region, "dynamodb-table", table));
+                assert_eq!(before["TableId"], after["TableId"], "{told}: made anew");
+                become_so(&user, &json!({"TableStatus": "ACTIVE"}));
+                user.must_be_unchanged(&config).await;
+            }
+        }
+    });
 }
