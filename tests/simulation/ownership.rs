@@ -1,7 +1,7 @@
 //! Whose a thing is: what is not ours is never touched, and what is ours is found whatever happened.
 
-use serde_json::json;
-use trading::plugin::Value;
+use serde_json::{Value as Json, json};
+use trading::plugin::{Value, from_json};
 
 use crate::support::{
     aws::{connect, simulate},
@@ -322,5 +322,31 @@ fn the_last_backups_of_an_earlier_instance_of_that_name_are_left_alone() {
         user.must_be_unchanged(&config).await;
         user.must_destroy().await;
         assert_eq!(user.leftovers(), [format!("us-west-2/db-automated-backup/{id}")]);
+    });
+}
+
+/// What the first version of the schema wrote is gone on with: read, planned, applied, destroyed.
+#[test]
+fn a_state_of_version_0_is_gone_on_with() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let text = include_str!("../fixtures/state-v0.json");
+        let mut fixture: Json = serde_json::from_str(text).unwrap();
+        let attributes = &mut fixture["attributes"];
+        // Of the networks that there are here.
+        for (site, argument) in [("primary", "vpc_id"), ("dr", "vpc_id")] {
+            attributes[site][argument] = config[site][argument].clone();
+        }
+        let schema = user.resource.schema();
+        let old = from_json(attributes, &schema.object_type()).unwrap();
+        user.state.value = Some(schema.with_defaults(&old));
+        let found = errors(&user.refresh().await);
+        assert!(found.is_empty(), "{found:#?}");
+        let known = user.state.value.as_ref().unwrap();
+        assert!(!known.get("components").get("us-west-2/lambda-function/monitor").is_null());
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
     });
 }

@@ -1,7 +1,7 @@
 //! What somebody does to a cluster behind its back, short of removing it: deletions that can be called off, tags that
 //! are taken away, a record that is overwritten. And what cannot be noted or ended in time.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use aws_sandbox::{Effect, Fault, Rule, Sandbox};
 use serde_json::{Value as Json, json};
@@ -297,5 +297,68 @@ fn an_interrupt_ends_within_ten_seconds_while_nothing_answers() {
                 user.must_be_unchanged(&config).await;
             }
         }
+    });
+}
+
+/// Kinds of which AWS deletes nothing while an instance uses it; what other tests lose: bookkeeping, and rows of tables
+/// of routes.
+const NOT_DELETED: [&str; 6] = [
+    "db-parameter-group",
+    "db-subnet-group",
+    "kms-key",
+    "route",
+    "security-group",
+    "ssm-parameter",
+];
+
+/// One of each kind in each region: whatever kinds there will be, each is deleted here.
+#[test]
+fn whatever_is_deleted_behind_terraforms_back_is_planned_and_made_again() {
+    simulate(async || {
+        let (made, config) = User::with_cluster().await;
+        let ours = made.leftovers();
+        let mut tried = BTreeSet::new();
+        let mut wrong = Vec::new();
+        for one in &ours {
+            let (region, rest) = one.split_once('/').unwrap();
+            let (kind, id) = rest.split_once('/').unwrap();
+            if NOT_DELETED.contains(&kind) || !tried.insert((region, kind)) {
+                continue;
+            }
+            let mut user = User::of(Sandbox::with_world(made.sandbox.world(), 1.0)).await;
+            user.state = made.state.clone();
+            // What is in both regions goes in both.
+            let is_shared = ["secret", "vpc-peering-connection"].contains(&kind);
+            let regions = if is_shared { vec![EAST, WEST] } else { vec![region] };
+            for region in regions {
+                user.sandbox.with(|world| world.drift(region, kind, id, None)).unwrap();
+            }
+            settle(&user).await;
+            let before = user.state.value.clone().unwrap();
+            let planned = user.plan(&config).await;
+            let found = errors(&planned.diagnostics);
+            let shown = differences(&before, user.state.value.as_ref().unwrap());
+            let is_shown =
+                shown.iter().any(|line| line.starts_with("components") && line.ends_with("→ null"));
+            if (region, kind) == (EAST, "db-instance") {
+                // The replica holds the only copy then.
+                assert!(found.iter().any(|one| one.contains("Promote the replica")), "{found:#?}");
+                continue;
+            }
+            if !found.is_empty() || !is_shown {
+                wrong.push(format!("{one} is planned as {shown:#?} {found:#?}"));
+                continue;
+            }
+            let found = errors(&user.apply(&config).await);
+            if !found.is_empty() {
+                wrong.push(format!("{one} is not made again: {found:#?}"));
+                continue;
+            }
+            user.must_be_unchanged(&config).await;
+            user.must_destroy().await;
+            assert_eq!(user.leftovers(), Vec::<String>::new(), "{one}");
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(tried.len() > 30, "{tried:?}");
     });
 }
