@@ -6,8 +6,8 @@ use aws_sdk_secretsmanager::types::{ReplicaRegionType, Tag};
 use serde_json::json;
 
 use super::{
-    ARN, Address, CLUSTER_TAG, Env, Failure, Field, Observation, Output, Outputs, Primitive, Tags,
-    Text, Wanted, each, retag,
+    ARN, Address, CLUSTER_TAG, Env, Failure, Field, Observation, Output, Outputs, Owner, Primitive,
+    Tags, Text, Wanted, each, retag,
 };
 use crate::aws::{Api, ApiError, Progress};
 
@@ -101,6 +101,8 @@ pub(super) struct Described {
     replicas: Vec<(String, String, String)>,
     pub(super) tags: Tags,
     pub(super) is_deleted: bool,
+    /// Of what region's secret it is a replica, where it is one.
+    primary: Option<String>,
 }
 
 /// A secret, in one call that several kinds share.
@@ -143,6 +145,28 @@ async fn describe(env: &Env, region: &str, name: &str) -> Result<Option<Describe
         replicas: replicas.collect(),
         tags: pairs.collect(),
         is_deleted: answer.deleted_date().is_some(),
+        primary: answer.primary_region().map(str::to_owned),
+    }))
+}
+
+/// A secret of somebody else's, where the replica of one that is to be made would have its name.
+async fn in_the_way(
+    env: &Env,
+    region: &str,
+    wanted: &Wanted<Secret>,
+) -> Result<Option<Observation>, ApiError> {
+    let place = &wanted.settings.replica_region;
+    let is_ours = |one: &Described| one.primary.as_deref() == Some(region);
+    let found = described(env, place, &wanted.name).await?;
+    let found = found.filter(|one| !one.is_deleted && !is_ours(one));
+    Ok(found.map(|one| {
+        let mut seen = Observation::new(wanted.address.clone(), region, &wanted.name)
+            .output(ARN, one.arn)
+            .tagged(one.tags, env);
+        seen.owner = Owner::Foreign(format!(
+            "a secret of that name is in {place} already, where AWS would put its replica"
+        ));
+        seen
     }))
 }
 
@@ -164,7 +188,9 @@ impl Primitive for Secret {
         wanted: &[&Wanted<Self>],
     ) -> Result<Vec<Observation>, ApiError> {
         each(wanted, |wanted| async move {
-            let Some(one) = described(env, region, &wanted.name).await? else { return Ok(None) };
+            let Some(one) = described(env, region, &wanted.name).await? else {
+                return in_the_way(env, region, wanted).await;
+            };
             if one.is_deleted {
                 return Ok(None);
             }

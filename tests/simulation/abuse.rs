@@ -137,6 +137,13 @@ fn what_is_written_wrong_is_said_of_the_argument_and_nothing_breaks() {
                 *(if is_fine { &mut taken } else { &mut refused }) += 1;
             }
             plan_with(&mut user, &base, path, Value::Null).await;
+            let unknown = match of {
+                Type::List(_) | Type::Set(_) => Value::Sequence(vec![Value::Unknown]),
+                Type::Map(_) => Value::Mapping([("key".to_owned(), Value::Unknown)].into()),
+                _ => Value::Unknown,
+            };
+            let is_fine = plan_with(&mut user, &base, path, unknown).await;
+            assert!(is_fine, "{path}: what is not known yet is refused");
         }
         assert!(refused > 300 && taken > 50, "{refused} refused, {taken} taken");
     });

@@ -46,18 +46,11 @@ fn whatever_carries_somebody_elses_tags_is_refused_by_name() {
                     tokio::time::sleep(std::time::Duration::from_secs(60)).await;
                     let found = errors(&other.plan(&config).await.diagnostics);
                     // Its own message, with its own address.
-                    let is_its = |(address, arn): &(&str, &Value)| {
-                        let arn = arn.as_str().unwrap_or_default();
-                        let end = arn.rsplit(['/', ':']).next().unwrap_or_default();
-                        // Secrets Manager adds six characters.
-                        let is_secret = kind == "secret" && end.starts_with(&format!("{id}-"));
-                        address.starts_with(region) && (arn.ends_with(id) || is_secret)
-                    };
-                    let addresses: Vec<_> = arns.entries().filter(is_its).collect();
+                    let addresses = addresses(&arns, region, kind, id);
                     assert!(!addresses.is_empty(), "{region} {kind} {id}: no ARN is its");
                     let named = found.iter().any(|one| {
                         one.contains("its tag trading-dr:environment-suffix says other")
-                            && addresses.iter().any(|(address, _)| one.contains(*address))
+                            && addresses.iter().any(|address| one.contains(address))
                     });
                     assert!(named, "{region} {kind} {id}: {found:#?}");
                     tried.insert(kind.clone());
@@ -65,6 +58,70 @@ fn whatever_carries_somebody_elses_tags_is_refused_by_name() {
             }
         }
         assert!(tried.len() >= 14, "only these kinds carry tags: {tried:?}");
+    });
+}
+
+/// The addresses of what has this id, by its ARNs.
+fn addresses(arns: &Value, region: &str, kind: &str, id: &str) -> Vec<String> {
+    let is_its = |(address, arn): &(&str, &Value)| {
+        let arn = arn.as_str().unwrap_or_default();
+        let end = arn.rsplit(['/', ':']).next().unwrap_or_default();
+        // Secrets Manager adds six characters.
+        let is_secret = kind == "secret" && end.starts_with(&format!("{id}-"));
+        address.starts_with(region) && (arn.ends_with(id) || is_secret)
+    };
+    arns.entries().filter(is_its).map(|(address, _)| address.to_owned()).collect()
+}
+
+/// Kinds whose names AWS chooses, so that there is nothing of somebody else's that would be in the way; groups of logs and
+/// replicated backups, which RDS makes by itself; aliases, which lead somewhere and have no tags.
+const IN_NOBODYS_WAY: [&str; 5] =
+    ["db-automated-backup", "health-check", "kms-alias", "kms-key", "log-group"];
+
+/// Without tags, a state or a claim that speak of it, it is of somebody else.
+#[test]
+fn whatever_has_a_name_of_ours_already_is_refused_before_a_create() {
+    simulate(async || {
+        let (user, config) = User::with_cluster().await;
+        let arns = user.state.value.as_ref().unwrap().get("arns").clone();
+        let all = user.leftovers();
+        let (mut tried, mut wrong) = (std::collections::BTreeSet::new(), Vec::new());
+        for one in &all {
+            let mut parts = one.splitn(3, '/');
+            let [region, kind, id] = std::array::from_fn(|_| parts.next().unwrap());
+            // The replicas of secrets are theirs.
+            let home = if kind == "secret" { "us-east-1" } else { region };
+            let addresses = addresses(&arns, home, kind, id);
+            if IN_NOBODYS_WAY.contains(&kind) || addresses.is_empty() {
+                continue;
+            }
+            let world = user.sandbox.world();
+            let mut other = User::of(aws_sandbox::Sandbox::with_world(world, 1.0)).await;
+            for stranger in all.iter().filter(|stranger| *stranger != one) {
+                let mut parts = stranger.splitn(3, '/');
+                let [region, kind, id] = std::array::from_fn(|_| parts.next().unwrap());
+                // Rows of tables of routes go with the peering that they lead over.
+                let _ = other.sandbox.with(|world| world.drift(region, kind, id, None));
+            }
+            // What is in the place of a replica is none.
+            let bare = json!({"PrimaryRegion": null, "_tags": {"trading-dr:environment-suffix": null, "trading-dr:cluster-id": null}});
+            let stripped = other.sandbox.with(|world| world.drift(region, kind, id, Some(&bare)));
+            if stripped.is_err() {
+                continue;
+            }
+            other.sandbox.with(|_| ());
+            tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+            let found = errors(&other.plan(&config).await.diagnostics);
+            let is_told =
+                found.iter().any(|text| addresses.iter().any(|address| text.contains(address)));
+            if is_told {
+                tried.insert(kind);
+            } else {
+                wrong.push(format!("{one}: {found:#?}"));
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(tried.len() >= 14, "{tried:?}");
     });
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::crash::{census, is_whole};
 use crate::support::{
     agent::{EAST, WEST, WITNESS, begin},
-    aws::{pass, simulate},
+    aws::{connect, pass, simulate},
     user::{User, configuration, differences, errors, lines},
 };
 
@@ -339,5 +339,43 @@ fn while_the_dr_region_is_away_a_plan_says_who_writes() {
         ] {
             assert!(found.iter().any(|one| one.contains(told)), "{told}: {found:#?}");
         }
+    });
+}
+
+/// After a failover, what serves is in the DR region, and nobody who has lost the other one may touch it by mistake.
+#[test]
+fn while_a_region_is_away_that_was_failed_over_from_nothing_that_serves_is_touched() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let rds = connect(&user.sandbox).await.region(WEST).rds.clone();
+        let call = rds.promote_read_replica().db_instance_identifier("trading-db-replica-prod");
+        call.send().await.unwrap();
+        pass(600).await;
+        user.restart().await;
+        user.refresh().await;
+        let writer = |user: &User| {
+            let state = user.state.value.as_ref().unwrap();
+            state.get("writer_region").as_str().map(str::to_owned)
+        };
+        assert_eq!(writer(&user).as_deref(), Some(WEST));
+        user.restart().await;
+        user.sandbox.set_down(EAST, true);
+        user.sandbox.forget_calls();
+        let found = lines(&user.plan(&changed(&config)).await.diagnostics);
+        assert!(found.iter().any(|one| one.contains("in us-east-1 did not answer")), "{found:#?}");
+        user.restart().await;
+        let found = errors(&user.destroy().await);
+        assert!(found.iter().any(|one| one.contains("us-east-1 did not answer")), "{found:#?}");
+        assert!(found.iter().any(|one| one.contains("othing was")), "{found:#?}");
+        assert_eq!(writer(&user).as_deref(), Some(WEST), "what is known is kept");
+        let calls = user.sandbox.calls();
+        let touched: Vec<_> = calls
+            .iter()
+            .filter(|one| super::crash::changes_something(one) && one.service != "ssm")
+            .collect();
+        assert!(touched.is_empty(), "{touched:#?}");
+        up(&mut user, EAST).await;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
     });
 }
