@@ -78,9 +78,10 @@ async fn active(env: &Env, region: &str, name: &str) -> Result<(), Failure> {
     let wait = env.session.wait(|| async {
         Ok(match describe(env, region, name).await?.and_then(|one| one.table_status) {
             Some(TableStatus::Active) => Progress::Done(()),
-            Some(state @ (TableStatus::Archiving | TableStatus::Archived)) => {
-                Progress::Failed(format!("the table is {}, for want of its key", word(&state)))
-            }
+            Some(state) if is_out_of_reach(&state) => Progress::Failed(format!(
+                "the table is {}: DynamoDB cannot use its key, and looks again by itself once it can",
+                word(&state)
+            )),
             Some(state) => Progress::Pending(word(&state)),
             None => Progress::Pending("not visible yet".into()),
         })

@@ -163,8 +163,12 @@ async fn in_the_way(
         let mut seen = Observation::new(wanted.address.clone(), region, &wanted.name)
             .output(ARN, one.arn)
             .tagged(one.tags, env);
+        let whose = match seen.owner {
+            Owner::Ours => "no replica any more: somebody promoted it. Delete it",
+            Owner::Foreign(_) => "somebody else's",
+        };
         seen.owner = Owner::Foreign(format!(
-            "a secret of that name is in {place} already, where AWS would put its replica"
+            "a secret of that name is in {place}, where AWS would put its replica, and is {whose}"
         ));
         seen
     }))

@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// How long a release may take in real time after an interrupt.
 const FAREWELL: Duration = Duration::from_millis(1500);
 /// How long it may take in real time to find out who holds a lease that was lost.
-const WHO: Duration = Duration::from_secs(3);
+const WHO: Duration = FAREWELL;
 /// How long a holder goes on without having been able to show that it lives.
 const SILENCE: Duration = Duration::from_secs(75);
 
@@ -78,7 +78,7 @@ pub struct Lease {
     path: String,
     number: u64,
     value: Value,
-    /// Fires when somebody else has taken over, or may do so soon: no heartbeat was to be had.
+    /// Fires when somebody else has taken over, or may do so soon (no heartbeat was to be had), and where it was removed.
     pub lost: CancellationToken,
     end: watch::Receiver<Option<Loss>>,
     /// How long before this lease began its predecessor was last heard of, by AWS's clock; `None` where there was
@@ -216,13 +216,12 @@ impl Lease {
                 (env.with_session(session), region.to_owned(), path.to_owned());
             let (value, lost) = (value.clone(), lost.clone());
             async move {
-                let mut loss = beat(&env, &region, &path, number, value).await;
+                let mut loss = beat(&env, &region, &path, number, &value).await;
                 lost.cancel();
                 // Whoever stood still was not told of a successor.
-                if let Ok(Ok(who)) = tokio::time::timeout(WHO, highest(&env, &region, &path)).await
-                    && who > Some(number)
-                {
-                    loss = Loss::TakenOver;
+                let who = judged(&env, &region, &path, (number, &value));
+                if let Ok(Ok(Some(other))) = tokio::time::timeout(WHO, who).await {
+                    loss = other;
                 }
                 ended.send_replace(Some(loss));
             }
@@ -285,12 +284,22 @@ pub enum Loss {
     Silenced,
 }
 
-/// The highest number that there is.
-async fn highest(env: &Env, region: &str, path: &str) -> Result<Option<u64>, ApiError> {
-    Ok(leases(env, region, path).await?.last_key_value().map(|(highest, _)| *highest))
+/// How the lease was lost by what there is now, if it was. Numbers begin anew with a cluster, so that one alone says
+/// nothing of who holds it.
+async fn judged(
+    env: &Env,
+    region: &str,
+    path: &str,
+    (number, ours): (u64, &Value),
+) -> Result<Option<Loss>, ApiError> {
+    let all = leases(env, region, path).await?;
+    let Some((highest, latest)) = all.last_key_value() else { return Ok(Some(Loss::Removed)) };
+    let its: Value = serde_json::from_str(&latest.value).unwrap_or_default();
+    let is_held = *highest == number && its["holder"] == ours["holder"];
+    Ok((!is_held).then_some(Loss::TakenOver))
 }
 
-async fn beat(env: &Env, region: &str, path: &str, number: u64, value: Value) -> Loss {
+async fn beat(env: &Env, region: &str, path: &str, number: u64, value: &Value) -> Loss {
     let mut last = env.session.clock.now();
     let mut pause = BEAT;
     loop {
@@ -298,10 +307,8 @@ async fn beat(env: &Env, region: &str, path: &str, number: u64, value: Value) ->
         // A watcher's patience begins when a beat arrives, which may be long before its answer does.
         let begun = env.session.clock.now();
         let result = async {
-            match highest(env, region, path).await? {
-                Some(highest) if highest == number => {}
-                Some(highest) if highest > number => return Ok(Some(Loss::TakenOver)),
-                _ => return Ok(Some(Loss::Removed)),
+            if let Some(loss) = judged(env, region, path, (number, value)).await? {
+                return Ok(Some(loss));
             }
             let name = name(path, number);
             write(env, region, &name, &value.to_string(), false).await.map(|()| None)

@@ -99,11 +99,11 @@ impl Diagnostics {
         }
     }
 
-    /// Takes out of all what [`Diagnostics::say_in_errors`] put into errors, as it does not hold any more.
-    pub fn unsay(&mut self, text: &str) {
-        let said = format!("\n\n{text}");
-        for one in &mut self.0 {
-            one.detail = one.detail.replace(&said, "");
+    /// Takes a paragraph out of each error that has it.
+    pub fn drop_from_errors(&mut self, text: &str) {
+        let paragraph = format!("\n\n{text}");
+        for one in self.0.iter_mut().filter(|one| one.severity == Severity::Error) {
+            one.detail = one.detail.replace(&paragraph, "");
         }
     }
 

@@ -85,18 +85,7 @@ pub(super) async fn apply(
     let env = env.with_journal(journal.clone());
     let began = env.session.clock.now();
     let settled = lease.idle.map_or(began, |idle| began + CONSISTENCY_LIMIT.saturating_sub(idle));
-    let lost = &lease;
-    let run = Run {
-        configured,
-        schema,
-        env,
-        spec,
-        arguments,
-        input: &input,
-        doing,
-        settled,
-        lease: lost,
-    };
+    let run = Run { configured, schema, env, spec, arguments, input: &input, doing, settled };
     let mut outcome = match doing {
         Doing::Destroy => run.destroy().await,
         Doing::Create | Doing::Update => run.converge().await,
@@ -105,6 +94,12 @@ pub(super) async fn apply(
     if let Some(loss) = lease.loss().await {
         let is_done =
             doing != Doing::Destroy && outcome.state.is_some() && !outcome.diagnostics.has_errors();
+        if doing == Doing::Create && loss == Loss::TakenOver && !is_done {
+            // Terraform would mark it as tainted, and its next apply would rebuild what the other run makes.
+            outcome.state = None;
+            outcome.private.clear();
+            outcome.diagnostics.drop_from_errors(doing.next_step());
+        }
         outcome.diagnostics.extend(explain::lost_lease(loss, &region, doing, is_done));
         if outcome.state.is_none() && doing == Doing::Destroy {
             // Whoever has the lease now may have made something.
@@ -153,7 +148,6 @@ struct Run<'a> {
     doing: Doing,
     /// Until when reads may be behind what the run before this one did.
     settled: SystemTime,
-    lease: &'a Lease,
 }
 
 impl Run<'_> {
@@ -362,22 +356,18 @@ impl Run<'_> {
 
     /// What there is after something went wrong. The look is a new one: the run's own session has ended.
     async fn partial(&self, mut found: Diagnostics) -> Outcome {
-        if self.doing == Doing::Create && self.lease.loss().await == Some(Loss::TakenOver) {
-            // Terraform would mark it as tainted, and its next apply would rebuild what the other run made.
-            found.unsay(self.doing.next_step());
-            return Outcome { diagnostics: found, ..Outcome::default() };
-        }
         found.say_in_errors(self.doing.next_step());
         let session = session(self.configured, CancellationToken::new(), self.spec.timeouts.read);
         let env = self.env.with_session(session);
         let id = env.scope.cluster_id.clone();
-        let kept = Kept { cluster_id: id.clone(), ..Kept::default() };
+        let mut kept = Kept { cluster_id: id.clone(), ..Kept::default() };
         let look = Opened::look(&env, &self.spec, id, Look::Lenient);
         let state = match tokio::time::timeout(LAST_LOOK, look).await {
             Ok(Ok(opened)) => {
                 let state = observed(&self.arguments, &opened);
                 // However much of it there is: that it is finished, another apply has to note.
                 if opened.claim.is_some_and(|claim| !claim.is_complete) {
+                    kept.is_unfinished = true;
                     state.with("status", Value::string(INCOMPLETE))
                 } else {
                     state
@@ -388,6 +378,8 @@ impl Run<'_> {
                     "What exists by now could not be looked at",
                     "The state keeps what was known before; the next plan reads all of it.",
                 );
+                kept.is_unfinished =
+                    self.doing == Doing::Create || Kept::parse(&self.input.private).is_unfinished;
                 match &self.input.prior {
                     Some(prior) => prior.clone(),
                     None => self.blank(),
@@ -433,6 +425,9 @@ impl Run<'_> {
                     };
                 }
             };
+            if kept.is_unfinished && opened.claim.as_ref().is_some_and(|claim| claim.is_complete) {
+                return self.untouched(explain::finished_by_another(self.spec.suffix.as_str()));
+            }
             let strangers = strangers(&opened, pass == 0);
             // Nothing may be removed before it is clear what all of it is: the key of a storage would go, and the
             // storage stay.

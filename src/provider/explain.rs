@@ -205,40 +205,44 @@ impl Doing {
 
 /// A run lost its lease. A cluster that was finished all the same is none that Terraform should make anew.
 pub(super) fn lost_lease(loss: Loss, region: &str, doing: Doing, is_done: bool) -> Diagnostics {
-    let end = match doing {
-        _ if is_done => "It had reached its end by then.".to_owned(),
-        Doing::Create if loss == Loss::TakenOver => {
-            "It has stopped, and its state has nothing of the cluster: that of the other run has. To have it here \
-             instead, `terraform state rm` it there, and here `terraform import <address of this resource> \
-             <environment suffix>` once that run is done."
-                .to_owned()
-        }
-        _ => format!("It has stopped. {}", doing.next_step()),
-    };
-    let (summary, detail) = match loss {
+    let (summary, why) = match loss {
         Loss::Silenced => (
             "The cluster's lease could not be renewed",
             format!(
                 "For more than a minute, this run could not show that it lives: SSM in {region} took no heartbeat of \
-                 it, or it stood still. Another one may have taken over by then: plan again. {end}"
+                 it, or it stood still. Another one may have taken over by then: plan again."
             ),
         ),
         Loss::Removed => (
             "The cluster's lease is gone",
             format!(
-                "Somebody removed the parameters in {region} that keep a second run from starting, so this one \
-                 cannot know whether it is alone. Find out who else works on the cluster, then plan again. {end}"
+                "Another run has destroyed the cluster, or somebody removed the parameters in {region} that keep a second \
+                 run from starting. Find out who else works on the cluster, then plan again."
             ),
         ),
         Loss::TakenOver => (
             "Another run has taken over",
-            format!(
-                "This run stood still for more than 90 seconds, so that its lease counted as abandoned. The other one \
-                 goes on: plan again when it is done. {end}"
-            ),
+            "This run stood still for more than 90 seconds, so that its lease counted as abandoned, and another run \
+             works on the cluster now."
+                .to_owned(),
         ),
     };
+    let end = match (doing, loss) {
+        (Doing::Create, Loss::TakenOver) if is_done => {
+            "This one had reached its end by then, so that two states may have the cluster. Keep one: \
+             `terraform state rm` it in the other."
+                .to_owned()
+        }
+        _ if is_done => "This run had reached its end by then.".to_owned(),
+        (Doing::Create, Loss::TakenOver) => {
+            "This one has stopped, and its state has nothing of the cluster. If the other run makes it, that one's state \
+             has it; to have it here instead, `terraform state rm` it there once it is made, and import it here."
+                .to_owned()
+        }
+        _ => format!("This run has stopped. {}", doing.next_step()),
+    };
     let mut found = Diagnostics::new();
+    let detail = format!("{why} {end}");
     if is_done {
         found.warning(summary, detail);
     } else {
@@ -247,16 +251,28 @@ pub(super) fn lost_lease(loss: Loss, region: &str, doing: Doing, is_done: bool) 
     found
 }
 
-/// A state has a cluster that was not finished when it was written, and is now.
+/// What to do with a state of a create that another run has finished.
+const FINISHED: &str = "This state is of a create that was not finished, and another run has finished the cluster since, \
+                        probably with a state of its own. Only one state may have it. To keep it here: \
+                        `terraform untaint <address of this resource>`, then `terraform apply`, and `terraform state rm` \
+                        where else it is. To leave it to the other: `terraform state rm` here.";
+
+/// A state has a cluster that another run has finished since.
 pub(super) fn finished_since(suffix: &str) -> Diagnostics {
     let mut found = Diagnostics::new();
     found.warning(
         format!("The cluster {suffix} was finished since this state was written"),
-        "Probably by a run that has it in a state of its own: only one state may have it, so `terraform state rm` it \
-         in the other one. If it is marked as tainted here, an apply destroys what was finished, with its data: \
-         `terraform untaint` keeps it.",
+        FINISHED,
     );
     found
+}
+
+/// Such a state is of no right to destroy what the other run finished.
+pub(super) fn finished_by_another(suffix: &str) -> Diagnostics {
+    Diagnostics::from_error(
+        format!("The cluster {suffix} was finished by another run, and is not destroyed"),
+        format!("{FINISHED} Nothing was changed."),
+    )
 }
 
 fn failure(failure: &Failure) -> String {

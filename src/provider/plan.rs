@@ -184,6 +184,7 @@ fn decided(
         cluster_id: opened.env.scope.cluster_id.clone().filter(|_| input.prior.is_some()),
         roles: Some(format!("{:?}", opened.roles)),
         grave: changes.grave(),
+        is_unfinished: input.prior.is_some() && Kept::parse(&input.private).is_unfinished,
     };
     Planned {
         state: Some(planned(arguments, input.prior.as_ref(), opened, &changes)),

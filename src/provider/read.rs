@@ -12,7 +12,6 @@ use crate::{
     cluster::{
         Spec, concurrency,
         names::{Suffix, parameter_path},
-        roles::INCOMPLETE,
     },
     components::{Env, Owner, Readiness, dynamodb_table::DynamodbTable},
     executor::Claim,
@@ -75,8 +74,7 @@ pub(super) async fn read(
     let new = observed(&state, &opened);
     let kept = Kept { cluster_id: opened.env.scope.cluster_id.clone(), ..kept };
     let mut diagnostics = warnings(&opened);
-    let was_incomplete = state.get("status").as_str() == Some(INCOMPLETE);
-    if was_incomplete && opened.claim.as_ref().is_some_and(|claim| claim.is_complete) {
+    if kept.is_unfinished && opened.claim.as_ref().is_some_and(|claim| claim.is_complete) {
         diagnostics.extend(explain::finished_since(spec.suffix.as_str()));
     }
     configured.memory().looked.insert(spec.suffix.to_string(), opened);
@@ -149,7 +147,7 @@ pub(super) fn warnings(opened: &Opened) -> Diagnostics {
             found.warning(
                 format!("{} is {state}", one.address),
                 format!(
-                    "This does not pass by itself, and nothing is removed or made anew because of it. {}",
+                    "Nothing is removed or made anew because of it. {}",
                     advice(one.address.kind())
                 ),
             );
@@ -161,11 +159,10 @@ pub(super) fn warnings(opened: &Opened) -> Diagnostics {
 /// Where to find out more about something that does not work.
 fn advice(kind: &str) -> &'static str {
     if kind == DynamodbTable::KIND {
-        "DynamoDB cannot use the table's KMS key. It looks again by itself once the key is enabled and its policy is \
-         back, which an apply sees to; after seven days it archives the table with a last backup, from which it can \
-         be restored under its name."
+        "DynamoDB cannot use the table's KMS key. An apply enables the key and puts its policy back; DynamoDB then takes \
+         a while to notice. After seven days without the key it archives the table, and keeps a backup of it."
     } else {
-        "See RDS's events for the instance."
+        "This does not pass by itself: see RDS's events for the instance."
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Kept {
     pub(super) roles: Option<String>,
     /// Removals, replacements and refusals of the plan.
     pub(super) grave: BTreeSet<String>,
+    /// Whether the state is of a create that was not finished.
+    pub(super) is_unfinished: bool,
 }
 
 impl Kept {
@@ -55,13 +57,14 @@ impl Kept {
             cluster_id: text("cluster_id"),
             roles: text("roles"),
             grave: grave.filter_map(|one| one.as_str().map(str::to_owned)).collect(),
+            is_unfinished: json["unfinished"] == true,
         }
     }
 
     pub(super) fn to_private(&self) -> Private {
         let json = json!({
             "schema_version": super::cluster_schema::VERSION, "cluster_id": self.cluster_id,
-            "roles": self.roles, "grave": self.grave,
+            "roles": self.roles, "grave": self.grave, "unfinished": self.is_unfinished,
         });
         json.to_string().into_bytes()
     }

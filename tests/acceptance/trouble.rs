@@ -190,7 +190,8 @@ fn a_second_apply_is_told_who_is_at_work() {
 #[test]
 fn a_create_that_stood_still_leaves_the_cluster_to_whoever_took_over() {
     let served = Served::new();
-    let body = cluster(&served, "prod", "");
+    // Longer than all of the other run, on a machine that has other things to do.
+    let body = cluster(&served, "prod", "  timeouts = { create = \"24h\" }");
     let first = Workspace::new(&served, &body);
     let second = Workspace::new(&served, &body);
     let running = first.start(&["apply", "-auto-approve", "-no-color"]);

@@ -232,11 +232,12 @@ async fn whatever_the_provider_and_its_data_sources_are_told_is_taken_or_refused
     let core = Core::start(Arc::new(TradingProvider::new())).await;
     let mut draw = Draw { core, runner: TestRunner::deterministic() };
     let (mut refused, mut taken) = (0, 0);
-    for _ in 0..CASES {
+    for _ in 0..CASES * 3 {
         let config = typed(&mut draw, &configuration);
         let told = format!("{config:?}");
         let call = draw.core.provider.validate_provider_config(wire::ConfigRequest { config });
         let mut found = answered(&told, call).await.diagnostics;
+        *(if found.is_empty() { &mut taken } else { &mut refused }) += 1;
         for (name, of) in &sources {
             let config = wire::TypedConfigRequest {
                 type_name: name.clone(),
@@ -251,15 +252,20 @@ async fn whatever_the_provider_and_its_data_sources_are_told_is_taken_or_refused
             let steps = one.attribute.as_ref().map_or(0, |path| path.steps.len());
             assert!(steps > 0, "{told}: no path in {:?}", texts(std::slice::from_ref(one)));
         }
-        *(if found.is_empty() { &mut taken } else { &mut refused }) += 1;
     }
-    assert!(refused > CASES / 4, "{refused} refused, {taken} taken");
+    assert!(refused > CASES && taken > CASES / 10, "{refused} refused, {taken} taken");
 }
 
 /// A value of a type, encoded as Terraform does.
 fn typed(draw: &mut Draw, of: &Type) -> Option<wire::DynamicValue> {
     loop {
-        let json = draw.one(&anything(of));
+        let mut json = draw.one(&anything(of));
+        // Most of what is drawn has something wrong in it somewhere: at times there is one member only.
+        let (alone, at) = (draw.one(&any::<bool>()), draw.one(&(0..100usize)));
+        if let Some(all) = json.as_object_mut().filter(|all| alone && !all.is_empty()) {
+            let kept = all.keys().nth(at % all.len()).cloned();
+            all.retain(|name, _| Some(name) == kept.as_ref());
+        }
         // What JSON cannot carry exactly, Terraform does not send either.
         if let Ok(value) = from_json(&json, of) {
             return Some(wire::DynamicValue { msgpack: to_msgpack(&value, of), json: vec![] });

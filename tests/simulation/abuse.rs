@@ -211,7 +211,7 @@ fn whatever_terraform_keeps_beside_a_state_nothing_breaks() {
 
 /// Where a state says which cluster it is, and where that is: with another one there, it may be of none.
 fn says_which(path: &str) -> bool {
-    path == "environment_suffix" || path.ends_with("region")
+    ["environment_suffix", "primary.region", "dr.region"].contains(&path)
 }
 
 /// States are files, which people edit. One that is wrong in a place is refused, or as good as it was.

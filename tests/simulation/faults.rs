@@ -314,9 +314,11 @@ fn try_points(deed: Deed) {
         reads.len()
     );
     let (times, failed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
+    let done = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for half in 0..2 {
-            let (points, recorded, times, failed) = (&points, &recorded, &times, &failed);
+            let (points, recorded, times) = (&points, &recorded, &times);
+            let (failed, done) = (&failed, &done);
             scope.spawn(move || {
                 for (call, fate, goes_on) in points.iter().skip(half).step_by(2) {
                     let point = || {
@@ -332,6 +334,13 @@ fn try_points(deed: Deed) {
                     // One that fails keeps the others from nothing; what was wrong was printed.
                     if catch_unwind(AssertUnwindSafe(point)).is_err() {
                         failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                    let count = done.fetch_add(1, Ordering::Relaxed) + 1;
+                    if count.is_multiple_of(500) {
+                        println!(
+                            "{deed:?}: {count} of {tried} points, {} failed",
+                            failed.load(Ordering::Relaxed)
+                        );
                     }
                 }
             });

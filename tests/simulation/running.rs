@@ -288,7 +288,7 @@ fn a_finished_create_that_lost_its_lease_is_no_error_and_is_noted_by_the_next_ap
         assert!(!found.has_errors() && !user.state.tainted, "{:#?}", errors(&found));
         let told = lines(&found);
         let has = |text: &str| told.iter().any(|one| one.contains(text));
-        assert!(has("could not be renewed") && has("It had reached its end by then"), "{told:#?}");
+        assert!(has("could not be renewed") && has("had reached its end by then"), "{told:#?}");
         user.sandbox.clear_faults();
         user.restart().await;
         user.must_apply(&config).await;

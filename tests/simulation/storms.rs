@@ -134,18 +134,21 @@ fn a_key_whose_answer_was_lost_and_that_does_not_show_yet_is_not_made_twice() {
         simulate(async || {
             let mut user = User::new().await;
             let config = configuration(&user.sandbox);
-            fall_behind(&user.sandbox, 60, 100);
             let rule = Rule {
                 operation: Some("CreateKey".into()),
                 region: Some(region.into()),
                 times: Some(1),
                 ..Rule::default()
             };
+            // The first fault that fits counts.
             user.sandbox.add_fault(Fault::new(rule, Effect::DropAfter));
+            fall_behind(&user.sandbox, 60, 100);
             user.must_apply(&config).await;
             let calls = user.sandbox.calls();
             let made = calls.iter().filter(|call| call.operation == "CreateKey");
-            assert_eq!(made.filter(|call| call.region == region).count(), 1, "{region}");
+            let made: Vec<_> = made.filter(|call| call.region == region).collect();
+            assert_eq!(made.len(), 1, "{region}: {made:#?}");
+            assert_eq!(made[0].error.as_deref(), Some("(connection lost after)"), "{region}");
         });
     }
 }

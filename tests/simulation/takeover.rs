@@ -97,9 +97,23 @@ fn a_state_of_an_unfinished_create_is_told_that_another_run_has_finished_the_clu
         let told = lines(&one.refresh().await);
         assert!(is_told(&told), "{told:#?}");
         assert!(told.iter().any(|one| one.contains("terraform untaint")), "{told:#?}");
-        // Whoever finished it is told nothing.
+        // Whoever finished it is told nothing, and keeps it: what is tainted elsewhere is not rebuilt.
         other.restart().await;
         assert!(!is_told(&lines(&other.refresh().await)));
+        one.restart().await;
+        let refused = errors(&one.apply(&config).await);
+        assert!(
+            refused[0].contains("was finished by another run, and is not destroyed"),
+            "{refused:#?}"
+        );
+        other.must_be_unchanged(&config).await;
+        // Whoever untaints it takes it over.
+        one.restart().await;
+        one.state.tainted = false;
+        one.must_apply(&config).await;
+        assert!(!is_told(&lines(&one.refresh().await)));
+        one.must_destroy().await;
+        assert_eq!(one.leftovers(), Vec::<String>::new());
     });
 }
 
@@ -123,5 +137,33 @@ fn a_create_whose_lease_was_removed_stops_and_keeps_what_it_made() {
         user.restart().await;
         user.must_apply(&config).await;
         user.must_be_unchanged(&config).await;
+    });
+}
+
+/// Neither a failed update nor a destroy that was cut off leaves the state of an unfinished create.
+#[test]
+fn a_refresh_after_a_failed_update_or_destroy_speaks_of_no_other_run() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        let refuse = |user: &User, operation: &str| {
+            let rule = Rule { operation: Some(operation.into()), ..Rule::default() };
+            let refused =
+                Effect::Fail { code: "ValidationError".into(), message: "no".into(), status: 400 };
+            user.sandbox.add_fault(Fault::new(rule, refused));
+        };
+        config["notifications"] = json!({"emails": ["oncall@example.com"]});
+        refuse(&user, "Subscribe");
+        assert!(user.apply(&config).await.has_errors());
+        user.sandbox.clear_faults();
+        user.restart().await;
+        let is_told = |all: &[String]| all.iter().any(|one| one.contains("was finished since"));
+        assert!(!is_told(&lines(&user.refresh().await)));
+        refuse(&user, "DeleteDBInstance");
+        assert!(user.destroy().await.has_errors());
+        user.sandbox.clear_faults();
+        user.restart().await;
+        assert!(!is_told(&lines(&user.refresh().await)));
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
     });
 }

@@ -338,8 +338,12 @@ fn whatever_is_deleted_behind_terraforms_back_is_planned_and_made_again() {
             let planned = user.plan(&config).await;
             let found = errors(&planned.diagnostics);
             let shown = differences(&before, user.state.value.as_ref().unwrap());
+            // Dashboards are of no region, and each shows one.
+            let place =
+                if is_shared || kind == "dashboard" { "us-" } else { &format!("{region}/") };
+            let place = format!("components {place}");
             let is_shown =
-                shown.iter().any(|line| line.starts_with("components") && line.ends_with("→ null"));
+                shown.iter().any(|line| line.starts_with(&place) && line.ends_with("→ null"));
             if (region, kind) == (EAST, "db-instance") {
                 // The replica holds the only copy then.
                 assert!(found.iter().any(|one| one.contains("Promote the replica")), "{found:#?}");
