@@ -232,7 +232,7 @@ async fn whatever_the_provider_and_its_data_sources_are_told_is_taken_or_refused
     let core = Core::start(Arc::new(TradingProvider::new())).await;
     let mut draw = Draw { core, runner: TestRunner::deterministic() };
     let (mut refused, mut taken) = (0, 0);
-    for _ in 0..CASES * 3 {
+    for _ in 0..CASES {
         let config = typed(&mut draw, &configuration);
         let told = format!("{config:?}");
         let call = draw.core.provider.validate_provider_config(wire::ConfigRequest { config });
@@ -253,7 +253,7 @@ async fn whatever_the_provider_and_its_data_sources_are_told_is_taken_or_refused
             assert!(steps > 0, "{told}: no path in {:?}", texts(std::slice::from_ref(one)));
         }
     }
-    assert!(refused > CASES && taken > CASES / 10, "{refused} refused, {taken} taken");
+    assert!(refused > CASES / 4 && taken > CASES / 30, "{refused} refused, {taken} taken");
 }
 
 /// A value of a type, encoded as Terraform does.

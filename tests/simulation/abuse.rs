@@ -246,9 +246,9 @@ fn whatever_a_state_holds_nothing_breaks_and_nothing_is_lost() {
                 let is_kept = user.state.value.is_some() || says_which(path);
                 assert!(is_kept, "{told}: all is forgotten");
                 if found.is_empty() {
-                    taken += 1
+                    taken += 1;
                 } else {
-                    refused += 1
+                    refused += 1;
                 }
                 // And without a look first.
                 user.state = before;
