@@ -280,7 +280,7 @@ fn a_destroy_that_died_after_any_call_is_finished_by_the_next() {
 }
 
 /// One in so many of a rebuild's deaths is tried, unless all are: its halves are a destroy and a create.
-const REBUILDS: usize = 5;
+const REBUILDS: usize = 12;
 
 /// A create fails late, and is not gone on with: Terraform destroys what it left, and creates again. Whatever happens
 /// meanwhile, its state may still be that of the failed create.

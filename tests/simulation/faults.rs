@@ -287,7 +287,7 @@ fn seed() -> u64 {
 }
 
 /// How many points are tried of a deed's calls that change something, and of its reads, unless all are.
-const SAMPLES: [usize; 2] = [30, 15];
+const SAMPLES: [usize; 2] = [16, 8];
 
 fn try_points(deed: Deed) {
     let recorded = Recorded::of(deed);
