@@ -365,13 +365,11 @@ impl Run<'_> {
         let state = match tokio::time::timeout(LAST_LOOK, look).await {
             Ok(Ok(opened)) => {
                 let state = observed(&self.arguments, &opened);
+                let is_complete = opened.claim.is_none_or(|claim| claim.is_complete);
+                // A create that gets here has not finished it, whoever has.
+                kept.is_unfinished = self.doing == Doing::Create || !is_complete;
                 // However much of it there is: that it is finished, another apply has to note.
-                if opened.claim.is_some_and(|claim| !claim.is_complete) {
-                    kept.is_unfinished = true;
-                    state.with("status", Value::string(INCOMPLETE))
-                } else {
-                    state
-                }
+                if !is_complete { state.with("status", Value::string(INCOMPLETE)) } else { state }
             }
             _ => {
                 found.warning(

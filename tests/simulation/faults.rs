@@ -1,8 +1,8 @@
 //! Any one call of a create, an update or a destroy is refused, fails, hangs, or loses its answer: the run copes or
 //! fails with a message that names it, and the next one brings the same cluster about, or leaves nothing.
 //!
-//! `make test` tries a sample, drawn by `SEED`; `make crash` tries all calls that change something, and of each read, which
-//! a wait may repeat a hundred times, the first one and another.
+//! `make test` tries a sample, drawn by `SEED`. `make crash` tries everything with all calls that change something, and draws
+//! what becomes of reads: of the first one of each, and of another, as a wait may repeat them a hundred times.
 
 use std::{
     collections::BTreeMap,
@@ -176,9 +176,8 @@ impl Recorded {
     }
 
     /// Lives through the run with a call that fares so, and through another one after it, which goes on with what there
-    /// is, or builds it anew where Terraform would; how many seconds of the account's time the latter took, and whether
-    /// the former left something that Terraform would build anew.
-    async fn live(&self, call: &Call, fate: &Fate, goes_on: bool) -> (u64, bool) {
+    /// is, or builds it anew where Terraform would; how many seconds of the account's time the latter took.
+    async fn live(&self, call: &Call, fate: &Fate, goes_on: bool) -> u64 {
         let way = if goes_on { "goes on" } else { "builds anew" };
         let told = format!("{:?}: {call:?} {fate:?}, {way}, SEED={}", self.deed, seed());
         let mut user = User::of(Sandbox::with_world(self.world.clone(), 1.0)).await;
@@ -187,11 +186,10 @@ impl Recorded {
         let found = self.run(&mut user).await;
         let hits = user.sandbox.hits();
         assert!(hits == 1 || hits > 1 && fate.lasts, "{told}: {hits}");
-        let was_tainted = user.state.tainted;
+        let is_anew = user.state.tainted && !goes_on;
         self.must_be_told(call, fate, &user, &found, &told);
         user.sandbox.clear_faults();
         user.restart().await;
-        let is_anew = was_tainted && !goes_on;
         user.state.tainted = is_anew;
         let begun = user.sandbox.now().0;
         let found = errors(&self.run(&mut user).await);
@@ -213,7 +211,7 @@ impl Recorded {
             user.must_destroy().await;
         }
         assert_eq!(user.leftovers(), Vec::<String>::new(), "{told}");
-        (took, was_tainted)
+        took
     }
 
     /// The run either did all that there was to be done, or says which call failed and how to go on.
@@ -288,6 +286,8 @@ fn seed() -> u64 {
 
 /// How many points are tried of a deed's calls that change something, and of its reads, unless all are.
 const SAMPLES: [usize; 2] = [16, 8];
+/// How many fates a read meets where all points are tried, drawn from all that there are.
+const FATES_OF_A_READ: usize = 3;
 
 fn try_points(deed: Deed) {
     let recorded = Recorded::of(deed);
@@ -301,10 +301,13 @@ fn try_points(deed: Deed) {
     for (calls, sample) in [&recorded.calls, &reads].into_iter().zip(SAMPLES) {
         let of = |call| fates.iter().map(move |fate| (call, fate));
         let mut some: Vec<_> = calls.iter().flat_map(of).collect();
-        if !is_whole {
-            draw.shuffle(&mut some);
-            some.truncate(sample);
-        }
+        draw.shuffle(&mut some);
+        let is_read = sample == SAMPLES[1];
+        some.truncate(match is_whole {
+            true if is_read => calls.len() * FATES_OF_A_READ,
+            true => some.len(),
+            false => sample,
+        });
         let some = some.into_iter();
         points.extend(some.map(|(call, fate)| (call, fate, draw.u32(0..3) > 0)));
     }
@@ -323,12 +326,8 @@ fn try_points(deed: Deed) {
                 for (call, fate, goes_on) in points.iter().skip(half).step_by(2) {
                     let point = || {
                         simulate(async || {
-                            let (took, was_tainted) = recorded.live(call, fate, *goes_on).await;
-                            let mut all = vec![took];
-                            if is_whole && was_tainted {
-                                all.push(recorded.live(call, fate, !goes_on).await.0);
-                            }
-                            times.lock().unwrap().extend(all);
+                            let took = recorded.live(call, fate, *goes_on).await;
+                            times.lock().unwrap().push(took);
                         });
                     };
                     // One that fails keeps the others from nothing; what was wrong was printed.
