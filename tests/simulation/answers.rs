@@ -209,7 +209,8 @@ impl Garbage {
     fn step(self) -> usize {
         match self {
             Self::Empty | Self::Page | Self::Half => 7,
-            Self::Missing(_) => 1,
+            Self::Missing(_) => 2,
+            Self::Huge(_) | Self::Many(_) => 6,
             _ => 3,
         }
     }
