@@ -79,7 +79,7 @@ async fn active(env: &Env, region: &str, name: &str) -> Result<(), Failure> {
         Ok(match describe(env, region, name).await?.and_then(|one| one.table_status) {
             Some(TableStatus::Active) => Progress::Done(()),
             Some(state) if is_out_of_reach(&state) => Progress::Failed(format!(
-                "the table is {}: DynamoDB cannot use its key, and looks again by itself once it can",
+                "the table is {}, as DynamoDB could not use its key",
                 word(&state)
             )),
             Some(state) => Progress::Pending(word(&state)),

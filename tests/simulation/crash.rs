@@ -8,7 +8,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use aws_sandbox::{CallRecord, Effect, Fault, Rule, Sandbox, World};
+use aws_sandbox::{CallRecord, Sandbox, World};
 use serde_json::Value as Json;
 use trading::plugin::{Diagnostics, Value};
 
@@ -130,6 +130,27 @@ impl Expected {
         assert_eq!(census(&user.sandbox), self.census, "after {name}");
         assert_eq!(both(&death.made, made), self.made, "after {name}: made twice");
     }
+
+    /// Whoever has this state creates it in what the dead one left; how long that took.
+    fn must_be_made(&self, death: &Death, sandbox: Sandbox, state: &State, config: &Json) -> u64 {
+        let name = &death.name;
+        lived(async || {
+            let mut user = User::of(sandbox).await;
+            user.state = state.clone();
+            let begun = user.sandbox.now().0;
+            let found = user.apply(config).await;
+            let (took, made) = (since(&user, begun), made_by(&user.sandbox.calls()));
+            if finished(death, &found) {
+                assert!(!user.import("prod").await.has_errors());
+            } else {
+                assert!(!found.has_errors(), "after {name}: {:#?}", errors(&found));
+            }
+            self.must_be(&user, death, &made);
+            user.must_destroy().await;
+            assert_eq!(user.leftovers(), Vec::<String>::new(), "after {name}");
+            took
+        })
+    }
 }
 
 /// Tells how many points were tried, and how long the run took that came to the end, in minutes of the account's time.
@@ -196,24 +217,9 @@ fn a_create_that_died_after_any_call_is_finished_by_the_next() {
     });
     let wanted = wanted.unwrap();
     assert!(deaths.len() > 50, "only {} calls changed something", deaths.len());
+    // Terraform was killed as well: it has no state.
     live_on("Create", &deaths, |death, sandbox| {
-        let name = &death.name;
-        lived(async || {
-            // Terraform was killed as well: it has no state.
-            let mut user = User::of(sandbox).await;
-            let begun = user.sandbox.now().0;
-            let found = user.apply(&config).await;
-            let (took, made) = (since(&user, begun), made_by(&user.sandbox.calls()));
-            if finished(death, &found) {
-                assert!(!user.import("prod").await.has_errors());
-            } else {
-                assert!(!found.has_errors(), "after {name}: {:#?}", errors(&found));
-            }
-            wanted.must_be(&user, death, &made);
-            user.must_destroy().await;
-            assert_eq!(user.leftovers(), Vec::<String>::new(), "after {name}");
-            took
-        })
+        wanted.must_be_made(death, sandbox, &State::default(), &config)
     });
 }
 
@@ -291,11 +297,7 @@ fn a_rebuild_that_died_after_any_call_is_finished_by_the_next() {
     simulate(async || {
         let (mut user, found) = watched(Sandbox::new(1.0)).await;
         config = configuration(&user.sandbox);
-        let rule =
-            Rule { operation: Some("CreateDBInstanceReadReplica".into()), ..Rule::default() };
-        let refused =
-            Effect::Fail { code: "ValidationError".into(), message: "no".into(), status: 400 };
-        user.sandbox.add_fault(Fault::new(rule, refused));
+        user.refuse("CreateDBInstanceReadReplica");
         assert!(user.apply(&config).await.has_errors() && user.state.tainted);
         user.sandbox.clear_faults();
         before = user.state.clone();
@@ -310,21 +312,6 @@ fn a_rebuild_that_died_after_any_call_is_finished_by_the_next() {
     let step = if is_whole() { 1 } else { REBUILDS };
     let deaths: Vec<_> = deaths.into_iter().step_by(step).collect();
     live_on("Rebuild", &deaths, |death, sandbox| {
-        lived(async || {
-            let mut user = User::of(sandbox).await;
-            user.state = before.clone();
-            let begun = user.sandbox.now().0;
-            let found = user.apply(&config).await;
-            let (took, made) = (since(&user, begun), made_by(&user.sandbox.calls()));
-            if finished(death, &found) {
-                assert!(!user.import("prod").await.has_errors());
-            } else {
-                assert!(!found.has_errors(), "after {}: {:#?}", death.name, errors(&found));
-            }
-            wanted.must_be(&user, death, &made);
-            user.must_destroy().await;
-            assert_eq!(user.leftovers(), Vec::<String>::new(), "after {}", death.name);
-            took
-        })
+        wanted.must_be_made(death, sandbox, &before, &config)
     });
 }

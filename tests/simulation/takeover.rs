@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sandbox::{Effect, Fault, Rule, Sandbox};
+use aws_sandbox::Sandbox;
 use serde_json::json;
 
 use crate::support::{
@@ -81,10 +81,7 @@ fn a_state_of_an_unfinished_create_is_told_that_another_run_has_finished_the_clu
     simulate(async || {
         let mut one = User::new().await;
         let config = configuration(&one.sandbox);
-        let cut = Rule { operation: Some("CreateDBInstance".into()), ..Rule::default() };
-        let refused =
-            Effect::Fail { code: "ValidationError".into(), message: "no".into(), status: 400 };
-        one.sandbox.add_fault(Fault::new(cut, refused));
+        one.refuse("CreateDBInstance");
         assert!(one.apply(&config).await.has_errors() && one.state.tainted);
         one.sandbox.clear_faults();
         one.restart().await;
@@ -145,20 +142,14 @@ fn a_create_whose_lease_was_removed_stops_and_keeps_what_it_made() {
 fn a_refresh_after_a_failed_update_or_destroy_speaks_of_no_other_run() {
     simulate(async || {
         let (mut user, mut config) = User::with_cluster().await;
-        let refuse = |user: &User, operation: &str| {
-            let rule = Rule { operation: Some(operation.into()), ..Rule::default() };
-            let refused =
-                Effect::Fail { code: "ValidationError".into(), message: "no".into(), status: 400 };
-            user.sandbox.add_fault(Fault::new(rule, refused));
-        };
         config["notifications"] = json!({"emails": ["oncall@example.com"]});
-        refuse(&user, "Subscribe");
+        user.refuse("Subscribe");
         assert!(user.apply(&config).await.has_errors());
         user.sandbox.clear_faults();
         user.restart().await;
         let is_told = |all: &[String]| all.iter().any(|one| one.contains("was finished since"));
         assert!(!is_told(&lines(&user.refresh().await)));
-        refuse(&user, "DeleteDBInstance");
+        user.refuse("DeleteDBInstance");
         assert!(user.destroy().await.has_errors());
         user.sandbox.clear_faults();
         user.restart().await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use aws_sandbox::Sandbox;
+use aws_sandbox::{Effect, Fault, Rule, Sandbox};
 use serde_json::{Value as Json, json};
 use trading::{
     aws::Aws,
@@ -334,6 +334,14 @@ impl User {
     pub fn changed_components(&self, planned: &Value) -> Vec<String> {
         let all = self.component_changes(planned).into_iter();
         all.map(|one| one.split(": ").next().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// AWS takes no call of this operation any more.
+    pub fn refuse(&self, operation: &str) {
+        let rule = Rule { operation: Some(operation.into()), ..Rule::default() };
+        let refused =
+            Effect::Fail { code: "ValidationError".into(), message: "no".into(), status: 400 };
+        self.sandbox.add_fault(Fault::new(rule, refused));
     }
 
     pub fn leftovers(&self) -> Vec<String> {
