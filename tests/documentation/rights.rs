@@ -84,7 +84,7 @@ pub(super) fn table_of_calls() -> String {
 }
 
 /// What a function may do it for, by the names of the statements in its role's policy.
-const PURPOSES: [(&str, &str); 19] = [
+const PURPOSES: [(&str, &str); 21] = [
     ("Copy", "makes its own copy"),
     ("Encrypt", "its copy is encrypted with the cluster's key"),
     ("EndSessions", "reboots the old writer, which ends the sessions that it has"),
@@ -92,14 +92,16 @@ const PURPOSES: [(&str, &str); 19] = [
     ("Interfaces", "Lambda makes its interfaces in the VPC"),
     ("Keep", "tags its copies, and removes those that are too many"),
     ("Keys", "the cluster's keys, through the services that it uses"),
+    ("KeysOfTopics", "the keys of the cluster's topics"),
     ("List", "finds snapshots"),
     ("Log", "its own log"),
     ("LogIn", "the probe's login, which it hands to the probe"),
     ("Look", "sees what RDS and EC2 say"),
+    ("LookAtInstances", "looks at the two instances"),
     ("Measure", "metrics of the namespace `TradingDR`"),
     ("NotByItself", "what Lambda does for it, its own code may not"),
     ("Probe", "has the probe look"),
-    ("Promote", "looks at the two instances, and promotes the standby"),
+    ("Promote", "promotes the standby"),
     ("Remember", "its ledger, and the lease"),
     ("Tell", "the cluster's topics"),
     ("ThrowAway", "what it has made itself"),
@@ -139,7 +141,7 @@ pub(super) fn table_of_functions() -> String {
                     .map(|arn| match arn.splitn(6, ':').nth(5) {
                         Some(rest) if rest.starts_with("key/") => "the cluster's keys".to_owned(),
                         Some(rest) if rest.starts_with("security-group/") => {
-                            "the two databases' groups".to_owned()
+                            "the primary's group".to_owned()
                         }
                         Some(rest) => format!("`{}`", without_mark(rest)),
                         None => "`*`".to_owned(),

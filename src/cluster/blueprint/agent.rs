@@ -221,6 +221,8 @@ impl Plan<'_> {
         };
         let services: Vec<_> =
             ["dynamodb", "secretsmanager", "sns"].iter().flat_map(|one| via(one)).collect();
+        let topics: Vec<_> =
+            regions.iter().map(|region| format!("sns.{region}.amazonaws.com")).collect();
         let instances: Vec<_> = Site::ALL
             .iter()
             .map(|site| {
@@ -230,13 +232,11 @@ impl Plan<'_> {
             .collect();
         let mut tables = self.everywhere("dynamodb", &format!("table/{}", Name::Ledger.of(suffix)));
         tables.push(self.arn("dynamodb", witness, &format!("table/{}", Name::Lease.of(suffix))));
-        let groups: Vec<_> = regions
-            .iter()
-            .map(|region| {
-                let id = slots.of(&SecurityGroup::address(region), ID);
-                self.arn("ec2", region, &format!("security-group/{id}"))
-            })
-            .collect();
+        // Only the primary's region is ever closed: nobody fences what was promoted, until there is a way back.
+        let group = {
+            let id = slots.of(&SecurityGroup::address(&regions[0]), ID);
+            self.arn("ec2", &regions[0], &format!("security-group/{id}"))
+        };
         let secret = Secret::address(&regions[0], PROBE);
         let secrets = [slots.of(&secret, ARN), slots.of(&secret, REPLICA_ARN)];
         let allow = |sid: &str, action: Value, resource: Value, condition: Option<Value>| {
@@ -256,18 +256,20 @@ impl Plan<'_> {
                 variables,
                 allow("Probe", json!("lambda:InvokeFunction"),
                     json!(self.everywhere("lambda", &format!("function:{}", Name::Probe.of(suffix)))), None),
-                allow("Promote", json!(["rds:DescribeDBInstances", "rds:PromoteReadReplica"]),
-                    json!(instances), None),
-                allow("EndSessions", json!("rds:RebootDBInstance"), json!(instances), None),
+                allow("LookAtInstances", json!("rds:DescribeDBInstances"), json!(instances), None),
+                allow("Promote", json!("rds:PromoteReadReplica"), json!(instances[1]), None),
+                allow("EndSessions", json!("rds:RebootDBInstance"), json!(instances[0]), None),
                 // Neither takes a resource.
                 allow("Look", json!(["rds:DescribeEvents", "ec2:DescribeSecurityGroups"]), json!("*"),
                     Some(here)),
                 allow("Fence", json!(["ec2:RevokeSecurityGroupIngress", "ec2:AuthorizeSecurityGroupIngress"]),
-                    json!(groups), None),
+                    json!(group), None),
                 allow("Remember", json!(["dynamodb:Query", "dynamodb:PutItem"]), json!(tables), None),
                 allow("LogIn", json!("secretsmanager:GetSecretValue"), json!(secrets), None),
-                allow("Keys", json!(["kms:Decrypt", "kms:GenerateDataKey*"]), json!(keys),
+                allow("Keys", json!("kms:Decrypt"), json!(keys),
                     Some(json!({"StringEquals": {"kms:ViaService": services}}))),
+                allow("KeysOfTopics", json!("kms:GenerateDataKey*"), json!(keys[..regions.len()]),
+                    Some(json!({"StringEquals": {"kms:ViaService": topics}}))),
                 allow("Tell", json!("sns:Publish"), json!(self.everywhere("sns", &Name::Topic.of(suffix))), None),
                 allow("Measure", json!("cloudwatch:PutMetricData"), json!("*"),
                     Some(json!({"StringEquals": {"cloudwatch:namespace": NAMESPACE}}))),
