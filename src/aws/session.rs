@@ -78,8 +78,10 @@ impl Attempts {
 pub struct Session {
     /// The time.
     pub clock: Clock,
-    /// Fires when the user interrupts.
+    /// Fires when the user interrupts, or the lease is lost.
     pub cancel: CancellationToken,
+    /// Fires when the lease is lost, where there is one.
+    lost: Option<CancellationToken>,
     deadline: Option<SystemTime>,
     attempts: Attempts,
     jitter: Arc<AtomicU64>,
@@ -95,7 +97,7 @@ impl Session {
         let seed = u64::from(seed.subsec_nanos()) ^ u64::from(std::process::id());
         let jitter = Arc::new(AtomicU64::new(seed | 1));
         let attempts = Attempts::default();
-        Self { clock, cancel, deadline, attempts, jitter, component: "".into() }
+        Self { clock, cancel, lost: None, deadline, attempts, jitter, component: "".into() }
     }
 
     /// The same session with another patience.
@@ -108,6 +110,12 @@ impl Session {
     #[must_use]
     pub fn with_cancel(&self, cancel: CancellationToken) -> Self {
         Self { cancel, ..self.clone() }
+    }
+
+    /// The same session under a lease: it is stopped by `cancel`, which fires after `lost` did as well.
+    #[must_use]
+    pub fn under_lease(&self, lost: CancellationToken, cancel: CancellationToken) -> Self {
+        Self { cancel, lost: Some(lost), ..self.clone() }
     }
 
     /// Whether a call that fails is made again at all.
@@ -124,12 +132,18 @@ impl Session {
     /// Why nothing more may be started, if so.
     pub fn stopped(&self) -> Option<&'static str> {
         if self.cancel.is_cancelled() {
-            Some("interrupted")
+            Some(self.interrupted())
         } else if self.deadline.is_some_and(|deadline| self.clock.now() >= deadline) {
             Some("the timeout has passed")
         } else {
             None
         }
+    }
+
+    /// What has stopped the run before its time was up.
+    fn interrupted(&self) -> &'static str {
+        let is_lost = self.lost.as_ref().is_some_and(CancellationToken::is_cancelled);
+        if is_lost { "its lease was lost" } else { "interrupted" }
     }
 
     /// Calls until it succeeds, fails for good, or the run is stopped. For calls that may be repeated
@@ -271,7 +285,8 @@ impl Session {
             }
             // The SDK's futures are tens of kilobytes each; on the heap, they do not add up on the stack.
             let Some(result) = self.in_flight(Box::pin(attempt())).await else {
-                return Err(stopped(api, "interrupted while AWS had not answered yet"));
+                let why = format!("{} while AWS had not answered yet", self.interrupted());
+                return Err(stopped(api, &why));
             };
             let error = match result {
                 Ok(output) => {
@@ -340,7 +355,7 @@ impl Session {
     pub async fn pause(&self, duration: Duration) -> Result<(), &'static str> {
         tokio::select! {
             biased;
-            () = self.cancel.cancelled() => Err("interrupted"),
+            () = self.cancel.cancelled() => Err(self.interrupted()),
             () = self.clock.sleep(duration) => self.stopped().map_or(Ok(()), Err),
         }
     }

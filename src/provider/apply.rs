@@ -42,7 +42,6 @@ pub(super) async fn apply(
     context: &Context,
     input: ApplyInput,
 ) -> Outcome {
-    configured.memory().looked.clear();
     let doing = match (&input.prior, &input.planned) {
         (_, None) => Doing::Destroy,
         (None, Some(_)) => Doing::Create,
@@ -58,6 +57,7 @@ pub(super) async fn apply(
         Ok(spec) => spec,
         Err(found) => return failed(found),
     };
+    configured.memory().apply(spec.suffix.as_str());
     let limit = match doing {
         Doing::Create => spec.timeouts.create,
         Doing::Update => spec.timeouts.update,
@@ -75,11 +75,11 @@ pub(super) async fn apply(
     // A lost lease ends the run as an interrupt does.
     let stop = context.cancel.child_token();
     let (lost, stopping) = (lease.lost.clone(), stop.clone());
+    let env = env.with_session(env.session.under_lease(lost.clone(), stop.clone()));
     let watch = tokio::spawn(async move {
         lost.cancelled().await;
         stopping.cancel();
     });
-    let env = env.with_session(env.session.with_cancel(stop));
     let (ending, region) = (env.clone(), spec.dr.region.clone());
     let journal = journal(configured, &env, doing, &spec);
     let env = env.with_journal(journal.clone());

@@ -1,7 +1,7 @@
 //! From the provider's configuration to AWS.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use super::{
     archive,
     configuration::{self, Accounts, Configuration},
-    flow::Opened,
+    walk::Memory,
 };
 use crate::{
     aws::{ApiError, Attempts, Aws, ConfigError, ErrorClass, Session},
@@ -37,19 +37,6 @@ pub(super) struct Configured {
     memory: Mutex<Memory>,
     /// The folder of the files in which runs tell what they do.
     pub(super) progress: Option<PathBuf>,
-}
-
-/// What an operation leaves for a later one of the same process.
-#[derive(Default)]
-pub(super) struct Memory {
-    /// The last look at each cluster, by its suffix, which a plan takes over from the read before it.
-    pub(super) looked: BTreeMap<String, Opened>,
-    /// Suffixes that Terraform has in its state: creating them again means to replace them.
-    pub(super) in_state: BTreeSet<String>,
-    /// Suffixes of clusters that a plan of this process replaces by others.
-    pub(super) leaving: BTreeSet<String>,
-    /// Suffixes of clusters that are protected from being destroyed.
-    pub(super) protected: BTreeSet<String>,
 }
 
 impl Configured {
@@ -109,7 +96,13 @@ impl Configured {
         Env::new(self.aws.clone(), session, scope).ignoring(Arc::clone(&self.ignored))
     }
 
-    /// What later operations of this process may use.
+    /// Another walk of Terraform's begins. A process usually serves one; one that was started for a debugger, or by a
+    /// framework for tests, serves many.
+    pub(super) fn begin_walk(&self) {
+        *self.memory() = Memory::default();
+    }
+
+    /// What later operations of this walk may use.
     pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,6 @@
 //! What happened, in words: every error that a user can meet is written here.
 
-use super::{draft::diagnose, flow::Trouble};
+use super::{draft::diagnose, flow::Trouble, walk::Clash};
 use crate::{
     aws::{ApiError, ErrorClass},
     cluster::{Change, Changes, Verb},
@@ -133,9 +133,38 @@ pub(super) fn exists(suffix: &str, id: &str) -> Diagnostics {
         format!(
             "It was made as {id} and its creation was finished, but it is not in this state. To manage it \
              here, import it: `terraform import trading_dr_cluster.<name> {suffix}`. To make another one, \
-             choose another environment_suffix."
+             choose another environment_suffix. A resource with `create_before_destroy` cannot be replaced, as it \
+             would have its cluster twice for a while: leave that out of its lifecycle."
         ),
     );
+    found
+}
+
+/// Two resources of one plan have one suffix.
+pub(super) fn clash(suffix: &str, clash: Clash) -> Diagnostics {
+    let (summary, detail) = match clash {
+        Clash::Shared => (
+            format!("Two resources have the environment suffix {suffix}"),
+            "Another trading_dr_cluster of this configuration has it as well, and there is one cluster of a suffix. Give \
+             one of the two another suffix. Where both are in the state, as after two imports, take one out of it \
+             (`terraform state rm <its address>`) and out of the configuration: that leaves the cluster alone.",
+        ),
+        Clash::Removed => (
+            format!("The cluster {suffix} would be destroyed, and another resource keeps it"),
+            "Two resources of the state have this cluster, and one of them goes. Take that one out of the state \
+             (`terraform state rm <its address>`, or a `removed` block with `destroy = false`): that leaves the cluster \
+             alone. Should it be an object that create_before_destroy has left, take its resource out of the state \
+             and import the cluster again.",
+        ),
+        Clash::Readdressed => (
+            format!("The cluster {suffix} would be destroyed, and another resource makes it anew"),
+            "Terraform keeps to no order between the two. If the resource only has another name or place now, say so in a \
+             `moved` block, and nothing is destroyed. To really make the cluster anew, take it away first, in an apply of \
+             its own.",
+        ),
+    };
+    let mut found = Diagnostics::new();
+    found.error_at(Path::attributes("environment_suffix"), summary, detail);
     found
 }
 

@@ -21,6 +21,7 @@ mod recovery;
 mod resource;
 mod state;
 pub mod status;
+mod walk;
 
 use std::{
     path::PathBuf,
@@ -92,9 +93,13 @@ impl Provider for TradingProvider {
     }
 
     async fn configure(&self, config: Value, terraform_version: &str) -> Diagnostics {
+        if let Some(configured) = self.configured.get() {
+            configured.begin_walk();
+            return Diagnostics::new();
+        }
         // With values that are known only after apply there is nothing to connect with yet; each operation
         // says so by itself.
-        if !config.is_wholly_known() || self.configured.get().is_some() {
+        if !config.is_wholly_known() {
             return Diagnostics::new();
         }
         match Configured::connect(&config, Some(terraform_version)).await {

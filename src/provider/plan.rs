@@ -3,10 +3,12 @@
 use super::{
     connect::Configured,
     draft::{Draft, diagnose},
-    elsewhere, explain,
+    elsewhere,
+    explain::{self, Doing},
     flow::{Look, Opened, Trouble, Unseen, environment},
     read::{remember, spec_of, warnings},
     state::{Kept, planned, undecided},
+    walk::Clash,
 };
 use crate::{
     cluster::{
@@ -58,6 +60,13 @@ pub(super) async fn plan(
     if requires_replace.is_empty() {
         found.extend(refused(&changed, &arguments));
     }
+    if !found.has_errors()
+        && let Err((suffix, clash)) = note(configured, &input, &arguments, &requires_replace)
+    {
+        found.extend(explain::clash(&suffix, clash));
+    }
+    // Not empty, so that what is planned once more to be made anew is told from what is planned for the first time.
+    let kept = Kept::parse(&input.private).to_private();
     let spec = match draft {
         _ if found.has_errors() => return failed(found),
         Draft::Decided(spec) if requires_replace.is_empty() => spec,
@@ -70,7 +79,7 @@ pub(super) async fn plan(
                 return failed(found);
             }
             let state = Some(undecided(arguments));
-            return Planned { state, requires_replace, private: input.private, diagnostics: found };
+            return Planned { state, requires_replace, private: kept, diagnostics: found };
         }
         Draft::Undecided(argument) => {
             found.warning_at(
@@ -82,7 +91,7 @@ pub(super) async fn plan(
                 ),
             );
             let state = Some(undecided(arguments));
-            return Planned { state, requires_replace, private: input.private, diagnostics: found };
+            return Planned { state, requires_replace, private: kept, diagnostics: found };
         }
     };
     if let Err(why) = configured.archive() {
@@ -133,6 +142,33 @@ pub(super) async fn plan(
         }
     }
     decided(&arguments, &input, &opened, found)
+}
+
+/// Notes what becomes of the suffixes of a resource.
+///
+/// # Errors
+/// Another resource has one of them.
+fn note(
+    configured: &Configured,
+    input: &PlanInput,
+    arguments: &Value,
+    requires_replace: &[Path],
+) -> Result<(), (String, Clash)> {
+    let suffix = |value: &Value| value.get("environment_suffix").as_str().map(str::to_owned);
+    let prior = input.prior.as_ref();
+    let doing = if prior.is_none() { Doing::Create } else { Doing::Update };
+    let (suffix, doing) = match (suffix(arguments), prior.and_then(suffix)) {
+        (wanted, Some(had)) if !requires_replace.is_empty() && wanted.as_ref() != Some(&had) => {
+            (had, Doing::Destroy)
+        }
+        (Some(wanted), _) if requires_replace.is_empty() => (wanted, doing),
+        // It is planned once more, as one that is made.
+        _ => return Ok(()),
+    };
+    // Terraform hands on what the first of these two plans kept; what is new has nothing.
+    let is_anew = !input.private.is_empty();
+    let noted = configured.memory().plan(&suffix, doing, is_anew);
+    noted.map_err(|clash| (suffix, clash))
 }
 
 /// Notes that a cluster goes before the one that is planned comes.
@@ -339,6 +375,10 @@ fn destroy(configured: &Configured, schema: &Schema, input: &PlanInput) -> Plann
     if let Some(prior) = &input.prior {
         if let Ok(spec) = spec_of(configured, schema, prior) {
             remember(configured, &spec);
+            let suffix = spec.suffix.as_str();
+            if let Err(clash) = configured.memory().plan(suffix, Doing::Destroy, false) {
+                found.extend(explain::clash(suffix, clash));
+            }
         }
         if prior.get("deletion").get("protection").as_bool() == Some(true) {
             found.extend(explain::protected());

@@ -97,10 +97,19 @@ fn two_clusters_stand_side_by_side_in_one_configuration() {
     workspace.must_be_unchanged();
     let slip = first.replace("\"trading_dr_cluster\" \"prod\"", "\"trading_dr_cluster\" \"twin\"");
     workspace.write(&format!("{first}\n{slip}"));
-    let ran = workspace.apply();
-    assert_eq!(ran.code, 1, "{}\n{}", ran.out, ran.err);
-    assert!(ran.message().contains("There is a cluster prod already"), "{}", ran.err);
-    workspace.write(&first);
+    let refused = |what: &str| {
+        let ran = workspace.run(&["plan", "-no-color"]);
+        assert_eq!(ran.code, 1, "{}\n{}", ran.out, ran.err);
+        assert!(ran.message().contains(what), "{}", ran.err);
+    };
+    refused("Two resources have the environment suffix prod");
+    // A block that only got another name would be a cluster that goes and another one that comes.
+    workspace.write(&slip);
+    refused("say so in a `moved` block");
+    let moved = "moved {\n  from = trading_dr_cluster.prod\n  to   = trading_dr_cluster.twin\n}\n";
+    workspace.write(&format!("{slip}\n{moved}"));
+    let ran = workspace.apply().must_succeed();
+    assert!(ran.out.contains("0 added, 0 changed, 0 destroyed"), "{}", ran.out);
     workspace.must_be_unchanged();
     workspace.destroy().must_succeed();
     assert_eq!(served.leftovers(), Vec::<String>::new());

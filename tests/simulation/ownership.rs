@@ -1,7 +1,7 @@
 //! Whose a thing is: what is not ours is never touched, and what is ours is found whatever happened.
 
 use serde_json::{Value as Json, json};
-use trading::plugin::{Value, from_json};
+use trading::plugin::{Planned, Value, from_json};
 
 use crate::support::{
     aws::{connect, simulate},
@@ -410,5 +410,65 @@ fn a_state_of_version_0_is_gone_on_with() {
         user.must_be_unchanged(&config).await;
         user.must_destroy().await;
         assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+/// Resources of one plan are seen by one process, each by itself.
+#[test]
+fn two_resources_of_one_configuration_cannot_have_one_suffix() {
+    simulate(async || {
+        const SHARED: &str = "Two resources have the environment suffix prod";
+        const READDRESSED: &str = "say so in a `moved` block";
+        const REMOVED: &str = "would be destroyed, and another resource keeps it";
+        let refused = |planned: &Planned, what: &str| {
+            let found = errors(&planned.diagnostics);
+            let is_told =
+                |one: &String| one.starts_with("environment_suffix: ") && one.contains(what);
+            assert!(found.iter().any(is_told), "{what}: {found:#?}");
+        };
+        let planned = |planned: &Planned| {
+            assert_eq!(errors(&planned.diagnostics), Vec::<String>::new());
+        };
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        // Both are new.
+        planned(&user.plan(&config).await);
+        refused(&user.plan_again(&config, None, Vec::new()).await, SHARED);
+        user.must_apply(&config).await;
+        // One is there, and one is new; so in the other order.
+        planned(&user.plan(&config).await);
+        refused(&user.plan_again(&config, None, Vec::new()).await, SHARED);
+        user.begin_walk().await;
+        user.plan_again(&config, None, Vec::new()).await;
+        let (prior, private) = (user.state.value.clone(), user.state.private.clone());
+        refused(&user.plan_again(&config, prior.clone(), private.clone()).await, SHARED);
+        // Both are in the state.
+        planned(&user.plan(&config).await);
+        refused(&user.plan_again(&config, prior.clone(), private).await, SHARED);
+        // One that is made anew because somebody asked for it is planned twice, and counts once.
+        let first = user.plan(&config).await;
+        planned(&user.plan_again(&config, None, first.private).await);
+        refused(&user.plan_again(&config, None, Vec::new()).await, SHARED);
+        // Its block got another name.
+        user.refresh().await;
+        user.begin_walk().await;
+        planned(&user.plan_destroy().await);
+        refused(&user.plan_again(&config, None, Vec::new()).await, READDRESSED);
+        user.begin_walk().await;
+        user.plan_again(&config, None, Vec::new()).await;
+        refused(&user.plan_destroy().await, READDRESSED);
+        // One of two that have it goes.
+        planned(&user.plan(&config).await);
+        refused(&user.plan_destroy().await, REMOVED);
+        // It gets another suffix, and a new one gets its own.
+        let mut other = config.clone();
+        other["environment_suffix"] = json!("uat");
+        let first = user.plan(&other).await;
+        planned(&first);
+        assert!(!first.requires_replace.is_empty());
+        planned(&user.plan_again(&other, None, first.private).await);
+        refused(&user.plan_again(&config, None, Vec::new()).await, READDRESSED);
+        // Nothing of that was done.
+        user.must_be_unchanged(&config).await;
     });
 }

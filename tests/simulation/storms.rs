@@ -248,6 +248,16 @@ fn must_tell(found: &[String], named: &str, told: &str) {
         done.iter().any(|text| found.iter().any(|one| one.contains(text))),
         "{told}: {found:#?}"
     );
+    let left = regex_lite::Regex::new(
+        r"(\d+) of (\d+) changes are done, (\d+) failed\.(?: Not finished: ([^ \n]+(?:, [^ \n]+)*)\.)?",
+    );
+    for count in left.unwrap().captures_iter(&found.concat()) {
+        let number = |index: usize| count[index].parse::<usize>().unwrap();
+        // What is neither done nor has failed is named, each by its address.
+        let named = count.get(4).map_or(0, |all| all.as_str().split(", ").count());
+        assert_eq!(number(1) + number(3) + named, number(2), "{told}: {}", &count[0]);
+        assert!(number(1) < number(2), "{told}: {}", &count[0]);
+    }
 }
 
 #[test]

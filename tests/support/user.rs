@@ -5,7 +5,6 @@ use std::sync::Arc;
 use aws_sandbox::{Effect, Fault, Rule, Sandbox};
 use serde_json::{Value as Json, json};
 use trading::{
-    aws::Aws,
     plugin::{
         ApplyInput, CancellationToken, Context, Diagnostics, Outcome, PlanInput, Planned, Private,
         Provider as _, Resource, Severity, Value, from_json,
@@ -32,6 +31,7 @@ pub struct User {
     aws: aws::Way,
     /// The agent's archive, for the next process.
     archive: Option<Vec<u8>>,
+    provider: TradingProvider,
     pub resource: Arc<dyn Resource>,
     pub state: State,
     /// Interrupts what is running.
@@ -125,21 +125,36 @@ impl User {
     pub async fn by(sandbox: Sandbox, way: aws::Way) -> Self {
         sandbox.model_functions();
         let archive = Some(ARCHIVE.to_vec());
-        let resource = Self::resource(aws::connect_like(&sandbox, &way).await, &archive);
+        let provider = Self::provider(&sandbox, &way, &archive).await;
+        let resource = provider.resources().remove(0);
         let (state, cancel) = (State::default(), CancellationToken::new());
-        Self { sandbox, aws: way, archive, resource, state, cancel }
+        Self { sandbox, aws: way, archive, provider, resource, state, cancel }
     }
 
-    fn resource(aws: Aws, bytes: &Option<Vec<u8>>) -> Arc<dyn Resource> {
-        let provider = TradingProvider::connected(aws, bytes.clone().map(archive));
-        provider.resources().into_iter().next().unwrap()
+    async fn provider(
+        sandbox: &Sandbox,
+        way: &aws::Way,
+        bytes: &Option<Vec<u8>>,
+    ) -> TradingProvider {
+        let aws = aws::connect_like(sandbox, way).await;
+        TradingProvider::connected(aws, bytes.clone().map(archive))
     }
 
-    /// As a new process: nothing but the state is remembered.
+    /// As a new process: nothing but the state is remembered. What interrupts stays the same.
+    async fn replace_process(&mut self) {
+        self.provider = Self::provider(&self.sandbox, &self.aws, &self.archive).await;
+        self.resource = self.provider.resources().remove(0);
+    }
+
+    /// As a new process that nobody has interrupted.
     pub async fn restart(&mut self) {
-        let aws = aws::connect_like(&self.sandbox, &self.aws).await;
-        self.resource = Self::resource(aws, &self.archive);
+        self.replace_process().await;
         self.cancel = CancellationToken::new();
+    }
+
+    /// Terraform configures the provider before each walk.
+    pub async fn begin_walk(&self) {
+        assert!(!self.provider.configure(Value::Null, "1.11.4").await.has_errors());
     }
 
     /// The same with another archive of the agent, or without one.
@@ -163,6 +178,7 @@ impl User {
     }
 
     pub async fn plan_value(&mut self, config: Value) -> Planned {
+        self.begin_walk().await;
         let resource = Arc::clone(&self.resource);
         let schema = resource.schema();
         let mut found = schema.validate(&config);
@@ -221,20 +237,19 @@ impl User {
         }
         let anew = self.state.tainted || !planned.requires_replace.is_empty();
         if anew && !self.state.tainted {
-            planned = self.plan_again(config, None).await;
+            planned = self.plan_again(config, None, planned.private).await;
             if planned.diagnostics.has_errors() {
                 return planned.diagnostics;
             }
         }
-        let aws = aws::connect_like(&self.sandbox, &self.aws).await;
-        self.resource = Self::resource(aws, &self.archive);
+        self.replace_process().await;
         if anew && self.state.value.is_some() {
-            let found = self.destroy().await;
+            let found = self.destroy_unread().await;
             if found.has_errors() {
                 return found;
             }
         }
-        let again = self.plan_again(config, self.state.value.clone()).await;
+        let again = self.plan_unread(config).await;
         if again.diagnostics.has_errors() {
             return again.diagnostics;
         }
@@ -244,13 +259,25 @@ impl User {
 
     /// Plans as `-refresh=false` does.
     pub async fn plan_unseen(&mut self, config: &Json) -> Planned {
-        self.plan_again(config, self.state.value.clone()).await
+        self.begin_walk().await;
+        self.plan_unread(config).await
     }
 
-    /// Plans without looking first.
-    async fn plan_again(&mut self, config: &Json, prior: Option<Value>) -> Planned {
-        let config = self.value(config);
+    /// Plans what the state has, without reading it first.
+    async fn plan_unread(&mut self, config: &Json) -> Planned {
+        let prior = self.state.value.clone();
         let private = if prior.is_some() { self.state.private.clone() } else { Vec::new() };
+        self.plan_again(config, prior, private).await
+    }
+
+    /// Plans in the same walk.
+    pub async fn plan_again(
+        &mut self,
+        config: &Json,
+        prior: Option<Value>,
+        private: Private,
+    ) -> Planned {
+        let config = self.value(config);
         let input = PlanInput { prior, config: Some(config.clone()), private };
         let planned = self.resource.plan(self.context(), input).await;
         if !planned.diagnostics.has_errors() {
@@ -285,10 +312,14 @@ impl User {
     }
 
     pub async fn destroy(&mut self) -> Diagnostics {
+        self.begin_walk().await;
+        self.destroy_unread().await
+    }
+
+    /// Destroys in the same walk.
+    async fn destroy_unread(&mut self) -> Diagnostics {
         let prior = self.state.value.clone();
-        let input =
-            PlanInput { prior: prior.clone(), config: None, private: self.state.private.clone() };
-        let planned = self.resource.plan(self.context(), input).await;
+        let planned = self.plan_destroy().await;
         if planned.diagnostics.has_errors() {
             return planned.diagnostics;
         }
@@ -297,6 +328,13 @@ impl User {
         let outcome = self.resource.apply(self.context(), input).await;
         self.keep(&outcome, false);
         outcome.diagnostics
+    }
+
+    /// Plans in the same walk that what the state has goes.
+    pub async fn plan_destroy(&mut self) -> Planned {
+        let (prior, private) = (self.state.value.clone(), self.state.private.clone());
+        let input = PlanInput { prior, config: None, private };
+        self.resource.plan(self.context(), input).await
     }
 
     /// Applies and expects success.
