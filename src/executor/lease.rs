@@ -325,7 +325,7 @@ async fn beat(env: &Env, region: &str, path: &str, number: u64, value: &Value) -
             Ok(Some(loss)) => return loss,
             Err(error) => {
                 tracing::warn!("no heartbeat: {error}");
-                if env.session.clock.since(last) > SILENCE {
+                if env.session.clock.since(last) >= SILENCE {
                     return Loss::Silenced;
                 }
                 pause = AGAIN.min(SILENCE.saturating_sub(env.session.clock.since(last)));

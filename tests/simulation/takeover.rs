@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use aws_sandbox::Sandbox;
+use aws_sandbox::{Effect, Fault, Rule, Sandbox};
 use serde_json::json;
 
 use crate::support::{
@@ -155,6 +155,30 @@ fn a_refresh_after_a_failed_update_or_destroy_speaks_of_no_other_run() {
         user.sandbox.clear_faults();
         user.restart().await;
         assert!(!is_told(&lines(&user.refresh().await)));
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+/// Whoever may not write its heartbeat any more ends in time, to the second.
+#[test]
+fn a_run_whose_heartbeats_are_denied_ends_before_another_one_may_begin() {
+    simulate(async || {
+        let (mut user, _) = User::with_cluster().await;
+        let (operation, region) = (Some("PutParameter".into()), Some(WEST.into()));
+        // The lease itself is made.
+        let rule = Rule { operation, region, after: 1, ..Rule::default() };
+        let (code, message) = ("AccessDeniedException".into(), "not authorized".into());
+        user.sandbox.add_fault(Fault::new(rule, Effect::Fail { code, message, status: 400 }));
+        let begun = user.sandbox.now().0;
+        let found = errors(&user.destroy().await);
+        let took = (user.sandbox.now().0 - begun) / 1000;
+        let told = |text: &str| found.iter().any(|one| one.contains(text));
+        assert!(told("The destroy was not finished: its lease was lost"), "{found:#?}");
+        assert!(told("The cluster's lease could not be renewed"), "{found:#?}");
+        assert!(took < 90, "{took} s");
+        user.sandbox.clear_faults();
+        user.restart().await;
         user.must_destroy().await;
         assert_eq!(user.leftovers(), Vec::<String>::new());
     });
