@@ -200,10 +200,21 @@ impl<S: Surface> Monitor<S> {
             Probed { here: Session::Writer { .. } | Session::Standby { .. }, .. } => {}
             Probed { here, .. } => return Err(format!("the standby cannot be used: {here:?}")),
         }
+        let here = probed.here;
         // Runs that watch write every few seconds: the ledger is read once all that takes time is done.
         for _ in 0..ASKING {
             let (ledger, intent) = self.surface.ledger(Side::Here).await.map_err(text)?;
             self.ledger = ledger;
+            if let (Ok(Some(lease)), Session::Writer { .. }) = (&lease, &here)
+                && lease.holder != self.config.here
+                && self.ledger.held
+            {
+                // What it has is older than what the other one has taken since, and its fence would close that one.
+                return Err(format!(
+                    "{} was overtaken: {} has the writer, and there is no way back; not even force goes on",
+                    self.config.here, lease.holder
+                ));
+            }
             let may = match self.ledger.phase {
                 Phase::Normal => true,
                 Phase::Diverged | Phase::Promoting => force,

@@ -74,6 +74,14 @@ fn force_does_without_the_witness_and_a_region_that_are_both_lost() {
         assert_eq!(lease(&user.sandbox)["holder"]["S"], WEST);
         assert!(!is_open(&user.sandbox, EAST), "the old writer is closed");
         assert!(is_open(&user.sandbox, WEST));
+
+        // Asked in the wrong region, the old one would take over again with what it had, and close the other.
+        let refused = run(&user.sandbox, EAST, "failover", &[("Force", "true")]).await;
+        let why = refused.failure_message.unwrap_or_default();
+        assert!(why.contains("us-east-1 was overtaken: us-west-2 has the writer"), "{why}");
+        pass(120).await;
+        assert_eq!(lease(&user.sandbox)["holder"]["S"], WEST);
+        assert!(is_open(&user.sandbox, WEST));
     });
 }
 
