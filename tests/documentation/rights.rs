@@ -141,7 +141,7 @@ pub(super) fn table_of_functions() -> String {
                     .map(|arn| match arn.splitn(6, ':').nth(5) {
                         Some(rest) if rest.starts_with("key/") => "the cluster's keys".to_owned(),
                         Some(rest) if rest.starts_with("security-group/") => {
-                            "the primary's group".to_owned()
+                            "the two databases' groups".to_owned()
                         }
                         Some(rest) => format!("`{}`", without_mark(rest)),
                         None => "`*`".to_owned(),

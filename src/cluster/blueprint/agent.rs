@@ -232,11 +232,13 @@ impl Plan<'_> {
             .collect();
         let mut tables = self.everywhere("dynamodb", &format!("table/{}", Name::Ledger.of(suffix)));
         tables.push(self.arn("dynamodb", witness, &format!("table/{}", Name::Lease.of(suffix))));
-        // Only the primary's region is ever closed: nobody fences what was promoted, until there is a way back.
-        let group = {
-            let id = slots.of(&SecurityGroup::address(&regions[0]), ID);
-            self.arn("ec2", &regions[0], &format!("security-group/{id}"))
-        };
+        let groups: Vec<_> = regions
+            .iter()
+            .map(|region| {
+                let id = slots.of(&SecurityGroup::address(region), ID);
+                self.arn("ec2", region, &format!("security-group/{id}"))
+            })
+            .collect();
         let secret = Secret::address(&regions[0], PROBE);
         let secrets = [slots.of(&secret, ARN), slots.of(&secret, REPLICA_ARN)];
         let allow = |sid: &str, action: Value, resource: Value, condition: Option<Value>| {
@@ -263,7 +265,7 @@ impl Plan<'_> {
                 allow("Look", json!(["rds:DescribeEvents", "ec2:DescribeSecurityGroups"]), json!("*"),
                     Some(here)),
                 allow("Fence", json!(["ec2:RevokeSecurityGroupIngress", "ec2:AuthorizeSecurityGroupIngress"]),
-                    json!(group), None),
+                    json!(groups), None),
                 allow("Remember", json!(["dynamodb:Query", "dynamodb:PutItem"]), json!(tables), None),
                 allow("LogIn", json!("secretsmanager:GetSecretValue"), json!(secrets), None),
                 allow("Keys", json!("kms:Decrypt"), json!(keys),
