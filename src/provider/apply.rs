@@ -58,6 +58,12 @@ pub(super) async fn apply(
         Err(found) => return failed(found),
     };
     configured.memory().apply(spec.suffix.as_str());
+    let is_left = doing == Doing::Destroy && Kept::parse(&input.private).is_unfinished;
+    if is_left && configured.memory().finished.contains(spec.suffix.as_str()) {
+        // With create_before_destroy, the next object went on with what this one left.
+        let diagnostics = explain::gone_on_with(spec.suffix.as_str());
+        return Outcome { state: None, private: Vec::new(), diagnostics };
+    }
     let limit = match doing {
         Doing::Create => spec.timeouts.create,
         Doing::Update => spec.timeouts.update,
@@ -340,6 +346,9 @@ impl Run<'_> {
 
     async fn reached(&self, claim: &Claim, opened: Opened, mut found: Diagnostics) -> Outcome {
         let kept = Kept { cluster_id: Some(claim.cluster_id.clone()), ..Kept::default() };
+        if self.doing == Doing::Create {
+            self.configured.memory().finished.insert(self.spec.suffix.to_string());
+        }
         let mut state = observed(&self.arguments, &opened);
         if let Err(error) = claim.complete(&self.env).await {
             // An error would have Terraform rebuild what is whole.

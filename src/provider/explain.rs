@@ -133,8 +133,10 @@ pub(super) fn exists(suffix: &str, id: &str) -> Diagnostics {
         format!(
             "It was made as {id} and its creation was finished, but it is not in this state. To manage it \
              here, import it: `terraform import trading_dr_cluster.<name> {suffix}`. To make another one, \
-             choose another environment_suffix. A resource with `create_before_destroy` cannot be replaced, as it \
-             would have its cluster twice for a while: leave that out of its lifecycle."
+             choose another environment_suffix. If it is this resource that is replaced: with `create_before_destroy`, \
+             its own or that of a resource which depends on it, it would be made before the old one is gone, and a \
+             suffix has one cluster. Take the old one away first (`terraform destroy -target=…`), or replace it \
+             without that."
         ),
     );
     found
@@ -153,8 +155,7 @@ pub(super) fn clash(suffix: &str, clash: Clash) -> Diagnostics {
             format!("The cluster {suffix} would be destroyed, and another resource keeps it"),
             "Two resources of the state have this cluster, and one of them goes. Take that one out of the state \
              (`terraform state rm <its address>`, or a `removed` block with `destroy = false`): that leaves the cluster \
-             alone. Should it be an object that create_before_destroy has left, take its resource out of the state \
-             and import the cluster again.",
+             alone.",
         ),
         Clash::Readdressed => (
             format!("The cluster {suffix} would be destroyed, and another resource makes it anew"),
@@ -302,6 +303,17 @@ pub(super) fn finished_by_another(suffix: &str) -> Diagnostics {
         format!("The cluster {suffix} was finished by another run, and is not destroyed"),
         format!("{FINISHED} Nothing was changed."),
     )
+}
+
+/// The next object of the same resource has the cluster already.
+pub(super) fn gone_on_with(suffix: &str) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    found.warning(
+        format!("The cluster {suffix} was gone on with, and nothing of it is removed"),
+        "With create_before_destroy, the create took over what an unfinished one had left, and the old object of this \
+         resource is only forgotten.",
+    );
+    found
 }
 
 fn failure(failure: &Failure) -> String {

@@ -8,7 +8,7 @@ use super::{
     flow::{Look, Opened, Trouble, Unseen, environment},
     read::{remember, spec_of, warnings},
     state::{Kept, planned, undecided},
-    walk::Clash,
+    walk::Busy,
 };
 use crate::{
     cluster::{
@@ -60,13 +60,18 @@ pub(super) async fn plan(
     if requires_replace.is_empty() {
         found.extend(refused(&changed, &arguments));
     }
-    if !found.has_errors()
-        && let Err((suffix, clash)) = note(configured, &input, &arguments, &requires_replace)
+    let wanted = arguments.get("environment_suffix").as_str();
+    let _busy = wanted.map(|suffix| Busy::with(configured, suffix));
+    let mut noted = None;
+    if let Some((suffix, doing)) = intended(&input, wanted, &requires_replace)
+        && !found.has_errors()
     {
-        found.extend(explain::clash(&suffix, clash));
+        if let Err(clash) = configured.memory().plan(&suffix, doing) {
+            found.extend(explain::clash(&suffix, clash));
+        }
+        noted = Some(suffix);
     }
-    // Not empty, so that what is planned once more to be made anew is told from what is planned for the first time.
-    let kept = Kept::parse(&input.private).to_private();
+    let kept = Kept { noted: noted.clone(), ..Kept::parse(&input.private) }.to_private();
     let spec = match draft {
         _ if found.has_errors() => return failed(found),
         Draft::Decided(spec) if requires_replace.is_empty() => spec,
@@ -141,34 +146,26 @@ pub(super) async fn plan(
             opened.roles = Roles::NONE;
         }
     }
-    decided(&arguments, &input, &opened, found)
+    decided(&arguments, &input, &opened, found, noted)
 }
 
-/// Notes what becomes of the suffixes of a resource.
-///
-/// # Errors
-/// Another resource has one of them.
-fn note(
-    configured: &Configured,
+/// What a plan does to the cluster of which suffix. One that is made anew is planned twice: as a change of what is there,
+/// then as if nothing was, with what the first of these plans kept, which the plan of a new one has not.
+fn intended(
     input: &PlanInput,
-    arguments: &Value,
+    wanted: Option<&str>,
     requires_replace: &[Path],
-) -> Result<(), (String, Clash)> {
-    let suffix = |value: &Value| value.get("environment_suffix").as_str().map(str::to_owned);
-    let prior = input.prior.as_ref();
-    let doing = if prior.is_none() { Doing::Create } else { Doing::Update };
-    let (suffix, doing) = match (suffix(arguments), prior.and_then(suffix)) {
-        (wanted, Some(had)) if !requires_replace.is_empty() && wanted.as_ref() != Some(&had) => {
-            (had, Doing::Destroy)
-        }
-        (Some(wanted), _) if requires_replace.is_empty() => (wanted, doing),
-        // It is planned once more, as one that is made.
-        _ => return Ok(()),
+) -> Option<(String, Doing)> {
+    let Some(prior) = &input.prior else {
+        let is_anew = Kept::parse(&input.private).noted.as_deref() == wanted;
+        let doing = if is_anew { Doing::Update } else { Doing::Create };
+        return Some((wanted?.to_owned(), doing));
     };
-    // Terraform hands on what the first of these two plans kept; what is new has nothing.
-    let is_anew = !input.private.is_empty();
-    let noted = configured.memory().plan(&suffix, doing, is_anew);
-    noted.map_err(|clash| (suffix, clash))
+    let had = prior.get("environment_suffix").as_str()?;
+    let wanted = wanted?;
+    // It gets another suffix: the cluster of the old one goes.
+    let goes = !requires_replace.is_empty() && wanted != had;
+    Some((had.to_owned(), if goes { Doing::Destroy } else { Doing::Update }))
 }
 
 /// Notes that a cluster goes before the one that is planned comes.
@@ -202,6 +199,7 @@ fn decided(
     input: &PlanInput,
     opened: &Opened,
     mut found: Diagnostics,
+    noted: Option<String>,
 ) -> Planned {
     let changes = opened.changes();
     let mut refusals = explain::refusals(&changes);
@@ -221,6 +219,7 @@ fn decided(
         roles: Some(format!("{:?}", opened.roles)),
         grave: changes.grave(),
         is_unfinished: input.prior.is_some() && Kept::parse(&input.private).is_unfinished,
+        noted,
     };
     Planned {
         state: Some(planned(arguments, input.prior.as_ref(), opened, &changes)),
@@ -376,7 +375,10 @@ fn destroy(configured: &Configured, schema: &Schema, input: &PlanInput) -> Plann
         if let Ok(spec) = spec_of(configured, schema, prior) {
             remember(configured, &spec);
             let suffix = spec.suffix.as_str();
-            if let Err(clash) = configured.memory().plan(suffix, Doing::Destroy, false) {
+            // What an unfinished create left is no resource of its own where create_before_destroy keeps it.
+            if !Kept::parse(&input.private).is_unfinished
+                && let Err(clash) = configured.memory().plan(suffix, Doing::Destroy)
+            {
                 found.extend(explain::clash(suffix, clash));
             }
         }

@@ -7,6 +7,7 @@ use super::{
     flow::{Look, Opened, Trouble, environment, session},
     recovery,
     state::{Kept, observed},
+    walk::Busy,
 };
 use crate::{
     cluster::{
@@ -52,6 +53,9 @@ pub(super) async fn read(
     };
     remember(configured, &spec);
     let kept = Kept::parse(&private);
+    // What create_before_destroy keeps of an unfinished create is no resource of its own.
+    let is_left = kept.is_unfinished;
+    let _busy = (!is_left).then(|| Busy::with(configured, spec.suffix.as_str()));
     let env = match environment(configured, context, &spec, spec.timeouts.read).await {
         Ok(env) => env,
         Err(error) => {
@@ -72,7 +76,7 @@ pub(super) async fn read(
         return gone(configured, &spec);
     }
     let new = observed(&state, &opened);
-    let kept = Kept { cluster_id: opened.env.scope.cluster_id.clone(), ..kept };
+    let kept = Kept { cluster_id: opened.env.scope.cluster_id.clone(), noted: None, ..kept };
     let mut diagnostics = warnings(&opened);
     if kept.is_unfinished && opened.claim.as_ref().is_some_and(|claim| claim.is_complete) {
         diagnostics.extend(explain::finished_since(spec.suffix.as_str()));

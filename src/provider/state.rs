@@ -46,6 +46,8 @@ pub(super) struct Kept {
     pub(super) grave: BTreeSet<String>,
     /// Whether the state is of a create that was not finished.
     pub(super) is_unfinished: bool,
+    /// Of a plan: the suffix of which it is noted what becomes of it.
+    pub(super) noted: Option<String>,
 }
 
 impl Kept {
@@ -58,6 +60,7 @@ impl Kept {
             roles: text("roles"),
             grave: grave.filter_map(|one| one.as_str().map(str::to_owned)).collect(),
             is_unfinished: json["unfinished"] == true,
+            noted: text("noted"),
         }
     }
 
@@ -65,6 +68,7 @@ impl Kept {
         let json = json!({
             "schema_version": super::cluster_schema::VERSION, "cluster_id": self.cluster_id,
             "roles": self.roles, "grave": self.grave, "unfinished": self.is_unfinished,
+            "noted": self.noted,
         });
         json.to_string().into_bytes()
     }

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{explain::Doing, flow::Opened};
+use super::{connect::Configured, explain::Doing, flow::Opened};
 
-/// What is remembered until the provider is configured again.
+/// What is remembered until the provider is configured again. That is once for each walk, but for tools that serve many of
+/// them with one configuration (`terraform test` since 1.13, bridges): nothing here may take two walks for two resources.
 #[derive(Default)]
 pub(super) struct Memory {
     /// The last look at each cluster, by its suffix, which a plan takes over from the read before it.
@@ -15,7 +16,13 @@ pub(super) struct Memory {
     pub(super) leaving: BTreeSet<String>,
     /// Suffixes of clusters that are protected from being destroyed.
     pub(super) protected: BTreeSet<String>,
-    /// What was planned for each suffix.
+    /// Suffixes of clusters whose creation was finished here.
+    pub(super) finished: BTreeSet<String>,
+    /// How many resources of a suffix are being read or planned at this moment.
+    busy: BTreeMap<String, usize>,
+    /// Suffixes of which that were several at once: Terraform never reads or plans one resource twice at once.
+    shared: BTreeSet<String>,
+    /// What was planned last for each suffix, and not applied since.
     planned: BTreeMap<String, Doing>,
 }
 
@@ -31,27 +38,37 @@ pub(super) enum Clash {
 }
 
 impl Memory {
-    /// Notes what a plan does to the cluster of a suffix. `is_anew`: the resource that was planned a moment ago is
-    /// planned once more, as Terraform makes it anew (terraform-facts).
+    /// A resource of that suffix is being read or planned, until [`Memory::leave`].
+    fn enter(&mut self, suffix: &str) {
+        let count = self.busy.entry(suffix.to_owned()).or_default();
+        *count += 1;
+        if *count > 1 {
+            self.shared.insert(suffix.to_owned());
+        }
+    }
+
+    fn leave(&mut self, suffix: &str) {
+        if let Some(count) = self.busy.get_mut(suffix) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// Notes what a plan does to the cluster of a suffix. One that is made anew under its suffix counts as kept.
     ///
     /// # Errors
-    /// Another resource of this walk has the same suffix.
-    pub(super) fn plan(&mut self, suffix: &str, doing: Doing, is_anew: bool) -> Result<(), Clash> {
-        let before = self.planned.get(suffix).copied();
-        let clash = match (before, doing) {
-            (Some(Doing::Update), Doing::Create) if is_anew => None,
-            (None, _) | (Some(Doing::Destroy), Doing::Destroy) => None,
-            (Some(Doing::Destroy), Doing::Create) | (Some(Doing::Create), Doing::Destroy) => {
-                Some(Clash::Readdressed)
-            }
-            (Some(Doing::Destroy), Doing::Update) | (Some(Doing::Update), Doing::Destroy) => {
-                Some(Clash::Removed)
-            }
-            (Some(Doing::Create | Doing::Update), Doing::Create | Doing::Update) => {
-                Some(Clash::Shared)
-            }
+    /// Another resource of this walk has the same suffix: two were at work at once, or what was planned before cannot
+    /// have been of the same one.
+    pub(super) fn plan(&mut self, suffix: &str, doing: Doing) -> Result<(), Clash> {
+        use Doing::{Create, Destroy, Update};
+        let is_shared = self.shared.contains(suffix);
+        let clash = match (self.planned.insert(suffix.to_owned(), doing), doing) {
+            (Some(Update), Create) | (Some(Create), Update) => Some(Clash::Shared),
+            (Some(Destroy), Create) | (Some(Create), Destroy) => Some(Clash::Readdressed),
+            // One resource is planned like that as well, in one walk after another.
+            (Some(Create), Create) | (Some(Update), Update) if is_shared => Some(Clash::Shared),
+            (Some(Destroy), Update) | (Some(Update), Destroy) if is_shared => Some(Clash::Removed),
+            _ => None,
         };
-        self.planned.insert(suffix.to_owned(), doing);
         clash.map_or(Ok(()), Err)
     }
 
@@ -62,42 +79,73 @@ impl Memory {
     }
 }
 
+/// A resource that is being read or planned.
+pub(super) struct Busy<'a> {
+    configured: &'a Configured,
+    suffix: String,
+}
+
+impl<'a> Busy<'a> {
+    pub(super) fn with(configured: &'a Configured, suffix: &str) -> Self {
+        configured.memory().enter(suffix);
+        Self { configured, suffix: suffix.to_owned() }
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.configured.memory().leave(&self.suffix);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const SUFFIX: &str = "prod";
+    const ALL: [Doing; 3] = [Doing::Create, Doing::Update, Doing::Destroy];
 
-    fn clash(first: Doing, second: Doing) -> Option<Clash> {
+    /// What two plans come to, one after the other, whether or not two resources were at work at once.
+    fn clash(first: Doing, second: Doing, at_once: bool) -> Option<Clash> {
         let mut memory = Memory::default();
-        assert_eq!(memory.plan(SUFFIX, first, false), Ok(()));
-        assert_eq!(memory.plan("prod-2", second, false), Ok(()));
-        memory.plan(SUFFIX, second, false).err()
+        memory.enter(SUFFIX);
+        if at_once {
+            memory.enter(SUFFIX);
+            memory.leave(SUFFIX);
+        }
+        memory.leave(SUFFIX);
+        memory.enter("prod-2");
+        memory.enter("prod-2");
+        assert_eq!(memory.plan(SUFFIX, first), Ok(()));
+        assert_eq!(memory.plan("prod-2", second), Ok(()));
+        memory.plan(SUFFIX, second).err()
     }
 
     #[test]
     fn a_suffix_is_one_resources() {
         use Doing::{Create, Destroy, Update};
-        let all = [Create, Update, Destroy];
-        for (first, second) in all.iter().flat_map(|one| all.map(|other| (*one, other))) {
-            let wanted = match [first, second] {
-                [Destroy, Destroy] => None,
-                [Destroy, Update] | [Update, Destroy] => Some(Clash::Removed),
-                [Destroy, Create] | [Create, Destroy] => Some(Clash::Readdressed),
-                _ => Some(Clash::Shared),
+        for (first, second) in ALL.iter().flat_map(|one| ALL.map(|other| (*one, other))) {
+            let (always, at_once) = match [first, second] {
+                [Destroy, Destroy] => (None, None),
+                [Destroy, Update] | [Update, Destroy] => (None, Some(Clash::Removed)),
+                [Create, Create] | [Update, Update] => (None, Some(Clash::Shared)),
+                [Destroy, Create] | [Create, Destroy] => {
+                    (Some(Clash::Readdressed), Some(Clash::Readdressed))
+                }
+                [Create, Update] | [Update, Create] => (Some(Clash::Shared), Some(Clash::Shared)),
             };
-            assert_eq!(clash(first, second), wanted, "{first:?}, {second:?}");
+            assert_eq!(clash(first, second, false), always, "{first:?}, {second:?}");
+            assert_eq!(clash(first, second, true), at_once, "{first:?}, {second:?}, at once");
         }
     }
 
     #[test]
-    fn one_that_is_made_anew_is_planned_twice() {
-        let mut memory = Memory::default();
-        assert_eq!(memory.plan(SUFFIX, Doing::Update, false), Ok(()));
-        assert_eq!(memory.plan(SUFFIX, Doing::Create, true), Ok(()));
-        assert_eq!(memory.plan(SUFFIX, Doing::Create, false), Err(Clash::Shared));
-        // It is done: what comes now is another matter.
-        memory.apply(SUFFIX);
-        assert_eq!(memory.plan(SUFFIX, Doing::Create, false), Ok(()));
+    fn what_is_applied_is_planned_as_if_for_the_first_time() {
+        for doing in ALL {
+            let mut memory = Memory::default();
+            assert_eq!(memory.plan(SUFFIX, Doing::Create), Ok(()));
+            memory.apply(SUFFIX);
+            assert_eq!(memory.plan(SUFFIX, doing), Ok(()));
+        }
     }
 }

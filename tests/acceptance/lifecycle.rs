@@ -76,7 +76,15 @@ fn two_clusters_stand_side_by_side_in_one_configuration() {
     // AWS allows one peering between two VPCs: the second cluster uses the first one's.
     let shared = "  peering_connection_id = split(\"/\", trading_dr_cluster.prod.arns[\"us-east-1/vpc-peering\"])[1]";
     let (first, second) = (cluster(&served, "prod", ""), cluster(&served, "prod-2", shared));
-    let workspace = Workspace::new(&served, &format!("{first}\n{second}"));
+    let slip = first.replace("\"trading_dr_cluster\" \"prod\"", "\"trading_dr_cluster\" \"twin\"");
+    let workspace = Workspace::new(&served, &format!("{first}\n{slip}"));
+    let refused = |what: &str| {
+        let ran = workspace.run(&["plan", "-no-color"]);
+        assert_eq!(ran.code, 1, "{}\n{}", ran.out, ran.err);
+        assert!(ran.message().contains(what), "{}", ran.err);
+    };
+    refused("Two resources have the environment suffix prod");
+    workspace.write(&format!("{first}\n{second}"));
     let ran = workspace.apply().must_succeed();
     assert!(ran.out.contains("2 added, 0 changed, 0 destroyed"), "{}", ran.out);
     workspace.must_be_unchanged();
@@ -95,13 +103,7 @@ fn two_clusters_stand_side_by_side_in_one_configuration() {
     let ran = workspace.apply().must_succeed();
     assert!(ran.out.contains("0 added, 0 changed, 1 destroyed"), "{}", ran.out);
     workspace.must_be_unchanged();
-    let slip = first.replace("\"trading_dr_cluster\" \"prod\"", "\"trading_dr_cluster\" \"twin\"");
     workspace.write(&format!("{first}\n{slip}"));
-    let refused = |what: &str| {
-        let ran = workspace.run(&["plan", "-no-color"]);
-        assert_eq!(ran.code, 1, "{}\n{}", ran.out, ran.err);
-        assert!(ran.message().contains(what), "{}", ran.err);
-    };
     refused("Two resources have the environment suffix prod");
     // A block that only got another name would be a cluster that goes and another one that comes.
     workspace.write(&slip);

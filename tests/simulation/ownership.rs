@@ -1,7 +1,7 @@
 //! Whose a thing is: what is not ours is never touched, and what is ours is found whatever happened.
 
 use serde_json::{Value as Json, json};
-use trading::plugin::{Planned, Value, from_json};
+use trading::plugin::{Context, PlanInput, Planned, Value, from_json};
 
 use crate::support::{
     aws::{connect, simulate},
@@ -431,20 +431,49 @@ fn two_resources_of_one_configuration_cannot_have_one_suffix() {
         };
         let mut user = User::new().await;
         let config = configuration(&user.sandbox);
-        // Both are new.
+        // Both are new, and planned at once, as Terraform does. One resource may be planned in one walk after another.
         planned(&user.plan(&config).await);
-        refused(&user.plan_again(&config, None, Vec::new()).await, SHARED);
+        planned(&user.plan_again(&config, None, Vec::new()).await);
+        user.begin_walk().await;
+        let context = || Context { cancel: user.cancel.clone() };
+        let wanted = || Some(user.value(&config));
+        let input = || PlanInput { prior: None, config: wanted(), private: Vec::new() };
+        let resource = &user.resource;
+        let (one, other) =
+            futures::join!(resource.plan(context(), input()), resource.plan(context(), input()));
+        planned(&one);
+        refused(&other, SHARED);
         user.must_apply(&config).await;
+        let (prior, private) = (user.state.value.clone(), user.state.private.clone());
         // One is there, and one is new; so in the other order.
         planned(&user.plan(&config).await);
         refused(&user.plan_again(&config, None, Vec::new()).await, SHARED);
         user.begin_walk().await;
         user.plan_again(&config, None, Vec::new()).await;
-        let (prior, private) = (user.state.value.clone(), user.state.private.clone());
         refused(&user.plan_again(&config, prior.clone(), private.clone()).await, SHARED);
-        // Both are in the state.
+        // Both are in the state, and read at once.
         planned(&user.plan(&config).await);
-        refused(&user.plan_again(&config, prior.clone(), private).await, SHARED);
+        planned(&user.plan_again(&config, prior.clone(), private.clone()).await);
+        let twins = async |user: &User| {
+            user.begin_walk().await;
+            let (state, private) = (prior.clone().unwrap(), private.clone());
+            let context = || Context { cancel: user.cancel.clone() };
+            let read = || user.resource.read(context(), state.clone(), private.clone());
+            futures::join!(read(), read());
+        };
+        twins(&user).await;
+        planned(&user.plan_again(&config, prior.clone(), private.clone()).await);
+        refused(&user.plan_again(&config, prior.clone(), private.clone()).await, SHARED);
+        // One of them goes, or both do.
+        twins(&user).await;
+        planned(&user.plan_again(&config, prior.clone(), private.clone()).await);
+        refused(&user.plan_destroy().await, REMOVED);
+        twins(&user).await;
+        planned(&user.plan_destroy().await);
+        refused(&user.plan_again(&config, prior.clone(), private.clone()).await, REMOVED);
+        twins(&user).await;
+        planned(&user.plan_destroy().await);
+        planned(&user.plan_destroy().await);
         // One that is made anew because somebody asked for it is planned twice, and counts once.
         let first = user.plan(&config).await;
         planned(&user.plan_again(&config, None, first.private).await);
@@ -457,9 +486,6 @@ fn two_resources_of_one_configuration_cannot_have_one_suffix() {
         user.begin_walk().await;
         user.plan_again(&config, None, Vec::new()).await;
         refused(&user.plan_destroy().await, READDRESSED);
-        // One of two that have it goes.
-        planned(&user.plan(&config).await);
-        refused(&user.plan_destroy().await, REMOVED);
         // It gets another suffix, and a new one gets its own.
         let mut other = config.clone();
         other["environment_suffix"] = json!("uat");
@@ -468,6 +494,12 @@ fn two_resources_of_one_configuration_cannot_have_one_suffix() {
         assert!(!first.requires_replace.is_empty());
         planned(&user.plan_again(&other, None, first.private).await);
         refused(&user.plan_again(&config, None, Vec::new()).await, READDRESSED);
+        // It gets the suffix of another one, and would be destroyed for that before the apply refuses it.
+        planned(&user.plan(&config).await);
+        let uat = prior.unwrap().with("environment_suffix", Value::string("uat"));
+        let first = user.plan_again(&config, Some(uat), private).await;
+        planned(&first);
+        refused(&user.plan_again(&config, None, first.private).await, SHARED);
         // Nothing of that was done.
         user.must_be_unchanged(&config).await;
     });

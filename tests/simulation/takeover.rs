@@ -183,3 +183,30 @@ fn a_run_whose_heartbeats_are_denied_ends_before_another_one_may_begin() {
         assert_eq!(user.leftovers(), Vec::<String>::new());
     });
 }
+
+/// With create_before_destroy, Terraform makes the next object before it destroys the one that a failed create left: the
+/// create goes on with what is there, and the destroy, in the same process, must not take it away.
+#[test]
+fn what_was_left_and_gone_on_with_is_not_destroyed_after_it() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        user.refuse("CreateDBInstanceReadReplica");
+        assert!(user.apply(&config).await.has_errors() && user.state.tainted);
+        user.sandbox.clear_faults();
+        user.restart().await;
+        let left = std::mem::take(&mut user.state);
+        let planned = user.plan_again(&config, None, Vec::new()).await;
+        let found = user.apply_planned(&config, planned).await;
+        assert!(!found.has_errors(), "{:#?}", errors(&found));
+        let next = std::mem::replace(&mut user.state, left);
+        let told = lines(&user.destroy_in_this_walk().await);
+        assert!(told[0].contains("gone on with, and nothing of it is removed"), "{told:#?}");
+        assert!(user.state.value.is_none());
+        user.state = next;
+        user.restart().await;
+        user.must_be_unchanged(&config).await;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}

@@ -244,7 +244,7 @@ impl User {
         }
         self.replace_process().await;
         if anew && self.state.value.is_some() {
-            let found = self.destroy_unread().await;
+            let found = self.destroy_in_this_walk().await;
             if found.has_errors() {
                 return found;
             }
@@ -313,11 +313,11 @@ impl User {
 
     pub async fn destroy(&mut self) -> Diagnostics {
         self.begin_walk().await;
-        self.destroy_unread().await
+        self.destroy_in_this_walk().await
     }
 
     /// Destroys in the same walk.
-    async fn destroy_unread(&mut self) -> Diagnostics {
+    pub async fn destroy_in_this_walk(&mut self) -> Diagnostics {
         let prior = self.state.value.clone();
         let planned = self.plan_destroy().await;
         if planned.diagnostics.has_errors() {
