@@ -2,6 +2,11 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::needless_pass_by_value)]
 
+use mimalloc::MiMalloc;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 mod acceptance;
 mod bench;
 mod conformance;
