@@ -159,8 +159,10 @@ impl Primitive for DnsRecord {
             return Ok(());
         };
         match change(env, &found.region, zone, ChangeAction::Delete, set).await {
-            // Somebody else was faster.
-            Err(Failure::Api(error)) if error.has_code("InvalidChangeBatch") => {
+            // Somebody else was faster, unless it is still there: its place would be forgotten with the next one.
+            Err(Failure::Api(error))
+                if error.has_code("InvalidChangeBatch") || error.is_not_found() =>
+            {
                 env.look_again();
                 let all = records(env, &found.region, zone, name).await?;
                 if all.iter().any(|one| one.set_identifier() == Some(identifier)) {
@@ -168,7 +170,6 @@ impl Primitive for DnsRecord {
                 }
                 Ok(())
             }
-            Err(Failure::Api(error)) if error.is_not_found() => Ok(()),
             other => other,
         }
     }

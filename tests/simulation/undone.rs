@@ -364,3 +364,25 @@ fn whatever_is_deleted_behind_terraforms_back_is_planned_and_made_again() {
         assert!(tried.len() > 30, "{tried:?}");
     });
 }
+
+/// Where a record was, only its health check remembers, until the next record is made.
+#[test]
+fn a_record_that_is_wrongly_said_to_be_gone_is_not_left_in_its_old_zone() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        config["dns"] = json!({"name": "db.orders.example"});
+        let (operation, times) = (Some("ChangeResourceRecordSets".into()), Some(1));
+        let rule = Rule { operation, times, ..Rule::default() };
+        let (code, message) = ("NoSuchHostedZone".into(), "no such zone".into());
+        user.sandbox.add_fault(Fault::new(rule, Effect::Fail { code, message, status: 404 }));
+        let found = errors(&user.apply(&config).await);
+        assert!(found[0].contains("route53:ChangeResourceRecordSets"), "{found:#?}");
+        user.restart().await;
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        let zones = user.sandbox.with(|world| world.inventory())["global"]["hosted-zone"].clone();
+        assert_eq!(zones.as_object().unwrap().len(), 1, "{zones:#}");
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
