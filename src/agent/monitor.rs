@@ -205,14 +205,15 @@ impl<S: Surface> Monitor<S> {
         for _ in 0..ASKING {
             let (ledger, intent) = self.surface.ledger(Side::Here).await.map_err(text)?;
             self.ledger = ledger;
-            if let (Ok(Some(lease)), Session::Writer { .. }) = (&lease, &here)
-                && lease.holder != self.config.here
+            if matches!(here, Session::Writer { .. })
                 && self.ledger.held
+                && self.was_overtaken(&lease).await
             {
                 // What it has is older than what the other one has taken since, and its fence would close that one.
                 return Err(format!(
-                    "{} was overtaken: {} has the writer, and there is no way back; not even force goes on",
-                    self.config.here, lease.holder
+                    "{} was overtaken: {} has the writer, and there is no way back, not even by force; what {} has can \
+                     be restored from backups beside the cluster",
+                    self.config.here, self.config.there, self.config.there
                 ));
             }
             let may = match self.ledger.phase {
@@ -256,6 +257,17 @@ impl<S: Surface> Monitor<S> {
         Err("another run acts; ask again".into())
     }
 
+    /// Whether the other region has taken over, by the lease, or by what that region says where the witness is silent.
+    async fn was_overtaken(&self, lease: &Result<Option<Lease>, Fault>) -> bool {
+        match lease {
+            Ok(lease) => lease.as_ref().is_some_and(|lease| lease.holder != self.config.here),
+            Err(_) => match self.surface.ledger(Side::There).await {
+                Ok((other, _)) => matches!(other.phase, Phase::Accepted | Phase::Promoted),
+                Err(_) => false,
+            },
+        }
+    }
+
     async fn look(&mut self) -> Result<Tick, Stop> {
         // A new run looks before it takes over, so that the look of the older one is not lost meanwhile.
         let first = if self.ledger.version == 0 { Some(self.see().await) } else { None };
@@ -289,6 +301,13 @@ impl<S: Surface> Monitor<S> {
         let writes_here = matches!(&seen.probed, Ok(Probed { here: Session::Writer { .. }, .. }));
         let follows_here = matches!(&seen.probed, Ok(Probed { here: Session::Standby { .. }, .. }));
         let holds = matches!(&seen.lease, Ok(Some(lease)) if lease.holder == self.config.here);
+        if follows_here
+            && self.ledger.phase == Phase::Normal
+            && matches!(&seen.lease, Ok(Some(_)) if !holds)
+        {
+            // It was given back, by a run that could not note that.
+            self.ledger.held = false;
+        }
         // Whoever has held the lease guards; so does a writer where nobody ever has. A standby does not,
         // whatever a failover that was called off left.
         let is_guard = self.ledger.held || holds || (writes_here && seen.lease == Ok(None));

@@ -58,9 +58,13 @@ pub(super) async fn apply(
         Err(found) => return failed(found),
     };
     configured.memory().apply(spec.suffix.as_str());
-    let is_left = doing == Doing::Destroy && Kept::parse(&input.private).is_unfinished;
-    if is_left && configured.memory().finished.contains(spec.suffix.as_str()) {
-        // With create_before_destroy, the next object went on with what this one left.
+    let kept = Kept::parse(&input.private);
+    let finished = configured.memory().finished.get(spec.suffix.as_str()).cloned();
+    if doing == Doing::Destroy
+        && kept.is_unfinished
+        && finished.is_some_and(|id| kept.cluster_id == Some(id))
+    {
+        // With create_before_destroy, the next object went on with what this one left: it is the same cluster.
         let diagnostics = explain::gone_on_with(spec.suffix.as_str());
         return Outcome { state: None, private: Vec::new(), diagnostics };
     }
@@ -344,10 +348,20 @@ impl Run<'_> {
         all
     }
 
+    /// What is kept of the object that the state has.
+    fn kept_before(&self) -> Kept {
+        let object = match self.doing {
+            Doing::Create => None,
+            Doing::Update | Doing::Destroy => Kept::parse(&self.input.private).object,
+        };
+        Kept { object, ..Kept::default() }.marked()
+    }
+
     async fn reached(&self, claim: &Claim, opened: Opened, mut found: Diagnostics) -> Outcome {
-        let kept = Kept { cluster_id: Some(claim.cluster_id.clone()), ..Kept::default() };
+        let kept = Kept { cluster_id: Some(claim.cluster_id.clone()), ..self.kept_before() };
         if self.doing == Doing::Create {
-            self.configured.memory().finished.insert(self.spec.suffix.to_string());
+            let (suffix, id) = (self.spec.suffix.to_string(), claim.cluster_id.clone());
+            self.configured.memory().finished.insert(suffix, id);
         }
         let mut state = observed(&self.arguments, &opened);
         if let Err(error) = claim.complete(&self.env).await {
@@ -369,7 +383,7 @@ impl Run<'_> {
         let session = session(self.configured, CancellationToken::new(), self.spec.timeouts.read);
         let env = self.env.with_session(session);
         let id = env.scope.cluster_id.clone();
-        let mut kept = Kept { cluster_id: id.clone(), ..Kept::default() };
+        let mut kept = Kept { cluster_id: id.clone(), ..self.kept_before() };
         let look = Opened::look(&env, &self.spec, id, Look::Lenient);
         let state = match tokio::time::timeout(LAST_LOOK, look).await {
             Ok(Ok(opened)) => {

@@ -285,7 +285,9 @@ pub(super) fn lost_lease(loss: Loss, region: &str, doing: Doing, is_done: bool) 
 const FINISHED: &str = "This state is of a create that was not finished, and another run has finished the cluster since, \
                         probably with a state of its own. Only one state may have it. To keep it here: \
                         `terraform untaint <address of this resource>`, then `terraform apply`, and `terraform state rm` \
-                        where else it is. To leave it to the other: `terraform state rm` here.";
+                        where else it is. To leave it to the other: `terraform state rm` here. A deposed object, which \
+                        create_before_destroy leaves beside the next one, goes with `terraform state rm` of its resource, \
+                        and `terraform import` brings the cluster back.";
 
 /// A state has a cluster that another run has finished since.
 pub(super) fn finished_since(suffix: &str) -> Diagnostics {

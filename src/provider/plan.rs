@@ -66,7 +66,8 @@ pub(super) async fn plan(
     if let Some((suffix, doing)) = intended(&input, wanted, &requires_replace)
         && !found.has_errors()
     {
-        if let Err(clash) = configured.memory().plan(&suffix, doing) {
+        let object = Kept::parse(&input.private).object;
+        if let Err(clash) = configured.memory().plan(&suffix, doing, object) {
             found.extend(explain::clash(&suffix, clash));
         }
         noted = Some(suffix);
@@ -220,6 +221,7 @@ fn decided(
         grave: changes.grave(),
         is_unfinished: input.prior.is_some() && Kept::parse(&input.private).is_unfinished,
         noted,
+        object: Kept::parse(&input.private).object,
     };
     Planned {
         state: Some(planned(arguments, input.prior.as_ref(), opened, &changes)),
@@ -376,8 +378,9 @@ fn destroy(configured: &Configured, schema: &Schema, input: &PlanInput) -> Plann
             remember(configured, &spec);
             let suffix = spec.suffix.as_str();
             // What an unfinished create left is no resource of its own where create_before_destroy keeps it.
-            if !Kept::parse(&input.private).is_unfinished
-                && let Err(clash) = configured.memory().plan(suffix, Doing::Destroy)
+            let kept = Kept::parse(&input.private);
+            if !kept.is_unfinished
+                && let Err(clash) = configured.memory().plan(suffix, Doing::Destroy, kept.object)
             {
                 found.extend(explain::clash(suffix, clash));
             }

@@ -82,7 +82,7 @@ pub(super) async fn read(
         diagnostics.extend(explain::finished_since(spec.suffix.as_str()));
     }
     configured.memory().looked.insert(spec.suffix.to_string(), opened);
-    Outcome { state: Some(new), private: kept.to_private(), diagnostics }
+    Outcome { state: Some(new), private: kept.marked().to_private(), diagnostics }
 }
 
 /// What is not there is in no state any more.

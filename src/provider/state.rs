@@ -16,6 +16,7 @@ use crate::{
         ARN, Address, ENDPOINT, ID, Observation, Owner, db_instance::DbInstance,
         dns_record::DnsRecord, is_byproduct, secret::Secret,
     },
+    executor::new_id,
     plugin::{Private, Value},
 };
 
@@ -48,6 +49,8 @@ pub(super) struct Kept {
     pub(super) is_unfinished: bool,
     /// Of a plan: the suffix of which it is noted what becomes of it.
     pub(super) noted: Option<String>,
+    /// Which object of a state it is: two may speak of one cluster.
+    pub(super) object: Option<String>,
 }
 
 impl Kept {
@@ -61,14 +64,21 @@ impl Kept {
             grave: grave.filter_map(|one| one.as_str().map(str::to_owned)).collect(),
             is_unfinished: json["unfinished"] == true,
             noted: text("noted"),
+            object: text("object"),
         }
+    }
+
+    /// The same of an object that has a mark, unless there is no randomness for it.
+    pub(super) fn marked(self) -> Self {
+        let object = self.object.or_else(|| new_id().ok());
+        Self { object, ..self }
     }
 
     pub(super) fn to_private(&self) -> Private {
         let json = json!({
             "schema_version": super::cluster_schema::VERSION, "cluster_id": self.cluster_id,
             "roles": self.roles, "grave": self.grave, "unfinished": self.is_unfinished,
-            "noted": self.noted,
+            "noted": self.noted, "object": self.object,
         });
         json.to_string().into_bytes()
     }

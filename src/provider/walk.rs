@@ -16,14 +16,14 @@ pub(super) struct Memory {
     pub(super) leaving: BTreeSet<String>,
     /// Suffixes of clusters that are protected from being destroyed.
     pub(super) protected: BTreeSet<String>,
-    /// Suffixes of clusters whose creation was finished here.
-    pub(super) finished: BTreeSet<String>,
+    /// Ids of clusters whose creation was finished here, by suffix.
+    pub(super) finished: BTreeMap<String, String>,
     /// How many resources of a suffix are being read or planned at this moment.
     busy: BTreeMap<String, usize>,
     /// Suffixes of which that were several at once: Terraform never reads or plans one resource twice at once.
     shared: BTreeSet<String>,
-    /// What was planned last for each suffix, and not applied since.
-    planned: BTreeMap<String, Doing>,
+    /// What was planned last for each suffix, and not applied since; for which object of the state.
+    planned: BTreeMap<String, (Doing, Option<String>)>,
 }
 
 /// Two resources want something of one suffix that cannot both be.
@@ -53,20 +53,29 @@ impl Memory {
         }
     }
 
-    /// Notes what a plan does to the cluster of a suffix. One that is made anew under its suffix counts as kept.
+    /// Notes what a plan does to the cluster of a suffix, and for which object of the state, where it is marked. One that
+    /// is made anew under its suffix counts as kept.
     ///
     /// # Errors
-    /// Another resource of this walk has the same suffix: two were at work at once, or what was planned before cannot
-    /// have been of the same one.
-    pub(super) fn plan(&mut self, suffix: &str, doing: Doing) -> Result<(), Clash> {
+    /// Another resource of this walk has the same suffix: it is another object, two were at work at once, or what was
+    /// planned before cannot have been of the same one.
+    pub(super) fn plan(
+        &mut self,
+        suffix: &str,
+        doing: Doing,
+        object: Option<String>,
+    ) -> Result<(), Clash> {
         use Doing::{Create, Destroy, Update};
-        let is_shared = self.shared.contains(suffix);
-        let clash = match (self.planned.insert(suffix.to_owned(), doing), doing) {
+        let (before, other) = self.planned.get(suffix).cloned().unzip();
+        let differ = other.flatten().zip(object.as_ref()).is_some_and(|(one, two)| one != *two);
+        let are_two = differ || self.shared.contains(suffix);
+        self.planned.insert(suffix.to_owned(), (doing, object));
+        let clash = match (before, doing) {
             (Some(Update), Create) | (Some(Create), Update) => Some(Clash::Shared),
             (Some(Destroy), Create) | (Some(Create), Destroy) => Some(Clash::Readdressed),
             // One resource is planned like that as well, in one walk after another.
-            (Some(Create), Create) | (Some(Update), Update) if is_shared => Some(Clash::Shared),
-            (Some(Destroy), Update) | (Some(Update), Destroy) if is_shared => Some(Clash::Removed),
+            (Some(Create), Create) | (Some(Update), Update) if are_two => Some(Clash::Shared),
+            (Some(Destroy), Update) | (Some(Update), Destroy) if are_two => Some(Clash::Removed),
             _ => None,
         };
         clash.map_or(Ok(()), Err)
@@ -105,8 +114,15 @@ mod tests {
     const SUFFIX: &str = "prod";
     const ALL: [Doing; 3] = [Doing::Create, Doing::Update, Doing::Destroy];
 
-    /// What two plans come to, one after the other, whether or not two resources were at work at once.
-    fn clash(first: Doing, second: Doing, at_once: bool) -> Option<Clash> {
+    /// What two plans come to, one after the other; whether two resources were at work at once, and of which objects they
+    /// are.
+    fn clash(
+        first: Doing,
+        second: Doing,
+        at_once: bool,
+        objects: [Option<&str>; 2],
+    ) -> Option<Clash> {
+        let [one, other] = objects.map(|object| object.map(str::to_owned));
         let mut memory = Memory::default();
         memory.enter(SUFFIX);
         if at_once {
@@ -116,9 +132,9 @@ mod tests {
         memory.leave(SUFFIX);
         memory.enter("prod-2");
         memory.enter("prod-2");
-        assert_eq!(memory.plan(SUFFIX, first), Ok(()));
-        assert_eq!(memory.plan("prod-2", second), Ok(()));
-        memory.plan(SUFFIX, second).err()
+        assert_eq!(memory.plan(SUFFIX, first, one), Ok(()));
+        assert_eq!(memory.plan("prod-2", second, None), Ok(()));
+        memory.plan(SUFFIX, second, other).err()
     }
 
     #[test]
@@ -134,8 +150,13 @@ mod tests {
                 }
                 [Create, Update] | [Update, Create] => (Some(Clash::Shared), Some(Clash::Shared)),
             };
-            assert_eq!(clash(first, second, false), always, "{first:?}, {second:?}");
-            assert_eq!(clash(first, second, true), at_once, "{first:?}, {second:?}, at once");
+            let (unmarked, same, others) = ([None; 2], [Some("a"); 2], [Some("a"), Some("b")]);
+            let told = format!("{first:?}, {second:?}");
+            for objects in [unmarked, same, [None, Some("b")]] {
+                assert_eq!(clash(first, second, false, objects), always, "{told}");
+                assert_eq!(clash(first, second, true, objects), at_once, "{told}, at once");
+            }
+            assert_eq!(clash(first, second, false, others), at_once, "{told}, of two objects");
         }
     }
 
@@ -143,9 +164,9 @@ mod tests {
     fn what_is_applied_is_planned_as_if_for_the_first_time() {
         for doing in ALL {
             let mut memory = Memory::default();
-            assert_eq!(memory.plan(SUFFIX, Doing::Create), Ok(()));
+            assert_eq!(memory.plan(SUFFIX, Doing::Create, None), Ok(()));
             memory.apply(SUFFIX);
-            assert_eq!(memory.plan(SUFFIX, doing), Ok(()));
+            assert_eq!(memory.plan(SUFFIX, doing, None), Ok(()));
         }
     }
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sandbox::{Access, Effect, Fault, RESTRICTED_KEY, Rule, Sandbox};
 use serde_json::{Value as Json, json};
 
-use super::{drift::id_of, overview};
+use super::{asked::is_open, drift::id_of, overview};
 use crate::support::{
     agent::{EAST, WEST, WITNESS, begin_only, begin_the_others, ledger, remembered, set_lost},
     aws::{Way, connect, connect_like, pass, simulate},
@@ -235,21 +235,18 @@ async fn close_and_open(sandbox: &Sandbox, region: &str) {
             world.set_cut(region, WITNESS, on);
         });
     };
-    let is_closed = || {
-        let closed = ledger(sandbox, region)["closed_here"].clone();
-        closed.as_array().is_some_and(|rules| !rules.is_empty())
-    };
+    assert!(is_open(sandbox, region), "{region}");
     cut(true);
     for _ in 0..100 {
-        if is_closed() {
+        if !is_open(sandbox, region) {
             break;
         }
         pass(1).await;
     }
-    assert!(is_closed(), "{region}");
+    assert!(!is_open(sandbox, region), "{region}");
     cut(false);
     pass(300).await;
-    assert!(!is_closed(), "{region}");
+    assert!(is_open(sandbox, region), "{region}");
 }
 
 /// An account's first instance, and a destroy while a drill's copy is there.

@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 /// Whether anybody but the probe reaches a region's database.
-fn is_open(sandbox: &Sandbox, region: &str) -> bool {
+pub(super) fn is_open(sandbox: &Sandbox, region: &str) -> bool {
     let all = sandbox.with(|world| world.doors(region, "trading-db-sg-prod"));
     let probe = sandbox.with(|world| world.group_id(region, PROBE_GROUP));
     all.into_iter().any(|source| source != probe)

@@ -464,6 +464,16 @@ fn two_resources_of_one_configuration_cannot_have_one_suffix() {
         twins(&user).await;
         planned(&user.plan_again(&config, prior.clone(), private.clone()).await);
         refused(&user.plan_again(&config, prior.clone(), private.clone()).await, SHARED);
+        // So are two that were imported, read at once or not.
+        let mut second = User::of(user.sandbox.clone()).await;
+        assert!(!second.import("prod").await.has_errors());
+        let State { value, private: its, .. } = second.state.clone();
+        planned(&user.plan(&config).await);
+        refused(&user.plan_again(&config, value, its).await, SHARED);
+        planned(&user.plan(&config).await);
+        std::mem::swap(&mut user.state, &mut second.state);
+        refused(&user.plan_destroy().await, REMOVED);
+        std::mem::swap(&mut user.state, &mut second.state);
         // One of them goes, or both do.
         twins(&user).await;
         planned(&user.plan_again(&config, prior.clone(), private.clone()).await);
@@ -494,9 +504,14 @@ fn two_resources_of_one_configuration_cannot_have_one_suffix() {
         assert!(!first.requires_replace.is_empty());
         planned(&user.plan_again(&other, None, first.private).await);
         refused(&user.plan_again(&config, None, Vec::new()).await, READDRESSED);
+        // Two change places.
+        let uat = prior.unwrap().with("environment_suffix", Value::string("uat"));
+        let first = user.plan(&other).await;
+        planned(&user.plan_again(&other, None, first.private).await);
+        let back = user.plan_again(&config, Some(uat.clone()), private.clone()).await;
+        refused(&back, READDRESSED);
         // It gets the suffix of another one, and would be destroyed for that before the apply refuses it.
         planned(&user.plan(&config).await);
-        let uat = prior.unwrap().with("environment_suffix", Value::string("uat"));
         let first = user.plan_again(&config, Some(uat), private).await;
         planned(&first);
         refused(&user.plan_again(&config, None, first.private).await, SHARED);
