@@ -286,6 +286,11 @@ fn seed() -> u64 {
 
 /// How many points are tried of a deed's calls that change something, and of its reads, unless all are.
 const SAMPLES: [usize; 2] = [16, 8];
+/// How many points were tried before, by a run of `make crash` that was stopped.
+fn tried_before() -> usize {
+    std::env::var("CRASH_FROM").ok().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
 /// How many fates a read meets where all points are tried, drawn from all that there are.
 const FATES_OF_A_READ: usize = 3;
 
@@ -311,11 +316,14 @@ fn try_points(deed: Deed) {
         let some = some.into_iter();
         points.extend(some.map(|(call, fate)| (call, fate, draw.u32(0..3) > 0)));
     }
-    let (calls, of, tried) = (recorded.calls.len(), recorded.reads.len(), points.len());
+    let (calls, of, all) = (recorded.calls.len(), recorded.reads.len(), points.len());
     println!(
-        "{deed:?}: {tried} points: {calls} calls that change something, {} of {of} reads",
+        "{deed:?}: {all} points: {calls} calls that change something, {} of {of} reads",
         reads.len()
     );
+    let before = tried_before().min(all);
+    let points = points.split_off(before);
+    let tried = points.len();
     let (times, failed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     let done = AtomicUsize::new(0);
     std::thread::scope(|scope| {
@@ -337,7 +345,8 @@ fn try_points(deed: Deed) {
                     let count = done.fetch_add(1, Ordering::Relaxed) + 1;
                     if count.is_multiple_of(500) {
                         println!(
-                            "{deed:?}: {count} of {tried} points, {} failed",
+                            "{deed:?}: {} of {all} points, {} failed",
+                            before + count,
                             failed.load(Ordering::Relaxed)
                         );
                     }
