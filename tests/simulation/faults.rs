@@ -286,13 +286,14 @@ fn seed() -> u64 {
 
 /// How many points are tried of a deed's calls that change something, and of its reads, unless all are.
 const SAMPLES: [usize; 2] = [16, 8];
-/// How many points were tried before, by a run of `make crash` that was stopped.
-fn tried_before() -> usize {
-    std::env::var("CRASH_FROM").ok().and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
 /// How many fates a read meets where all points are tried, drawn from all that there are.
 const FATES_OF_A_READ: usize = 3;
+
+/// How many points were tried before, by a run of `make crash` that was stopped.
+fn tried_before() -> usize {
+    let from = std::env::var("CRASH_FROM").ok().filter(|_| is_whole());
+    from.map_or(0, |text| text.parse().expect("CRASH_FROM is a number"))
+}
 
 fn try_points(deed: Deed) {
     let recorded = Recorded::of(deed);
@@ -321,7 +322,8 @@ fn try_points(deed: Deed) {
         "{deed:?}: {all} points: {calls} calls that change something, {} of {of} reads",
         reads.len()
     );
-    let before = tried_before().min(all);
+    let before = tried_before();
+    assert!(before < all, "CRASH_FROM={before} leaves nothing to try");
     let points = points.split_off(before);
     let tried = points.len();
     let (times, failed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));

@@ -238,8 +238,8 @@ async fn up(user: &mut User, place: &str) {
     user.restart().await;
 }
 
-/// An error of a run that an outage ended names the place, and says what comes next.
-fn must_tell(found: &[String], named: &str, told: &str) {
+/// An error of a run that an outage ended names the place, and says what comes next; how many errors count what was done.
+fn must_tell(found: &[String], named: &str, told: &str) -> usize {
     assert!(found.iter().any(|one| one.contains(named)), "{told}: {found:#?}");
     let ways = ["try again", "`terraform untaint", "goes on from there"];
     assert!(ways.iter().any(|way| found.iter().any(|one| one.contains(way))), "{told}: {found:#?}");
@@ -251,13 +251,16 @@ fn must_tell(found: &[String], named: &str, told: &str) {
     let left = regex_lite::Regex::new(
         r"(\d+) of (\d+) changes are done, (\d+) failed\.(?: Not finished: ([^ \n]+(?:, [^ \n]+)*)\.)?",
     );
-    for count in left.unwrap().captures_iter(&found.concat()) {
+    let text = found.concat();
+    let counts: Vec<_> = left.unwrap().captures_iter(&text).collect();
+    for count in &counts {
         let number = |index: usize| count[index].parse::<usize>().unwrap();
         // What is neither done nor has failed is named, each by its address.
         let named = count.get(4).map_or(0, |all| all.as_str().split(", ").count());
         assert_eq!(number(1) + number(3) + named, number(2), "{told}: {}", &count[0]);
         assert!(number(1) < number(2), "{told}: {}", &count[0]);
     }
+    counts.len()
 }
 
 #[test]
@@ -265,7 +268,7 @@ fn an_outage_at_any_time_is_named_and_the_next_run_goes_on() {
     simulate(async || {
         let (calm, _) = User::with_cluster().await;
         let calm = census(&calm.sandbox);
-        let mut ended = [0; 3];
+        let (mut ended, mut counted) = ([0; 3], 0);
         for (place, named) in PLACES {
             // Little is made at the witness, and all of it early.
             let few = place == WITNESS && !is_whole();
@@ -276,7 +279,7 @@ fn an_outage_at_any_time_is_named_and_the_next_run_goes_on() {
                 down_in(&user, place, seconds);
                 let found = errors(&user.apply(&config).await);
                 if !found.is_empty() {
-                    must_tell(&found, named, &format!("create, {told}"));
+                    counted += must_tell(&found, named, &format!("create, {told}"));
                     ended[0] += 1;
                 }
                 up(&mut user, place).await;
@@ -291,7 +294,7 @@ fn an_outage_at_any_time_is_named_and_the_next_run_goes_on() {
                 down_in(&user, place, seconds);
                 let found = errors(&user.apply_planned(&config, planned).await);
                 if !found.is_empty() {
-                    must_tell(&found, named, &format!("update, {told}"));
+                    counted += must_tell(&found, named, &format!("update, {told}"));
                     ended[1] += 1;
                 }
                 assert!(user.state.value.is_some() && !user.state.tainted, "{told}");
@@ -303,7 +306,7 @@ fn an_outage_at_any_time_is_named_and_the_next_run_goes_on() {
                 down_in(&user, place, seconds);
                 let found = errors(&user.destroy().await);
                 if !found.is_empty() {
-                    must_tell(&found, named, &format!("destroy, {told}"));
+                    counted += must_tell(&found, named, &format!("destroy, {told}"));
                     assert!(user.state.value.is_some(), "{told}: nothing is known any more");
                     ended[2] += 1;
                 }
@@ -315,6 +318,7 @@ fn an_outage_at_any_time_is_named_and_the_next_run_goes_on() {
             }
         }
         assert!(ended.iter().all(|count| *count >= 6), "{ended:?} runs were ended");
+        assert!(counted > 10, "{counted} errors say how much was done");
     });
 }
 
