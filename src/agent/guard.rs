@@ -12,7 +12,7 @@ const SEEN: u64 = 20_000;
 
 /// What the guard learned of its standing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+pub(super) enum Standing {
     /// It renewed the lease.
     Holds,
     /// It reached the witness, and nobody has taken over.
@@ -126,7 +126,7 @@ impl<S: Surface> Monitor<S> {
 
     /// Without the witness, the other region is asked. That it answers is not enough: it decides by the signs
     /// of life that it sees.
-    async fn hear(&self) -> Standing {
+    pub(super) async fn hear(&self) -> Standing {
         match self.surface.ledger(Side::There).await {
             Ok((other, _)) => match other.phase {
                 Phase::Promoting | Phase::Accepted | Phase::Promoted => Standing::Superseded,

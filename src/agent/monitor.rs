@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Fault, Instance, Intent, Lease, Ledger, Probed, Session, Side, Surface, Written};
+use super::{
+    Fault, Instance, Intent, Lease, Ledger, Probed, Session, Side, Surface, Written,
+    guard::Standing,
+};
 use crate::{
     cluster::{
         failover::{Decision, Evidence, Phase, Policy, Series, decide},
@@ -261,10 +264,7 @@ impl<S: Surface> Monitor<S> {
     async fn was_overtaken(&self, lease: &Result<Option<Lease>, Fault>) -> bool {
         match lease {
             Ok(lease) => lease.as_ref().is_some_and(|lease| lease.holder != self.config.here),
-            Err(_) => match self.surface.ledger(Side::There).await {
-                Ok((other, _)) => matches!(other.phase, Phase::Accepted | Phase::Promoted),
-                Err(_) => false,
-            },
+            Err(_) => self.hear().await == Standing::Superseded,
         }
     }
 

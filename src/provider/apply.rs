@@ -57,7 +57,7 @@ pub(super) async fn apply(
         Ok(spec) => spec,
         Err(found) => return failed(found),
     };
-    configured.memory().apply(spec.suffix.as_str());
+    configured.memory().note_apply(spec.suffix.as_str());
     let kept = Kept::parse(&input.private);
     let finished = configured.memory().finished.get(spec.suffix.as_str()).cloned();
     if doing == Doing::Destroy

@@ -62,17 +62,16 @@ pub(super) async fn plan(
     }
     let wanted = arguments.get("environment_suffix").as_str();
     let _busy = wanted.map(|suffix| Busy::with(configured, suffix));
-    let mut noted = None;
-    if let Some((suffix, doing)) = intended(&input, wanted, &requires_replace)
-        && !found.has_errors()
-    {
-        let object = Kept::parse(&input.private).object;
-        if let Err(clash) = configured.memory().plan(&suffix, doing, object) {
+    let mut kept = Kept::parse(&input.private);
+    let intended = intended(input.prior.as_ref(), &kept, wanted, &requires_replace);
+    kept.noted = None;
+    if let Some((suffix, doing)) = intended.filter(|_| !found.has_errors()) {
+        let noted = configured.memory().note_plan(&suffix, doing, kept.object.clone());
+        if let Err(clash) = noted {
             found.extend(explain::clash(&suffix, clash));
         }
-        noted = Some(suffix);
+        kept.noted = Some(suffix);
     }
-    let kept = Kept { noted: noted.clone(), ..Kept::parse(&input.private) }.to_private();
     let spec = match draft {
         _ if found.has_errors() => return failed(found),
         Draft::Decided(spec) if requires_replace.is_empty() => spec,
@@ -85,7 +84,12 @@ pub(super) async fn plan(
                 return failed(found);
             }
             let state = Some(undecided(arguments));
-            return Planned { state, requires_replace, private: kept, diagnostics: found };
+            return Planned {
+                state,
+                requires_replace,
+                private: kept.to_private(),
+                diagnostics: found,
+            };
         }
         Draft::Undecided(argument) => {
             found.warning_at(
@@ -97,7 +101,12 @@ pub(super) async fn plan(
                 ),
             );
             let state = Some(undecided(arguments));
-            return Planned { state, requires_replace, private: kept, diagnostics: found };
+            return Planned {
+                state,
+                requires_replace,
+                private: kept.to_private(),
+                diagnostics: found,
+            };
         }
     };
     if let Err(why) = configured.archive() {
@@ -147,18 +156,19 @@ pub(super) async fn plan(
             opened.roles = Roles::NONE;
         }
     }
-    decided(&arguments, &input, &opened, found, noted)
+    decided(&arguments, &input, &opened, found, kept)
 }
 
 /// What a plan does to the cluster of which suffix. One that is made anew is planned twice: as a change of what is there,
 /// then as if nothing was, with what the first of these plans kept, which the plan of a new one has not.
 fn intended(
-    input: &PlanInput,
+    prior: Option<&Value>,
+    kept: &Kept,
     wanted: Option<&str>,
     requires_replace: &[Path],
 ) -> Option<(String, Doing)> {
-    let Some(prior) = &input.prior else {
-        let is_anew = Kept::parse(&input.private).noted.as_deref() == wanted;
+    let Some(prior) = prior else {
+        let is_anew = kept.noted.as_deref() == wanted;
         let doing = if is_anew { Doing::Update } else { Doing::Create };
         return Some((wanted?.to_owned(), doing));
     };
@@ -200,7 +210,7 @@ fn decided(
     input: &PlanInput,
     opened: &Opened,
     mut found: Diagnostics,
-    noted: Option<String>,
+    before: Kept,
 ) -> Planned {
     let changes = opened.changes();
     let mut refusals = explain::refusals(&changes);
@@ -219,9 +229,8 @@ fn decided(
         cluster_id: opened.env.scope.cluster_id.clone().filter(|_| input.prior.is_some()),
         roles: Some(format!("{:?}", opened.roles)),
         grave: changes.grave(),
-        is_unfinished: input.prior.is_some() && Kept::parse(&input.private).is_unfinished,
-        noted,
-        object: Kept::parse(&input.private).object,
+        is_unfinished: input.prior.is_some() && before.is_unfinished,
+        ..before
     };
     Planned {
         state: Some(planned(arguments, input.prior.as_ref(), opened, &changes)),
@@ -380,7 +389,8 @@ fn destroy(configured: &Configured, schema: &Schema, input: &PlanInput) -> Plann
             // What an unfinished create left is no resource of its own where create_before_destroy keeps it.
             let kept = Kept::parse(&input.private);
             if !kept.is_unfinished
-                && let Err(clash) = configured.memory().plan(suffix, Doing::Destroy, kept.object)
+                && let Err(clash) =
+                    configured.memory().note_plan(suffix, Doing::Destroy, kept.object)
             {
                 found.extend(explain::clash(suffix, clash));
             }

@@ -54,8 +54,7 @@ pub(super) async fn read(
     remember(configured, &spec);
     let kept = Kept::parse(&private);
     // What create_before_destroy keeps of an unfinished create is no resource of its own.
-    let is_left = kept.is_unfinished;
-    let _busy = (!is_left).then(|| Busy::with(configured, spec.suffix.as_str()));
+    let _busy = (!kept.is_unfinished).then(|| Busy::with(configured, spec.suffix.as_str()));
     let env = match environment(configured, context, &spec, spec.timeouts.read).await {
         Ok(env) => env,
         Err(error) => {

@@ -59,7 +59,7 @@ impl Memory {
     /// # Errors
     /// Another resource of this walk has the same suffix: it is another object, two were at work at once, or what was
     /// planned before cannot have been of the same one.
-    pub(super) fn plan(
+    pub(super) fn note_plan(
         &mut self,
         suffix: &str,
         doing: Doing,
@@ -82,7 +82,7 @@ impl Memory {
     }
 
     /// What was planned for a suffix is done now.
-    pub(super) fn apply(&mut self, suffix: &str) {
+    pub(super) fn note_apply(&mut self, suffix: &str) {
         self.looked.clear();
         self.planned.remove(suffix);
     }
@@ -132,9 +132,9 @@ mod tests {
         memory.leave(SUFFIX);
         memory.enter("prod-2");
         memory.enter("prod-2");
-        assert_eq!(memory.plan(SUFFIX, first, one), Ok(()));
-        assert_eq!(memory.plan("prod-2", second, None), Ok(()));
-        memory.plan(SUFFIX, second, other).err()
+        assert_eq!(memory.note_plan(SUFFIX, first, one), Ok(()));
+        assert_eq!(memory.note_plan("prod-2", second, None), Ok(()));
+        memory.note_plan(SUFFIX, second, other).err()
     }
 
     #[test]
@@ -164,9 +164,9 @@ mod tests {
     fn what_is_applied_is_planned_as_if_for_the_first_time() {
         for doing in ALL {
             let mut memory = Memory::default();
-            assert_eq!(memory.plan(SUFFIX, Doing::Create, None), Ok(()));
-            memory.apply(SUFFIX);
-            assert_eq!(memory.plan(SUFFIX, doing, None), Ok(()));
+            assert_eq!(memory.note_plan(SUFFIX, Doing::Create, None), Ok(()));
+            memory.note_apply(SUFFIX);
+            assert_eq!(memory.note_plan(SUFFIX, doing, None), Ok(()));
         }
     }
 }

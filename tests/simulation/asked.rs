@@ -79,9 +79,34 @@ fn force_does_without_the_witness_and_a_region_that_are_both_lost() {
         let refused = run(&user.sandbox, EAST, "failover", &[("Force", "true")]).await;
         let why = refused.failure_message.unwrap_or_default();
         assert!(why.contains("us-east-1 was overtaken: us-west-2 has the writer"), "{why}");
+        // Where the witness does not say so, the other region does.
+        set_lost(&user.sandbox, WITNESS, true);
+        let refused = run(&user.sandbox, EAST, "failover", &[("Force", "true")]).await;
+        let why = refused.failure_message.unwrap_or_default();
+        assert!(why.contains("us-east-1 was overtaken"), "{why}");
+        set_lost(&user.sandbox, WITNESS, false);
         pass(120).await;
         assert_eq!(lease(&user.sandbox)["holder"]["S"], WEST);
         assert!(is_open(&user.sandbox, WEST));
+    });
+}
+
+/// It would count as overtaken, were it promoted by hand.
+#[test]
+fn a_standby_that_could_not_note_that_it_gave_the_lease_back_notes_it_later() {
+    simulate(async || {
+        let user = watched().await;
+        let item =
+            |sandbox: &Sandbox| sandbox.with(|world| world.item(WEST, LEDGER, "prod", "ledger"));
+        let mut left = item(&user.sandbox);
+        let mut body = ledger(&user.sandbox, WEST);
+        assert_eq!(body["held"], false);
+        body["held"] = true.into();
+        left["body"]["S"] = body.to_string().into();
+        user.sandbox.with(|world| world.put_item(WEST, LEDGER, "prod", "ledger", left));
+        pass(30).await;
+        assert_eq!(ledger(&user.sandbox, WEST)["held"], false);
+        assert_eq!(lease(&user.sandbox)["holder"]["S"], EAST);
     });
 }
 

@@ -223,13 +223,9 @@ impl Plan<'_> {
             ["dynamodb", "secretsmanager", "sns"].iter().flat_map(|one| via(one)).collect();
         let topics: Vec<_> =
             regions.iter().map(|region| format!("sns.{region}.amazonaws.com")).collect();
-        let instances: Vec<_> = Site::ALL
-            .iter()
-            .map(|site| {
-                let name = instance_name(spec, *site);
-                self.arn("rds", self.region(*site), &format!("db:{name}"))
-            })
-            .collect();
+        let instance = |site: Site| {
+            self.arn("rds", self.region(site), &format!("db:{}", instance_name(spec, site)))
+        };
         let mut tables = self.everywhere("dynamodb", &format!("table/{}", Name::Ledger.of(suffix)));
         tables.push(self.arn("dynamodb", witness, &format!("table/{}", Name::Lease.of(suffix))));
         let groups: Vec<_> = regions
@@ -258,9 +254,9 @@ impl Plan<'_> {
                 variables,
                 allow("Probe", json!("lambda:InvokeFunction"),
                     json!(self.everywhere("lambda", &format!("function:{}", Name::Probe.of(suffix)))), None),
-                allow("LookAtInstances", json!("rds:DescribeDBInstances"), json!(instances), None),
-                allow("Promote", json!("rds:PromoteReadReplica"), json!(instances[1]), None),
-                allow("EndSessions", json!("rds:RebootDBInstance"), json!(instances[0]), None),
+                allow("LookAtInstances", json!("rds:DescribeDBInstances"), json!(Site::ALL.map(instance)), None),
+                allow("Promote", json!("rds:PromoteReadReplica"), json!(instance(Site::Dr)), None),
+                allow("EndSessions", json!("rds:RebootDBInstance"), json!(instance(Site::Primary)), None),
                 // Neither takes a resource.
                 allow("Look", json!(["rds:DescribeEvents", "ec2:DescribeSecurityGroups"]), json!("*"),
                     Some(here)),
