@@ -25,9 +25,9 @@ package: provider ## The zip that a mirror serves, manifest and checksums, in di
 demo: ## The provider at work against a simulated AWS: plan, apply, change, destroy; a failover on PostgreSQL
 	@tools/demo
 
-# Two for each processor: many tests wait for real time, the others stand back for them.
+# Three for each processor: many tests wait for real time, the others stand back for them.
 test: ## Every test
-	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((2 * $$(getconf _NPROCESSORS_ONLN)))} $(CARGO) test --workspace --locked
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$((3 * $$(getconf _NPROCESSORS_ONLN)))} $(CARGO) test --workspace --locked
 
 docs: ## Write what the pages take from the schema, the examples and the calls
 	UPDATE_DOCS=1 $(CARGO) test --locked --test main -- documentation::reference

@@ -6,13 +6,14 @@ use aws_sdk_ec2::types::{Filter, RouteTable, Subnet};
 use ipnet::Ipv4Net;
 
 use super::{
+    blueprint::instance_name,
     concurrency::{self, Concurrency},
     mistake::Mistake,
     spec::{Site, SiteSpec, Spec},
 };
 use crate::{
     aws::{ApiError, Regional},
-    components::{Env, hosted_zone::zone, route::tables_of},
+    components::{Env, db_instance::subnets_of, hosted_zone::zone, route::tables_of},
 };
 
 /// A subnet.
@@ -22,6 +23,8 @@ pub struct Subnetwork {
     pub id: String,
     /// Its availability zone.
     pub zone: String,
+    /// It was found and not named, leads to an internet gateway, and stays because the instance may be in it.
+    pub is_exposed: bool,
 }
 
 /// The network of a site.
@@ -74,6 +77,30 @@ impl Surroundings {
     pub fn network(&self, site: Site) -> &Network {
         &self.networks[&site]
     }
+
+    /// What somebody should know of public subnets that nobody named: of each site a summary and a detail.
+    pub fn warnings(&self, spec: &Spec) -> Vec<(&'static str, String)> {
+        let of = |site: &Site| {
+            let all = &self.network(*site).subnets;
+            let ids = |some: &dyn Fn(&&Subnetwork) -> bool| {
+                all.iter().filter(some).map(|one| one.id.as_str()).collect::<Vec<_>>().join(", ")
+            };
+            let exposed = ids(&|one| one.is_exposed);
+            (!exposed.is_empty()).then(|| {
+                let detail = format!(
+                    "{exposed} in {} by a route to an internet gateway. The instance may be there, so that the subnet \
+                     group keeps them: RDS takes none out that is used. The instance has no public address. Give the \
+                     subnets a route table without such a route; or, if they are meant to be public, set {}.subnet_ids \
+                     to all subnets of the group: {}.",
+                    spec.site(*site).region,
+                    site.argument(),
+                    ids(&|_| true)
+                );
+                ("Subnets of a database are public", detail)
+            })
+        };
+        Site::ALL.iter().filter_map(of).collect()
+    }
 }
 
 /// Why the surroundings are not known.
@@ -87,14 +114,14 @@ pub enum DiscoveryError {
     Mistakes(Vec<Mistake>),
 }
 
-/// Looks at both sites' networks.
+/// Looks at both sites' networks. Where the cluster that is there `stays`, its instances stay where they are.
 ///
 /// # Errors
 /// Looking failed, or what was found does not carry a cluster.
-pub async fn discover(env: &Env, spec: &Spec) -> Result<Surroundings, DiscoveryError> {
+pub async fn discover(env: &Env, spec: &Spec, stays: bool) -> Result<Surroundings, DiscoveryError> {
     let (primary, dr, names, others, concurrency) = futures::join!(
-        network(env, spec, Site::Primary),
-        network(env, spec, Site::Dr),
+        network(env, spec, Site::Primary, stays),
+        network(env, spec, Site::Dr, stays),
         given_zone(env, spec),
         additional_vpcs(env, spec),
         concurrency::find(env, spec),
@@ -259,7 +286,12 @@ fn by_vpc(vpc: &str) -> Filter {
     Filter::builder().name("vpc-id").values(vpc).build()
 }
 
-async fn network(env: &Env, spec: &Spec, site: Site) -> Result<Network, DiscoveryError> {
+async fn network(
+    env: &Env,
+    spec: &Spec,
+    site: Site,
+    stays: bool,
+) -> Result<Network, DiscoveryError> {
     let wanted = spec.site(site);
     let regional = env.region(&wanted.region);
     let vpcs = async {
@@ -268,7 +300,13 @@ async fn network(env: &Env, spec: &Spec, site: Site) -> Result<Network, Discover
     };
     let subnets = subnets(env, &regional, &wanted.vpc_id);
     let tables = tables_of(env, &wanted.region, &wanted.vpc_id);
-    let (vpcs, subnets, tables) = futures::join!(vpcs, subnets, tables);
+    let used = async {
+        match wanted.subnet_ids {
+            None if stays => subnets_of(env, &wanted.region, &instance_name(spec, site)).await,
+            _ => Ok(Vec::new()),
+        }
+    };
+    let (vpcs, subnets, tables, used) = futures::join!(vpcs, subnets, tables, used);
     let vpcs = match vpcs {
         Ok(answer) => answer,
         Err(error) if error.is_not_found() => {
@@ -279,8 +317,8 @@ async fn network(env: &Env, spec: &Spec, site: Site) -> Result<Network, Discover
     let blocks = vpcs.vpcs().iter().flat_map(|vpc| vpc.cidr_block_association_set());
     let cidrs: Vec<Ipv4Net> =
         blocks.filter_map(|block| block.cidr_block().and_then(|text| text.parse().ok())).collect();
-    let (subnets, tables) = (subnets?, tables?);
-    let chosen = choose_subnets(wanted, site, &subnets, &tables)
+    let (subnets, tables, used) = (subnets?, tables?, used?);
+    let chosen = choose_subnets(wanted, site, &subnets, &tables, &used)
         .map_err(|one| DiscoveryError::Mistakes(vec![one]))?;
     let route_tables = choose_tables(wanted, site, &chosen, &tables)
         .map_err(|one| DiscoveryError::Mistakes(vec![one]))?;
@@ -355,11 +393,14 @@ fn is_public(subnet: &str, tables: &[RouteTable]) -> bool {
     })
 }
 
+/// The subnets that are named, or the private ones and those that are `used`: RDS takes no subnet out of a group while an
+/// instance is in it, and does not tell which ones those are.
 fn choose_subnets(
     wanted: &SiteSpec,
     site: Site,
     subnets: &[Subnet],
     tables: &[RouteTable],
+    used: &[String],
 ) -> Result<Vec<Subnetwork>, Mistake> {
     let argument = format!("{}.subnet_ids", site.argument());
     let chosen: Vec<&Subnet> = match &wanted.subnet_ids {
@@ -378,10 +419,10 @@ fn choose_subnets(
             }
             subnets.iter().filter(|one| ids.iter().any(|id| one.subnet_id() == Some(id))).collect()
         }
-        None => subnets
-            .iter()
-            .filter(|one| !is_public(one.subnet_id().unwrap_or_default(), tables))
-            .collect(),
+        None => {
+            let stays = |id: &str| !is_public(id, tables) || used.iter().any(|one| one == id);
+            subnets.iter().filter(|one| stays(one.subnet_id().unwrap_or_default())).collect()
+        }
     };
     let zones: BTreeSet<_> = chosen.iter().filter_map(|one| one.availability_zone()).collect();
     if zones.len() < 2 {
@@ -402,6 +443,8 @@ fn choose_subnets(
         .map(|one| Subnetwork {
             id: one.subnet_id().unwrap_or_default().to_owned(),
             zone: one.availability_zone().unwrap_or_default().to_owned(),
+            is_exposed: wanted.subnet_ids.is_none()
+                && is_public(one.subnet_id().unwrap_or_default(), tables),
         })
         .collect();
     chosen.sort_by(|one, other| one.id.cmp(&other.id));

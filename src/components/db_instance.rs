@@ -8,7 +8,7 @@ use super::{
     ARN, Address, ENDPOINT, Effect, Env, Failure, Field, Observation, Output, Outputs, Primitive,
     RESOURCE_ID, Readiness, SECRET_TAG, SOURCE, STATUS, Text, Wanted,
     db_instance_calls::{await_pending_restart, converge, create_replica, create_writer, delete},
-    db_instance_waits::describe,
+    db_instance_waits::{describe, described},
     db_parameter_group::{parameters_text, values},
     db_subnet_group::from_rds,
 };
@@ -210,7 +210,7 @@ impl Primitive for DbInstance {
     ) -> Result<Vec<Observation>, ApiError> {
         let mut found = Vec::new();
         for wanted in wanted {
-            let Some(instance) = describe(env, region, &wanted.name).await? else { continue };
+            let Some(instance) = described(env, region, &wanted.name).await? else { continue };
             if instance.db_instance_status() != Some("deleting") {
                 found.push(look(env, wanted, &instance, wanted.settings.apply_immediately).await?);
             }
@@ -242,6 +242,17 @@ impl Primitive for DbInstance {
     async fn delete(env: &Env, found: &Observation) -> Result<(), Failure> {
         delete(env, found).await
     }
+}
+
+/// The ids of the subnets that an instance may be in; none where there is no instance. RDS does not tell in which of them
+/// it is.
+///
+/// # Errors
+/// The call failed.
+pub async fn subnets_of(env: &Env, region: &str, name: &str) -> Result<Vec<String>, ApiError> {
+    let Some(instance) = described(env, region, name).await? else { return Ok(Vec::new()) };
+    let subnets = instance.db_subnet_group().map(|group| group.subnets()).unwrap_or_default();
+    Ok(subnets.iter().filter_map(|one| one.subnet_identifier()).map(str::to_owned).collect())
 }
 
 /// Of an instance that was only glanced at: the id of its security group.

@@ -18,6 +18,15 @@ pub(super) async fn describe(
     Ok(found.and_then(|answer| answer.db_instances.unwrap_or_default().pop()))
 }
 
+/// The same, in one call that discovery and observation share.
+pub(super) async fn described(
+    env: &Env,
+    region: &str,
+    id: &str,
+) -> Result<Option<Described>, ApiError> {
+    env.shared(format!("instance {region} {id}"), || describe(env, region, id)).await
+}
+
 /// Its status, as RDS words it.
 pub(super) fn status(instance: &Described) -> &str {
     instance.db_instance_status().unwrap_or_default()

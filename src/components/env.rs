@@ -82,6 +82,14 @@ impl Scope {
             _ => Owner::Ours,
         }
     }
+
+    /// Whether something that no name leads to was made for this cluster: its tags have the id as well. Of the suffix
+    /// alone anybody can think.
+    pub fn made(&self, tags: &Tags) -> bool {
+        let is_known =
+            self.cluster_id.is_some() && tags.get(CLUSTER_TAG) == self.cluster_id.as_ref();
+        is_known && self.owner(tags) == Owner::Ours
+    }
 }
 
 /// 32 random bits in hex: for names that AWS takes once and never again.

@@ -84,7 +84,8 @@ impl Primitive for KmsKey {
         // Keys of ours that nothing leads to: an earlier run made one and did not live to name it.
         for key in unnamed(env, region, &seen).await? {
             let address = Address::with(region, Self::KIND, key.key_id());
-            found.push(look(env, &address, region, &key, None).await?);
+            let seen = look(env, &address, region, &key, None).await?;
+            found.extend(env.scope.made(&seen.tags).then_some(seen));
         }
         Ok(found)
     }
@@ -285,7 +286,7 @@ async fn find(env: &Env, wanted: &Wanted<KmsKey>) -> Result<Option<KeyMetadata>,
     Ok(unnamed(env, &wanted.region, &[]).await?.into_iter().next())
 }
 
-/// Living keys that carry this cluster's tags. Normally the shared look at tags is enough; it may lag by
+/// Living keys that carry both of this cluster's tags. Normally the shared look at tags is enough; it may lag by
 /// half a minute, so a run that follows a broken one asks every key.
 async fn unnamed(env: &Env, region: &str, known: &[String]) -> Result<Vec<KeyMetadata>, ApiError> {
     let is_known = |id: &str| known.iter().any(|arn| arn.ends_with(id));
@@ -301,16 +302,15 @@ async fn unnamed(env: &Env, region: &str, known: &[String]) -> Result<Vec<KeyMet
                 Err(error) if error.class == ErrorClass::Denied => continue,
                 Err(error) => return Err(error),
             };
-            if env.scope.owner(&tags) == super::Owner::Ours {
+            if env.scope.made(&tags) {
                 ids.push(id);
             }
         }
     } else {
         let arns = env.tagged(region).await?;
-        ids.extend(
-            arns.into_keys()
-                .filter(|arn| arn.contains(":kms:") && arn.contains(":key/") && !is_known(arn)),
-        );
+        let is_key = |arn: &str| arn.contains(":kms:") && arn.contains(":key/");
+        let ours = arns.into_iter().filter(|(arn, tags)| is_key(arn) && env.scope.made(tags));
+        ids.extend(ours.map(|(arn, _)| arn).filter(|arn| !is_known(arn)));
     }
     let mut keys = Vec::new();
     for id in ids {

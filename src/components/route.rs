@@ -1,6 +1,6 @@
 //! Routes to the other VPC, one per route table and block of addresses.
 
-use aws_sdk_ec2::types::{Filter, Route as Ec2Route, RouteState, RouteTable};
+use aws_sdk_ec2::types::{Filter, Route as Ec2Route, RouteState, RouteTable, VpcPeeringConnection};
 
 use super::{
     Address, Env, Failure, Field, Observation, Outputs, Owner, Primitive, Text, Wanted,
@@ -98,7 +98,14 @@ impl Primitive for Route {
         wanted: &[&Wanted<Self>],
     ) -> Result<Vec<Observation>, ApiError> {
         let all = peerings(env, region).await?;
-        let ours = all.iter().filter(|one| env.scope.owner(&from_ec2(one.tags())) == Owner::Ours);
+        let made = |one: &&VpcPeeringConnection| env.scope.made(&from_ec2(one.tags()));
+        // Somebody may have taken the cluster's id from the tags of its own.
+        let is_made = all.iter().any(|one| made(&one));
+        let is_ours = |one: &VpcPeeringConnection| match is_made {
+            true => made(&one),
+            false => env.scope.owner(&from_ec2(one.tags())) == Owner::Ours,
+        };
+        let ours = all.iter().filter(|one| is_ours(one));
         let ours: Vec<String> =
             ours.filter_map(|one| one.vpc_peering_connection_id().map(str::to_owned)).collect();
         let tables = match wanted.first() {

@@ -6,8 +6,7 @@ use aws_sdk_ec2::types::{
 };
 
 use super::{
-    ARN, Address, Env, Failure, Field, ID, Observation, Outputs, Owner, Primitive, Tags, Wanted,
-    retag,
+    ARN, Address, Env, Failure, Field, ID, Observation, Outputs, Primitive, Tags, Wanted, retag,
 };
 use crate::aws::{ApiError, Progress};
 
@@ -170,7 +169,7 @@ impl Primitive for VpcPeering {
             let wanted = wanted
                 .iter()
                 .find(|wanted| joins(one, &wanted.settings.vpc, &wanted.settings.peer_vpc));
-            let ours = here == region && env.scope.owner(&tags) == Owner::Ours;
+            let ours = here == region && env.scope.made(&tags);
             let address = match wanted {
                 Some(wanted) => wanted.address.clone(),
                 None if ours => Address::with(region, Self::KIND, id),

@@ -5,7 +5,12 @@ mod claim;
 mod lease;
 mod parameters;
 
-use std::{collections::BTreeSet, fmt, future::Future, pin::Pin};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    future::Future,
+    pin::Pin,
+};
 
 use futures::{StreamExt as _, stream::FuturesUnordered};
 
@@ -73,6 +78,8 @@ pub struct Report {
     pub failed: Vec<Failed>,
     /// What was begun and not waited for, or not begun at all.
     pub unfinished: Vec<Address>,
+    /// The last states of what was waited for in vain.
+    pub seen: BTreeMap<Address, String>,
 }
 
 impl Report {
@@ -204,6 +211,9 @@ fn note(report: &mut Report, address: Address, doing: Doing, result: Result<(), 
         }
         Err(failure) if is_stop(&failure) => {
             tracing::info!(target: "trading::executor", component = address.as_str(), "{doing}: {failure}");
+            if let Failure::Wait(WaitError::Stopped { state, .. }) = failure {
+                report.seen.insert(address.clone(), state);
+            }
             report.unfinished.push(address);
         }
         Err(failure) => {

@@ -237,7 +237,8 @@ fn site(name: &'static str, region: &str, description: &'static str) -> Attribut
                 "subnet_ids",
                 Type::string_set(),
                 "Subnets in at least two availability zones. Default: the VPC's private ones, those \
-                 without a route to an internet gateway.",
+                 without a route to an internet gateway; those that an instance may be in stay \
+                 when they become public, and a plan warns of them.",
             ),
             Attribute::optional(
                 "route_table_ids",

@@ -336,6 +336,10 @@ pub(super) fn report(report: &Report, doing: Doing, stopped: Option<&'static str
     if !unfinished.is_empty() {
         progress = format!("{progress} Not finished: {}.", unfinished.join(", "));
     }
+    let seen: Vec<_> = report.seen.iter().map(|(one, state)| format!("{one} ({state})")).collect();
+    if !seen.is_empty() {
+        progress = format!("{progress} Last seen: {}.", seen.join(", "));
+    }
     for one in &report.failed {
         let what = format!("{} {} failed", one.doing, one.address);
         let mut why = failure(&one.failure);

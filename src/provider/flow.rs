@@ -63,6 +63,8 @@ pub(super) const LOOK_AGAIN: [Duration; 2] = [Duration::from_secs(10), Duration:
 pub(super) enum Look<'a> {
     /// Surroundings that do not fit are an error.
     Strict,
+    /// The same for a cluster that is made anew: where the instances are that go before counts for nothing.
+    Anew,
     /// What is there is looked at all the same: for a read or a destroy after the VPCs are gone.
     Lenient,
     /// Within those that this run began with: what becomes of them meanwhile is the next plan's.
@@ -116,7 +118,9 @@ impl Opened {
         let surroundings = async {
             match how {
                 Look::Within(known) => Ok(known.clone()),
-                Look::Strict | Look::Lenient => discover(env, spec).await,
+                Look::Strict | Look::Anew | Look::Lenient => {
+                    discover(env, spec, how != Look::Anew).await
+                }
             }
         };
         let (claim, surroundings) = futures::join!(claim, surroundings);

@@ -286,19 +286,24 @@ async fn look(
     asks_first: bool,
 ) -> Result<Opened, Trouble> {
     let mut env = environment(configured, context, spec, spec.timeouts.read).await?;
+    let mut how = Look::Strict;
     if input.prior.is_none() {
-        env.scope.leaving = configured.memory().leaving.clone();
+        let memory = configured.memory();
+        env.scope.leaving = memory.leaving.clone();
+        if memory.in_state.contains(spec.suffix.as_str()) {
+            how = Look::Anew;
+        }
     }
     let looked = configured.memory().looked.remove(spec.suffix.as_str());
     let looked = looked.and_then(|looked| looked.with_spec(spec));
     let id = Kept::parse(&input.private).cluster_id;
     let mut opened = match looked.filter(|_| input.prior.is_some()) {
         Some(opened) => opened,
-        None => Opened::look(&env, spec, id.clone(), Look::Strict).await?,
+        None => Opened::look(&env, spec, id.clone(), how).await?,
     };
     if !opened.unnamed_and_refused().is_empty() {
         let (until, missing) = (opened.settled(), Opened::unnamed_and_refused);
-        match Opened::look_until(&env, spec, id, Look::Strict, until, missing).await {
+        match Opened::look_until(&env, spec, id, how, until, missing).await {
             Ok(again) => opened = again,
             Err(Unseen::Trouble(trouble)) => return Err(trouble),
             // What is known says why.

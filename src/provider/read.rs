@@ -142,7 +142,9 @@ pub(super) fn warnings(opened: &Opened) -> Diagnostics {
     let displaced = (!opened.roles.are_moving())
         .then(|| concurrency::warning(&opened.spec, &opened.surroundings))
         .flatten();
-    for (summary, detail) in recovery::warnings(opened).into_iter().chain(displaced) {
+    let exposed = opened.surroundings.warnings(&opened.spec);
+    for (summary, detail) in recovery::warnings(opened).into_iter().chain(displaced).chain(exposed)
+    {
         found.warning(summary, detail);
     }
     for one in opened.inventory.all() {

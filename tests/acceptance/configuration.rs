@@ -1,7 +1,7 @@
 //! The provider's configuration between it and AWS, by its effect: through which proxy, trusting whom, under which
 //! name, at which endpoints, as whom, and how often.
 
-use aws_sandbox::{ACCESS_KEY, Effect, Fault, Rule, SECRET_KEY};
+use aws_sandbox::{ACCESS_KEY, Effect, Fault, Rule, SECRET_KEY, SESSION_SECRET};
 use serde_json::{Value as Json, json};
 
 use crate::support::{
@@ -305,7 +305,8 @@ pub(super) fn trust() -> Json {
 #[test]
 fn a_chain_of_roles_is_assumed_with_everything_that_was_said() {
     let served = Served::new();
-    let workspace = Workspace::new(&served, "");
+    let mut workspace = Workspace::new(&served, "");
+    workspace.variable("TF_LOG", "TRACE");
     role(&served, "first", trust());
     let mut second = trust();
     second["Condition"] = json!({"StringEquals": {
@@ -328,6 +329,10 @@ fn a_chain_of_roles_is_assumed_with_everything_that_was_said() {
         &format!("  assume_role = [\n    {first},\n    {second},\n  ]"),
     );
     assert_eq!(ran.code, 2, "{}", ran.err);
+    assert!(ran.err.contains("sts:AssumeRole"), "the log shows the calls");
+    for secret in [SESSION_SECRET, "session of ASIA"] {
+        assert!(!ran.err.contains(secret) && !ran.out.contains(secret), "the log holds {secret}");
+    }
     let calls = served.sandbox.calls();
     let of = |name: &str| {
         let asked = |one: &&aws_sandbox::CallRecord| one.parameters["RoleArn"] == arn(name);

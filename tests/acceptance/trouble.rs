@@ -1,9 +1,12 @@
 //! Killed, interrupted, run twice: what happens at 3 a.m.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use crate::{
-    simulation::crash::{changes_something, tell},
+    simulation::crash::{Made, census, changes_something, made_by, tell},
     support::{
         flood::{Flood, plugins_in},
         terraform::{IMPORT, Ran, Running, Served, Workspace, cluster},
@@ -19,9 +22,26 @@ fn until_called(served: &Served, operation: &str) {
     }
 }
 
-/// Terraform and the provider are killed in a create; the next apply goes on, and a destroy leaves nothing. How many seconds
-/// of the account that apply took.
-fn die(told: &str, until: impl Fn(&Served)) -> u64 {
+/// What a create that nobody disturbs comes to.
+struct Undisturbed {
+    census: BTreeMap<String, usize>,
+    made: Made,
+    /// How many calls change something.
+    changes: usize,
+}
+
+impl Undisturbed {
+    fn new() -> Self {
+        let served = Served::new();
+        Workspace::new(&served, &cluster(&served, "prod", "")).apply().must_succeed();
+        let (census, made) = (census(&served.sandbox), made_by(&served.sandbox.calls()));
+        Self { census, made, changes: changes(&served) }
+    }
+}
+
+/// Terraform and the provider are killed in a create; the next apply goes on, comes to the same, makes nothing twice, and a
+/// destroy leaves nothing. How many seconds of the account that apply took.
+fn die(told: &str, whole: &Undisturbed, until: impl Fn(&Served)) -> u64 {
     let served = Served::new();
     let workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
     let running = workspace.start(&["apply", "-auto-approve", "-no-color"]);
@@ -34,6 +54,8 @@ fn die(told: &str, until: impl Fn(&Served)) -> u64 {
     let ran = workspace.apply();
     let took = (served.sandbox.now().0 - begun) / 1000;
     assert_eq!(ran.code, 0, "{told}\n{}\n{}", ran.out, ran.err);
+    assert_eq!(made_by(&served.sandbox.calls()), whole.made, "{told}: made twice");
+    assert_eq!(census(&served.sandbox), whole.census, "{told}");
     workspace.must_be_unchanged();
     workspace.destroy().must_succeed();
     assert_eq!(served.leftovers(), Vec::<String>::new(), "{told}");
@@ -42,6 +64,7 @@ fn die(told: &str, until: impl Fn(&Served)) -> u64 {
 
 #[test]
 fn killed_at_any_stage_the_next_apply_continues_and_destroy_leaves_nothing() {
+    let whole = Undisturbed::new();
     for stage in [
         "CreateKey",
         "AcceptVpcPeeringConnection",
@@ -49,7 +72,7 @@ fn killed_at_any_stage_the_next_apply_continues_and_destroy_leaves_nothing() {
         "CreateDBInstanceReadReplica",
         "RebootDBInstance",
     ] {
-        die(&format!("killed at {stage}"), |served| until_called(served, stage));
+        die(&format!("killed at {stage}"), &whole, |served| until_called(served, stage));
     }
 }
 
@@ -57,15 +80,12 @@ fn killed_at_any_stage_the_next_apply_continues_and_destroy_leaves_nothing() {
 #[ignore = "takes a quarter of an hour: make crash"]
 fn killed_at_twenty_points_the_next_apply_continues() {
     // Evenly spread over the calls of a create that change something, the last of which finishes it.
-    let all = {
-        let served = Served::new();
-        Workspace::new(&served, &cluster(&served, "prod", "")).apply().must_succeed();
-        changes(&served)
-    };
+    let whole = Undisturbed::new();
+    let all = whole.changes;
     let lived = (0..20).map(|point| {
         let after = 1 + point * (all - 5) / 20;
         let told = format!("killed after {after} of {all} calls");
-        die(&told, |served| {
+        die(&told, &whole, |served| {
             let begun = Instant::now();
             while changes(served) < after {
                 assert!(begun.elapsed() < Duration::from_secs(120), "{told}");

@@ -67,6 +67,41 @@ fn an_instance_that_somebody_upgraded_is_not_planned_to_go_back() {
 }
 
 #[test]
+fn a_status_that_nobody_knows_is_waited_for_and_named_when_the_time_is_over() {
+    simulate(async || {
+        for (region, id) in INSTANCES {
+            let (mut user, config) = User::with_cluster().await;
+            let made = |user: &User| {
+                user.sandbox.with(|world| world.record(region, "db-instance", id))["DbiResourceId"]
+                    .clone()
+            };
+            let before = made(&user);
+            let odd = |status: &str| json!({"DBInstanceStatus": status});
+            let set = |user: &User, status: &str| {
+                user.sandbox
+                    .with(|world| world.drift(region, "db-instance", id, Some(&odd(status))))
+                    .unwrap();
+            };
+            set(&user, "frobnicating");
+            let mut other = config.clone();
+            other["timeouts"] = json!({"update": "20m"});
+            other["backup"] = json!({"retention_days": 9});
+            let found = errors(&user.apply(&other).await);
+            let told = found
+                .iter()
+                .any(|one| one.contains(&format!("{region}/db-instance (frobnicating")));
+            assert!(told, "{found:#?}");
+            assert_eq!(made(&user), before);
+            set(&user, "available");
+            user.restart().await;
+            user.must_apply(&other).await;
+            user.must_be_unchanged(&other).await;
+            assert_eq!(made(&user), before);
+        }
+    });
+}
+
+#[test]
 fn a_parameter_that_needs_a_restart_is_put_back_with_one() {
     simulate(async || {
         for (region, id) in INSTANCES {

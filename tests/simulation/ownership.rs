@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 use trading::plugin::{Context, PlanInput, Planned, Value, from_json};
 
 use crate::support::{
-    aws::{connect, simulate},
+    aws::{connect, pass, simulate},
     user::{State, User, configuration, errors, lines},
 };
 
@@ -34,31 +34,44 @@ fn whatever_carries_somebody_elses_tags_is_refused_by_name() {
                     {
                         continue;
                     }
-                    let world = user.sandbox.world();
-                    let mut other = User::of(aws_sandbox::Sandbox::with_world(world, 1.0)).await;
-                    other.state = user.state.clone();
-                    let forged = json!({"_tags": {"trading-dr:environment-suffix": "other", "trading-dr:cluster-id": null, "team": null, "Name": null}});
-                    other
-                        .sandbox
-                        .with(|world| world.drift(region, kind, id, Some(&forged)))
-                        .unwrap();
-                    other.sandbox.with(|_| ());
-                    tokio::time::sleep(std::time::Duration::from_secs(60)).await;
-                    let found = errors(&other.plan(&config).await.diagnostics);
                     // Its own message, with its own address.
                     let addresses = addresses(&arns, region, kind, id);
                     assert!(!addresses.is_empty(), "{region} {kind} {id}: no ARN is its");
-                    let named = found.iter().any(|one| {
-                        one.contains("its tag trading-dr:environment-suffix says other")
-                            && addresses.iter().any(|address| one.contains(address))
-                    });
-                    assert!(named, "{region} {kind} {id}: {found:#?}");
+                    for (forged, message) in forgeries() {
+                        let world = aws_sandbox::Sandbox::with_world(user.sandbox.world(), 1.0);
+                        let mut other = User::of(world).await;
+                        other.state = user.state.clone();
+                        let forged = json!({"_tags": forged});
+                        other
+                            .sandbox
+                            .with(|world| world.drift(region, kind, id, Some(&forged)))
+                            .unwrap();
+                        // From here on it takes its time until all look at it.
+                        other.sandbox.with(|_| ());
+                        pass(60).await;
+                        let found = errors(&other.plan(&config).await.diagnostics);
+                        let named = found.iter().any(|one| {
+                            one.contains(message)
+                                && addresses.iter().any(|address| one.contains(address))
+                        });
+                        assert!(named, "{region} {kind} {id} {forged}: {found:#?}");
+                    }
                     tried.insert(kind.clone());
                 }
             }
         }
         assert!(tried.len() >= 14, "only these kinds carry tags: {tried:?}");
     });
+}
+
+/// What somebody may do to the tags of something of ours, and what a plan says then.
+fn forgeries() -> [(Json, &'static str); 3] {
+    let tags = |suffix: Json, id: Json| json!({"trading-dr:environment-suffix": suffix, "trading-dr:cluster-id": id, "team": null, "Name": null});
+    [
+        (tags(json!("other"), Json::Null), "its tag trading-dr:environment-suffix says other"),
+        (tags(json!("prod"), json!("0000")), "it belongs to the cluster 0000, not to"),
+        (tags(Json::Null, Json::Null), "it does not carry the tag trading-dr:environment-suffix"),
+    ]
 }
 
 /// The addresses of what has this id, by its ARNs.

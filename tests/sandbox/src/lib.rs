@@ -55,7 +55,7 @@ pub use faults::{Effect, Fault, Rule};
 pub use functions::Host;
 pub use iam::Access;
 pub use postgres::{Laboratory, Programs};
-pub use seed::{ACCESS_KEY, ACCOUNT, RESTRICTED_KEY, SECRET_KEY};
+pub use seed::{ACCESS_KEY, ACCOUNT, RESTRICTED_KEY, SECRET_KEY, SESSION_SECRET};
 pub use server::{Answer, Sandbox};
 pub use services::{
     lambda::{Invocation, Runtime},

@@ -15,6 +15,8 @@ pub const ACCOUNT: &str = "123456789012";
 pub const ACCESS_KEY: &str = "AKIASANDBOX000000001";
 /// Its secret; signatures are not verified.
 pub const SECRET_KEY: &str = "sandbox";
+/// The secret of a session's key, such that it is found wherever it is.
+pub const SESSION_SECRET: &str = "wJalrXUtnFEMI.of.a.session";
 /// The access key of a user whose policies are the test's to set; without any, everything is denied.
 pub const RESTRICTED_KEY: &str = "AKIASANDBOX000000002";
 

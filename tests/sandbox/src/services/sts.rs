@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Operation, Service, iam::ISSUER, op, requested_tags};
 use crate::{
-    ACCOUNT,
+    ACCOUNT, SESSION_SECRET,
     clock::Time,
     iam::{self, Need, Principal, statements},
     request::{Failure, Reply, Request, texts},
@@ -251,7 +251,7 @@ fn session(world: &mut World, request: &Request, more: Value) -> Reply {
         "AssumedRoleUser": {"AssumedRoleId": id, "Arn": session_arn},
         "Credentials": {
             "AccessKeyId": key,
-            "SecretAccessKey": "sandbox",
+            "SecretAccessKey": SESSION_SECRET,
             "SessionToken": format!("session of {key}"),
             "Expiration": expires.to_string(),
         },

@@ -112,7 +112,12 @@ pub(super) fn modify(world: &mut World, request: &Request) -> Reply {
     if let Some(description) = request.text("DBSubnetGroupDescription") {
         group["DBSubnetGroupDescription"] = description.into();
     }
-    Ok(json!({"DBSubnetGroup": shown(group)}))
+    let group = shown(group);
+    let all = world.table_mut(&request.region, INSTANCE).values_mut();
+    for one in all.filter(|one| one["_subnet_group"] == name.as_str()) {
+        one["DBSubnetGroup"] = group.clone();
+    }
+    Ok(json!({"DBSubnetGroup": group}))
 }
 
 pub(super) fn delete(world: &mut World, request: &Request) -> Reply {

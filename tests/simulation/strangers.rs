@@ -1,0 +1,119 @@
+//! What others have in the account: it is left alone, and where it is in the way, a plan says so.
+
+use aws_sandbox::{Effect, Fault, Rule};
+use aws_sdk_ec2::types::{ResourceType, Tag, TagSpecification};
+use aws_sdk_kms::types::Tag as KeyTag;
+use serde_json::json;
+
+use crate::support::{
+    agent::{EAST, WEST},
+    aws::{connect, pass, simulate},
+    user::{User, configuration, errors},
+};
+
+/// What no name leads to is found by its tags: a key that is not named yet, a peering with a VPC of before.
+#[test]
+fn what_somebody_else_gave_the_tag_of_the_suffix_is_left_alone() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let vpc = "vpc-0123456789abcdef0";
+        let record = json!({"vpcId": vpc, "cidrBlock": "10.99.0.0/16", "state": "available", "_account": true});
+        user.sandbox.with(|world| world.place(EAST, "vpc", vpc, record));
+        let peer = user.sandbox.with(|world| world.network())[WEST]["vpc_id"].clone();
+        let peer = peer.as_str().unwrap();
+        let aws = connect(&user.sandbox).await;
+        let (kms, ec2) = (aws.region(EAST).kms.clone(), aws.region(EAST).ec2.clone());
+        let mut keys = Vec::new();
+        for id in [None, Some("0000")] {
+            let all =
+                [("trading-dr:environment-suffix", Some("prod")), ("trading-dr:cluster-id", id)];
+            let mut key = kms.create_key();
+            for (name, value) in all.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+                let tag = KeyTag::builder().tag_key(name).tag_value(value).build().unwrap();
+                key = key.tags(tag);
+            }
+            let made = key.send().await.unwrap();
+            keys.push(made.key_metadata().unwrap().key_id().to_owned());
+        }
+        let tag = Tag::builder().key("trading-dr:environment-suffix").value("prod").build();
+        let tags = TagSpecification::builder().tags(tag);
+        let tags = tags.resource_type(ResourceType::VpcPeeringConnection).build();
+        let peering = ec2.create_vpc_peering_connection().vpc_id(vpc).peer_vpc_id(peer);
+        let made = peering.peer_region(WEST).tag_specifications(tags).send().await.unwrap();
+        let id = made.vpc_peering_connection().unwrap().vpc_peering_connection_id().unwrap();
+        pass(60).await;
+        let status = |user: &User| {
+            user.sandbox.with(|world| {
+                world.record(EAST, "vpc-peering-connection", id)["status"]["code"].clone()
+            })
+        };
+        let before = status(&user);
+        assert!(before.is_string());
+        user.must_be_unchanged(&config).await;
+        user.must_destroy().await;
+        // The next cluster takes none of it over, and an unfinished one neither.
+        user.sandbox.add_fault(Fault::new(
+            Rule { operation: Some("CreateAlias".into()), times: Some(1), ..Rule::default() },
+            Effect::Fail { code: "ValidationError".into(), message: "no".into(), status: 400 },
+        ));
+        assert!(user.apply(&config).await.has_errors());
+        user.state.tainted = false;
+        user.restart().await;
+        user.must_apply(&config).await;
+        user.must_destroy().await;
+        for key in &keys {
+            let key = user.sandbox.with(|world| world.record(EAST, "kms-key", key));
+            assert_eq!(key["KeyState"], "Enabled");
+        }
+        assert_eq!(status(&user), before);
+    });
+}
+
+/// Of a cluster that there is not yet: no tag tells whose an alias or a route is.
+#[test]
+fn an_alias_a_route_and_a_log_group_of_others_are_refused_before_anything_is_made() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        let aws = connect(&user.sandbox).await;
+        let east = aws.region(EAST);
+        let key = east.kms.create_key().send().await.unwrap();
+        let key = key.key_metadata().unwrap().key_id().to_owned();
+        let alias = east.kms.create_alias().alias_name("alias/trading-db-key-prod");
+        alias.target_key_id(key).send().await.unwrap();
+        let group = aws.region(WEST).logs.create_log_group();
+        let group = group.log_group_name("/aws/lambda/trading-db-monitor-prod");
+        group.tags("trading-dr:environment-suffix", "other").send().await.unwrap();
+        let (table, cidr) = user.sandbox.with(|world| {
+            let network = world.network();
+            let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+            let table = text(&network[EAST]["private_route_table_ids"][0]);
+            let peer = text(&network[WEST]["vpc_id"]);
+            let cidr = text(&world.record(WEST, "vpc", &peer)["cidrBlock"]);
+            let mut routes = world.record(EAST, "route-table", &table)["routeSet"].clone();
+            routes["item"].as_array_mut().unwrap().push(json!({
+                "destinationCidrBlock": cidr, "transitGatewayId": "tgw-0123456789abcdef0",
+                "state": "active", "origin": "CreateRoute", "_account": true,
+            }));
+            world.drift(EAST, "route-table", &table, Some(&json!({"routeSet": routes}))).unwrap();
+            (table, cidr)
+        });
+        let before = user.sandbox.with(|world| world.inventory());
+        let found = errors(&user.apply(&config).await);
+        for (address, why) in [
+            ("us-east-1/kms-alias".to_owned(), "leads to a key of somebody else"),
+            // To which the alias leads.
+            ("us-east-1/kms-key".to_owned(), "trading-db-key-prod exists already"),
+            (format!("us-east-1/route/{table}/{cidr}"), "leads over tgw-0123456789abcdef0"),
+            (
+                "us-west-2/log-group/monitor".to_owned(),
+                "its tag trading-dr:environment-suffix says other",
+            ),
+        ] {
+            let told = found.iter().any(|one| one.contains(&address) && one.contains(why));
+            assert!(told, "{address}: {found:#?}");
+        }
+        assert_eq!(found.len(), 4, "{found:#?}");
+        assert_eq!(user.sandbox.with(|world| world.inventory()), before);
+    });
+}
