@@ -58,5 +58,5 @@ contract: $(TRAFFIC) ## Sandbox, calls, policies, release against the rules of A
 peer: ## hashicorp/aws manages the same stack on the simulated AWS, in real time (needs a mirror that has it)
 	$(CARGO) test --locked --test main -- --ignored --nocapture peer::
 
-bench: ## Figures: start-up, memory, calls, failovers, points tried, beside hashicorp/aws (builds a release, 90 minutes)
+bench: ## Figures: start-up, memory, calls, failovers, points tried, beside hashicorp/aws (builds a release)
 	@tools/bench

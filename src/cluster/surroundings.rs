@@ -88,8 +88,8 @@ impl Surroundings {
             let exposed = ids(&|one| one.is_exposed);
             (!exposed.is_empty()).then(|| {
                 let detail = format!(
-                    "{exposed} in {} by a route to an internet gateway. The instance may be there, so that the subnet \
-                     group keeps them: RDS takes none out that is used. The instance has no public address. Give the \
+                    "In {}, {exposed} lead to an internet gateway. The instance may be there, so that the subnet group \
+                     keeps them: RDS takes none out that is used. The instance has no public address. Give the \
                      subnets a route table without such a route; or, if they are meant to be public, set {}.subnet_ids \
                      to all subnets of the group: {}.",
                     spec.site(*site).region,

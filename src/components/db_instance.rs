@@ -250,7 +250,10 @@ impl Primitive for DbInstance {
 /// # Errors
 /// The call failed.
 pub async fn subnets_of(env: &Env, region: &str, name: &str) -> Result<Vec<String>, ApiError> {
-    let Some(instance) = described(env, region, name).await? else { return Ok(Vec::new()) };
+    let found = described(env, region, name).await?;
+    let Some(instance) = found.filter(|one| one.db_instance_status() != Some("deleting")) else {
+        return Ok(Vec::new());
+    };
     let subnets = instance.db_subnet_group().map(|group| group.subnets()).unwrap_or_default();
     Ok(subnets.iter().filter_map(|one| one.subnet_identifier()).map(str::to_owned).collect())
 }

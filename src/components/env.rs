@@ -83,12 +83,32 @@ impl Scope {
         }
     }
 
-    /// Whether something that no name leads to was made for this cluster: its tags have the id as well. Of the suffix
-    /// alone anybody can think.
+    /// Judges what no name leads to: its tags have to name the cluster's id as well. Of the suffix alone anybody can think.
+    pub fn owner_by_id(&self, tags: &Tags) -> Owner {
+        let leaves = tags.get(SUFFIX_TAG).is_some_and(|suffix| self.leaving.contains(suffix));
+        match (self.owner(tags), &self.cluster_id) {
+            (Owner::Ours, Some(id)) if !leaves && !tags.contains_key(CLUSTER_TAG) => {
+                Owner::Foreign(format!(
+                    "it does not carry the tag {CLUSTER_TAG} = {id} (if somebody took it away, put it back)"
+                ))
+            }
+            (Owner::Ours, None) if !leaves => {
+                Owner::Foreign("it is tagged with the suffix, and with no cluster's id".into())
+            }
+            (owner, _) => owner,
+        }
+    }
+
+    /// Whether something was made for this very cluster.
     pub fn made(&self, tags: &Tags) -> bool {
-        let is_known =
-            self.cluster_id.is_some() && tags.get(CLUSTER_TAG) == self.cluster_id.as_ref();
-        is_known && self.owner(tags) == Owner::Ours
+        let id = tags.get(CLUSTER_TAG);
+        id.is_some() && id == self.cluster_id.as_ref() && self.owner(tags) == Owner::Ours
+    }
+
+    /// Whether a tag is missing that would say whose something is.
+    pub fn is_missing(&self, tags: &Tags) -> bool {
+        let suffix = tags.get(SUFFIX_TAG);
+        suffix.is_none_or(|suffix| *suffix == self.suffix && !tags.contains_key(CLUSTER_TAG))
     }
 }
 

@@ -98,14 +98,10 @@ impl Primitive for Route {
         wanted: &[&Wanted<Self>],
     ) -> Result<Vec<Observation>, ApiError> {
         let all = peerings(env, region).await?;
-        let made = |one: &&VpcPeeringConnection| env.scope.made(&from_ec2(one.tags()));
-        // Somebody may have taken the cluster's id from the tags of its own.
-        let is_made = all.iter().any(|one| made(&one));
-        let is_ours = |one: &VpcPeeringConnection| match is_made {
-            true => made(&one),
-            false => env.scope.owner(&from_ec2(one.tags())) == Owner::Ours,
+        let is_ours = |one: &&VpcPeeringConnection| {
+            env.scope.owner_by_id(&from_ec2(one.tags())) == Owner::Ours
         };
-        let ours = all.iter().filter(|one| is_ours(one));
+        let ours = all.iter().filter(is_ours);
         let ours: Vec<String> =
             ours.filter_map(|one| one.vpc_peering_connection_id().map(str::to_owned)).collect();
         let tables = match wanted.first() {

@@ -6,7 +6,8 @@ use aws_sdk_ec2::types::{
 };
 
 use super::{
-    ARN, Address, Env, Failure, Field, ID, Observation, Outputs, Primitive, Tags, Wanted, retag,
+    ARN, Address, Env, Failure, Field, ID, Observation, Outputs, Owner, Primitive, Tags, Wanted,
+    retag,
 };
 use crate::aws::{ApiError, Progress};
 
@@ -169,25 +170,27 @@ impl Primitive for VpcPeering {
             let wanted = wanted
                 .iter()
                 .find(|wanted| joins(one, &wanted.settings.vpc, &wanted.settings.peer_vpc));
-            let ours = here == region && env.scope.made(&tags);
+            let owner = env.scope.owner_by_id(&tags);
             let address = match wanted {
                 Some(wanted) => wanted.address.clone(),
-                None if ours => Address::with(region, Self::KIND, id),
+                None if here == region && owner == Owner::Ours => {
+                    Address::with(region, Self::KIND, id)
+                }
                 None => continue,
             };
             let arn = format!(
                 "arn:{}:ec2:{region}:{}:vpc-peering-connection/{id}",
                 env.scope.partition, env.scope.account
             );
-            found.push(
-                Observation::new(address, region, id)
-                    .with("vpc", vpc)
-                    .with("peer_vpc", peer_vpc)
-                    .with("peer_region", peer_region)
-                    .output(ID, id)
-                    .output(ARN, arn)
-                    .tagged(tags, env),
-            );
+            let mut seen = Observation::new(address, region, id)
+                .with("vpc", vpc)
+                .with("peer_vpc", peer_vpc)
+                .with("peer_region", peer_region)
+                .output(ID, id)
+                .output(ARN, arn)
+                .tagged(tags, env);
+            seen.owner = owner;
+            found.push(seen);
         }
         Ok(found)
     }

@@ -52,10 +52,13 @@ impl Primitive for VpcPeeringAccepter {
             });
             let Some(one) = accepted else { continue };
             let id = one.vpc_peering_connection_id().unwrap_or_default();
-            let seen = Observation::new(wanted.address.clone(), region, id)
+            let tags = from_ec2(one.tags());
+            let owner = env.scope.owner_by_id(&tags);
+            let mut seen = Observation::new(wanted.address.clone(), region, id)
                 .with("peering", id)
                 .output(ID, id)
-                .tagged(from_ec2(one.tags()), env);
+                .tagged(tags, env);
+            seen.owner = owner;
             found.push(seen);
         }
         Ok(found)

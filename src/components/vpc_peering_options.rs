@@ -67,7 +67,7 @@ impl Primitive for VpcPeeringOptions {
             let id = one.vpc_peering_connection_id().unwrap_or_default();
             let mut seen = Observation::new(wanted.address.clone(), region, id)
                 .with("dns_resolution", on.to_string());
-            seen.owner = env.scope.owner(&from_ec2(one.tags()));
+            seen.owner = env.scope.owner_by_id(&from_ec2(one.tags()));
             found.push(seen);
         }
         Ok(found)

@@ -23,8 +23,8 @@ use crate::{
         roles::INCOMPLETE,
     },
     components::{
-        Address, Env, Observation, Owner, Readiness, SUFFIX_TAG, db_instance::DbInstance,
-        kms_key::KmsKey, log_group::LogGroup,
+        Address, Env, Observation, Owner, Readiness, db_instance::DbInstance, kms_key::KmsKey,
+        log_group::LogGroup,
     },
     executor::{self, Claim, Lease, Loss, new_id},
     plugin::{ApplyInput, CancellationToken, Context, Diagnostics, Outcome, Schema, Value},
@@ -578,7 +578,7 @@ fn strangers(opened: &Opened, is_first: bool) -> Vec<&Observation> {
         let wanted = opened.blueprint.get(&one.address);
         let is_tagged = wanted.is_some_and(|one| one.fields.iter().any(|one| one.name == "tags"));
         let is_fit = one.readiness == Readiness::Ready && one.address.kind() != LogGroup::KIND;
-        is_first && was_whole && is_tagged && is_fit && !one.tags.contains_key(SUFFIX_TAG)
+        is_first && was_whole && is_tagged && is_fit && opened.env.scope.is_missing(&one.tags)
     };
     let all = opened.inventory.all().filter(|one| one.owner != Owner::Ours);
     all.filter(|one| one.address.kind() == DbInstance::KIND || is_unclaimed(one)).collect()

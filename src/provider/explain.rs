@@ -336,7 +336,8 @@ pub(super) fn report(report: &Report, doing: Doing, stopped: Option<&'static str
     if !unfinished.is_empty() {
         progress = format!("{progress} Not finished: {}.", unfinished.join(", "));
     }
-    let seen: Vec<_> = report.seen.iter().map(|(one, state)| format!("{one} ({state})")).collect();
+    let seen = report.seen.iter().filter(|(_, state)| !state.is_empty());
+    let seen: Vec<_> = seen.map(|(one, state)| format!("{one} ({state})")).collect();
     if !seen.is_empty() {
         progress = format!("{progress} Last seen: {}.", seen.join(", "));
     }
@@ -420,8 +421,9 @@ pub(super) fn strangers(all: &[&Observation], suffix: &str) -> Diagnostics {
             format!("{} is not known as this cluster's", one.address),
             format!(
                 "{} has the name of a component of the cluster, but {}. It would stay while what belongs to it goes; \
-                 such things are looked for before anything is removed. If it is this cluster's, put the tag \
-                 {SUFFIX_TAG} = {suffix} back; if not, rename it, or give that tag the value of whoever has it.",
+                 such things are looked for before anything is removed. If it is this cluster's, put its tag \
+                 back ({SUFFIX_TAG} = {suffix}, or the one that is named here); if not, rename it, or give that tag \
+                 the value of whoever has it.",
                 one.id, why(one)
             ),
         );

@@ -66,8 +66,8 @@ fn a_subnet_that_becomes_public_stays_and_a_plan_warns_of_it() {
             let routes = publish(&user, region, &table);
             let found = warned(&mut user, &config, &[]).await;
             assert_eq!(found.len(), 1, "{found:#?}");
-            let (told, rest) = found[0].split_once(" in ").unwrap();
-            assert!(rest.starts_with(region), "{rest}");
+            let (told, rest) = found[0].split_once(" lead to ").unwrap();
+            assert!(told.contains(region), "{told}");
             let public = routed_by(&user, region, &table);
             let private = ids(&user, region, "private_subnet_ids");
             for one in &private {

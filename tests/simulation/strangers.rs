@@ -36,21 +36,42 @@ fn what_somebody_else_gave_the_tag_of_the_suffix_is_left_alone() {
             keys.push(made.key_metadata().unwrap().key_id().to_owned());
         }
         let tag = Tag::builder().key("trading-dr:environment-suffix").value("prod").build();
-        let tags = TagSpecification::builder().tags(tag);
+        let tags = TagSpecification::builder().tags(tag.clone());
         let tags = tags.resource_type(ResourceType::VpcPeeringConnection).build();
         let peering = ec2.create_vpc_peering_connection().vpc_id(vpc).peer_vpc_id(peer);
         let made = peering.peer_region(WEST).tag_specifications(tags).send().await.unwrap();
         let id = made.vpc_peering_connection().unwrap().vpc_peering_connection_id().unwrap();
         pass(60).await;
+        // It carries traffic of the standby's VPC.
+        let west = aws.region(WEST).ec2.clone();
+        west.create_tags().resources(id).tags(tag).send().await.unwrap();
+        let accepted = west.accept_vpc_peering_connection().vpc_peering_connection_id(id);
+        accepted.send().await.unwrap();
+        pass(60).await;
+        let tables =
+            user.sandbox.with(|world| world.network())[WEST]["private_route_table_ids"].clone();
+        let table = tables[0].as_str().unwrap();
+        let route = west.create_route().route_table_id(table).vpc_peering_connection_id(id);
+        route.destination_cidr_block("10.99.0.0/16").send().await.unwrap();
+        let must_stay = |user: &User, when: &str| {
+            let table = user.sandbox.with(|world| world.record(WEST, "route-table", table));
+            let mut routes = table["routeSet"]["item"].as_array().unwrap().iter();
+            let is_there = routes.any(|one| one["vpcPeeringConnectionId"] == id);
+            assert!(is_there, "{when}: its route is gone");
+        };
         let status = |user: &User| {
             user.sandbox.with(|world| {
                 world.record(EAST, "vpc-peering-connection", id)["status"]["code"].clone()
             })
         };
-        let before = status(&user);
-        assert!(before.is_string());
+        assert_eq!(status(&user), "active");
         user.must_be_unchanged(&config).await;
+        let mut other = config.clone();
+        other["tags"] = json!({"team": "risk"});
+        user.must_apply(&other).await;
+        must_stay(&user, "updated");
         user.must_destroy().await;
+        must_stay(&user, "destroyed");
         // The next cluster takes none of it over, and an unfinished one neither.
         user.sandbox.add_fault(Fault::new(
             Rule { operation: Some("CreateAlias".into()), times: Some(1), ..Rule::default() },
@@ -60,12 +81,14 @@ fn what_somebody_else_gave_the_tag_of_the_suffix_is_left_alone() {
         user.state.tainted = false;
         user.restart().await;
         user.must_apply(&config).await;
+        must_stay(&user, "made again");
         user.must_destroy().await;
+        must_stay(&user, "destroyed again");
         for key in &keys {
             let key = user.sandbox.with(|world| world.record(EAST, "kms-key", key));
             assert_eq!(key["KeyState"], "Enabled");
         }
-        assert_eq!(status(&user), before);
+        assert_eq!(status(&user), "active");
     });
 }
 
