@@ -285,7 +285,8 @@ impl Session {
             }
             // The SDK's futures are tens of kilobytes each; on the heap, they do not add up on the stack.
             let Some(result) = self.in_flight(Box::pin(attempt())).await else {
-                let why = format!("{} while AWS had not answered yet", self.interrupted());
+                let why = self.stopped().unwrap_or("stopped");
+                let why = format!("{why} while AWS had not answered yet");
                 return Err(stopped(api, &why));
             };
             let error = match result {
@@ -338,14 +339,28 @@ impl Session {
         unreachable!("the loop ends by returning")
     }
 
-    /// Waits for a call that is in flight; after an interrupt not for long.
+    /// Waits for a call that is in flight; once the run is stopped not for long.
     async fn in_flight<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        let over = async {
+            match self.left() {
+                Some(left) => self.clock.sleep(left).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::pin!(call);
         tokio::select! {
             biased;
-            result = &mut call => Some(result),
-            () = self.cancel.cancelled() => tokio::time::timeout(IN_FLIGHT_LIMIT, call).await.ok(),
+            result = &mut call => return Some(result),
+            () = self.cancel.cancelled() => {}
+            () = over => {}
         }
+        tokio::time::timeout(IN_FLIGHT_LIMIT, call).await.ok()
+    }
+
+    /// How much of its time the run has left, if that is limited.
+    fn left(&self) -> Option<Duration> {
+        let now = self.clock.now();
+        self.deadline.map(|deadline| deadline.duration_since(now).unwrap_or_default())
     }
 
     /// Sleeps, unless the run is stopped first.
@@ -353,6 +368,7 @@ impl Session {
     /// # Errors
     /// Why it was stopped.
     pub async fn pause(&self, duration: Duration) -> Result<(), &'static str> {
+        let duration = self.left().map_or(duration, |left| left.min(duration));
         tokio::select! {
             biased;
             () = self.cancel.cancelled() => Err(self.interrupted()),

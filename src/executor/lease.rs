@@ -241,9 +241,9 @@ impl Lease {
         end.wait_for(Option::is_some).await.map_or(Some(Loss::Silenced), |end| *end)
     }
 
-    /// Lets the next one in at once. Failing to say so costs the next one [`PATIENCE`], nothing else: whoever
-    /// interrupts waits for it no longer than for [`FAREWELL`].
-    pub async fn release(mut self, interrupted: &CancellationToken) {
+    /// Lets the next one in at once. Failing to say so costs the next one [`PATIENCE`], nothing else: a run that was
+    /// `stopped` waits for it no longer than for [`FAREWELL`].
+    pub async fn release(mut self, stopped: &CancellationToken) {
         self.quiet().await;
         if self.lost.is_cancelled() {
             return;
@@ -253,7 +253,7 @@ impl Lease {
         let told = tokio::select! {
             told = write(&self.env, &self.region, &name, &value, false) => told,
             () = async {
-                interrupted.cancelled().await;
+                stopped.cancelled().await;
                 tokio::time::sleep(FAREWELL).await;
             } => {
                 tracing::warn!("the lease could not be released in time");

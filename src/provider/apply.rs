@@ -126,7 +126,10 @@ pub(super) async fn apply(
             outcome.private.clone_from(&input.private);
         }
     } else {
-        lease.release(&context.cancel).await;
+        if ending.session.stopped().is_some() {
+            stop.cancel();
+        }
+        lease.release(&stop).await;
     }
     if let Some(journal) = journal {
         journal.note(&Event::RunEnded { complete: !outcome.diagnostics.has_errors() });

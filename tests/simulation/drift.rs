@@ -552,6 +552,8 @@ fn an_instance_in_an_odd_state_is_reported_by_name_and_its_data_are_never_touche
                         "CreateDBInstance",
                         "CreateDBInstanceReadReplica",
                         "PromoteReadReplica",
+                        "ScheduleKeyDeletion",
+                        "StopDBInstanceAutomatedBackupsReplication",
                     ]
                     .contains(&call.operation.as_str())
                 });

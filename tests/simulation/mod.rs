@@ -21,6 +21,7 @@ mod looking;
 mod networks;
 mod overview;
 mod ownership;
+mod races;
 mod refusals;
 mod runbooks;
 mod running;

@@ -300,6 +300,61 @@ fn an_interrupt_ends_within_ten_seconds_while_nothing_answers() {
     });
 }
 
+#[test]
+fn a_timeout_ends_within_ten_seconds_while_nothing_answers() {
+    simulate(async || {
+        for (deed, argument) in
+            [(Deed::Create, "create"), (Deed::Update, "update"), (Deed::Destroy, "delete")]
+        {
+            let mut user = User::new().await;
+            let mut config = configuration(&user.sandbox);
+            if deed != Deed::Create {
+                config["timeouts"] = json!({"update": "6m", "delete": "6m"});
+                user.must_apply(&config).await;
+            }
+            if deed == Deed::Update {
+                change(&mut config);
+            }
+            config["timeouts"] = json!({argument: "6m"});
+            let sandbox = user.sandbox.clone();
+            let silent = tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(330)).await;
+                sandbox.add_fault(Fault::new(Rule::default(), Effect::Hang));
+            });
+            let begun = tokio::time::Instant::now();
+            let found = match deed {
+                Deed::Create | Deed::Update => user.apply(&config).await,
+                Deed::Destroy => user.destroy().await,
+            };
+            let took = begun.elapsed();
+            silent.await.unwrap();
+            assert!(found.has_errors(), "{deed:?}");
+            let limit = Duration::from_secs(360);
+            let most = limit + Duration::from_secs(10);
+            assert!((limit..most).contains(&took), "{deed:?}: {took:?}");
+            assert!(user.state.value.is_some(), "what was begun is in the state");
+            // It goes on from there.
+            user.sandbox.clear_faults();
+            user.restart().await;
+            config["timeouts"] = Json::Null;
+            if deed == Deed::Destroy {
+                // Its time is that of the state.
+                for _ in 0..10 {
+                    user.restart().await;
+                    if !user.destroy().await.has_errors() {
+                        break;
+                    }
+                }
+                assert_eq!(user.leftovers(), Vec::<String>::new());
+            } else {
+                user.state.tainted = false;
+                user.must_apply(&config).await;
+                user.must_be_unchanged(&config).await;
+            }
+        }
+    });
+}
+
 /// Kinds of which AWS deletes nothing while an instance uses it; what other tests lose: bookkeeping, and rows of tables
 /// of routes.
 const NOT_DELETED: [&str; 6] = [

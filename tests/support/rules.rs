@@ -1,5 +1,7 @@
 //! What Terraform core enforces on every response, written anew from its behaviour (terraform-facts).
 
+use std::collections::BTreeMap;
+
 use trading::plugin::{Attribute, Kind, Nesting, Path, Presence, Schema, Value};
 
 /// Whether a planned state is one that core takes for this configuration and prior state.
@@ -37,52 +39,49 @@ fn plan_object(attributes: &[Attribute], config: &Value, planned: &Value, path: 
 }
 
 /// Whether a second plan, made within the apply, says only more than the first.
-pub fn check_replanned(first: &Value, second: &Value) {
-    compatible(first, second, &Path::root());
+///
+/// # Errors
+/// It does not, for which core ends an apply before anything is done; the text says where.
+pub fn check_replanned(first: &Value, second: &Value) -> Result<(), String> {
+    compatible(first, second, &Path::root())
 }
 
 /// Whether a new state keeps what was planned: what was known then is the same, all is known now.
 pub fn check_applied(schema: &Schema, planned: &Value, new: &Value) {
     assert!(new.is_wholly_known(), "a new state with unknowns: {new:?}");
     assert_eq!(new, &schema.without_write_only(new.clone()), "a write-only value was stored");
-    compatible(planned, new, &Path::root());
+    compatible(planned, new, &Path::root()).unwrap();
 }
 
-fn compatible(planned: &Value, new: &Value, path: &Path) {
+fn compatible(planned: &Value, new: &Value, path: &Path) -> Result<(), String> {
     match (planned, new) {
         (Value::Unknown, _) => {}
         (Value::Mapping(before), Value::Mapping(after)) => {
-            let keys = |all: &std::collections::BTreeMap<String, Value>| -> Vec<String> {
-                all.iter()
-                    .filter(|(_, value)| !value.is_null())
-                    .map(|(key, _)| key.clone())
-                    .collect()
+            let has = |all: &BTreeMap<String, Value>, key: &String| {
+                all.get(key).is_some_and(|value| !value.is_null())
             };
-            let unknown = |key: &String| before.get(key).is_some_and(Value::is_unknown);
-            let (planned_keys, new_keys) = (keys(before), keys(after));
-            for key in &planned_keys {
-                assert!(
-                    new_keys.contains(key) || unknown(key),
-                    "{path}: {key} was planned and is not there"
-                );
+            for (key, value) in before.iter().filter(|(_, value)| !value.is_null()) {
+                if !has(after, key) && !value.is_unknown() {
+                    return Err(format!("{path}: {key} was planned and is not there"));
+                }
             }
-            for key in &new_keys {
-                assert!(planned_keys.contains(key), "{path}: {key} is there and was not planned");
+            if let Some(key) = after.keys().find(|key| has(after, key) && !has(before, key)) {
+                return Err(format!("{path}: {key} is there and was not planned"));
             }
             for (key, value) in before {
-                compatible(value, after.get(key).unwrap_or(&Value::Null), &path.key(key));
+                compatible(value, after.get(key).unwrap_or(&Value::Null), &path.key(key))?;
             }
         }
         (Value::Sequence(before), Value::Sequence(after)) => {
-            assert_eq!(
-                before.len(),
-                after.len(),
-                "{path}: another number of elements than planned"
-            );
+            if before.len() != after.len() {
+                return Err(format!("{path}: another number of elements than planned"));
+            }
             for (index, (one, other)) in before.iter().zip(after).enumerate() {
-                compatible(one, other, &path.index(index));
+                compatible(one, other, &path.index(index))?;
             }
         }
-        (one, other) => assert_eq!(one, other, "{path}: was planned otherwise"),
+        (one, other) if one == other => {}
+        (one, other) => return Err(format!("{path}: was planned as {one:?}, and is {other:?}")),
     }
+    Ok(())
 }

@@ -253,7 +253,12 @@ impl User {
         if again.diagnostics.has_errors() {
             return again.diagnostics;
         }
-        rules::check_replanned(planned.state.as_ref().unwrap(), again.state.as_ref().unwrap());
+        let (first, second) = (planned.state.as_ref().unwrap(), again.state.as_ref().unwrap());
+        if let Err(why) = rules::check_replanned(first, second) {
+            let mut found = Diagnostics::new();
+            found.error("Provider produced inconsistent final plan", why);
+            return found;
+        }
         self.apply_planned(config, again).await
     }
 

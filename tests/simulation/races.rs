@@ -1,0 +1,96 @@
+//! Two runs that begin at once, from two states: one gets the lease, whoever comes first by a moment, and the other one is
+//! told, with its state as it was.
+
+use std::time::Duration;
+
+use aws_sandbox::{Effect, Fault, Rule, Sandbox};
+use serde_json::{Value as Json, json};
+use trading::plugin::Diagnostics;
+
+use crate::support::{
+    aws::simulate,
+    user::{State, User, configuration, errors},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    Create,
+    Update,
+    Destroy,
+}
+
+/// Which runs meet, and how they are called where somebody else is told of them.
+const PAIRS: [[(Deed, &str); 2]; 4] = [
+    [(Deed::Create, "create"), (Deed::Create, "create")],
+    [(Deed::Update, "update"), (Deed::Update, "update")],
+    [(Deed::Update, "update"), (Deed::Destroy, "destroy")],
+    [(Deed::Destroy, "destroy"), (Deed::Update, "update")],
+];
+
+async fn run(user: &mut User, deed: Deed, config: &Json) -> Diagnostics {
+    match deed {
+        Deed::Create | Deed::Update => user.apply(config).await,
+        Deed::Destroy => user.destroy().await,
+    }
+}
+
+#[test]
+fn of_two_runs_at_once_one_wins_and_the_other_is_told_which_and_keeps_its_state() {
+    simulate(async || {
+        let (made, config) = User::with_cluster().await;
+        let empty = Sandbox::new(1.0).world();
+        for pair in PAIRS {
+            for lag in [0, 30, 1000] {
+                // None, or one of the calls to SSM takes its time, by which the lease is made.
+                for late in [None, Some(0), Some(3), Some(6)] {
+                    let told = format!("{pair:?}, {lag} ms later, the {late:?}th call is late");
+                    let is_new = pair[0].0 == Deed::Create;
+                    let world = if is_new { empty.clone() } else { made.sandbox.world() };
+                    let sandbox = Sandbox::with_world(world, 1.0);
+                    if let Some(after) = late {
+                        let service = Some("ssm".to_owned());
+                        let rule = Rule { service, after, times: Some(1), ..Rule::default() };
+                        sandbox.add_fault(Fault::new(rule, Effect::Delay { milliseconds: 1500 }));
+                    }
+                    let prior = || if is_new { State::default() } else { made.state.clone() };
+                    let mut first = User::of(sandbox.clone()).await;
+                    let mut second = User::of(sandbox.clone()).await;
+                    (first.state, second.state) = (prior(), prior());
+                    let mut wanted = if is_new { configuration(&sandbox) } else { config.clone() };
+                    if !is_new {
+                        wanted["database"] = json!({"instance_class": "db.r6g.large"});
+                    }
+                    let later = async {
+                        tokio::time::sleep(Duration::from_millis(lag)).await;
+                        run(&mut second, pair[1].0, &wanted).await
+                    };
+                    let (one, two) = tokio::join!(run(&mut first, pair[0].0, &wanted), later);
+                    let outcome = (one.has_errors(), two.has_errors());
+                    assert_ne!(
+                        outcome.0,
+                        outcome.1,
+                        "{told}: {:#?} {:#?}",
+                        errors(&one),
+                        errors(&two)
+                    );
+                    let (found, loser, winner, by) = match outcome.0 {
+                        true => (one, first, second, pair[1]),
+                        false => (two, second, first, pair[0]),
+                    };
+                    let found = errors(&found);
+                    let why = format!("another {} is running", by.1);
+                    assert!(found[0].contains(&why), "{told}: {found:#?}");
+                    assert!(!loser.state.tainted, "{told}");
+                    assert_eq!(loser.state.value.is_some(), !is_new, "{told}");
+                    let mut winner = winner;
+                    winner.sandbox.clear_faults();
+                    if by.0 == Deed::Destroy {
+                        assert_eq!(winner.leftovers(), Vec::<String>::new(), "{told}");
+                    } else {
+                        winner.must_be_unchanged(&wanted).await;
+                    }
+                }
+            }
+        }
+    });
+}
