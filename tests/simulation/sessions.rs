@@ -105,9 +105,11 @@ fn adaptive_retries_space_out_what_follows_a_throttled_call() {
             let config = configuration(&user.sandbox);
             user.must_apply(&config).await;
             user.sandbox.forget_calls();
+            // The first one, for the instance, is alone; those after it are made at once.
             let rule = Rule {
                 service: Some("rds".into()),
                 region: Some("us-east-1".into()),
+                after: 1,
                 times: Some(12),
                 ..Rule::default()
             };
