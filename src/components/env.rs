@@ -106,7 +106,7 @@ impl Scope {
     }
 
     /// Whether a tag is missing that would say whose something is.
-    pub fn is_missing(&self, tags: &Tags) -> bool {
+    pub fn lacks_tag(&self, tags: &Tags) -> bool {
         let suffix = tags.get(SUFFIX_TAG);
         suffix.is_none_or(|suffix| *suffix == self.suffix && !tags.contains_key(CLUSTER_TAG))
     }

@@ -337,7 +337,7 @@ impl Run<'_> {
         });
         for (what, why) in reasons {
             if let Some(one) = all.iter_mut().find(|one| **one == what) {
-                *one = format!("{}: {why}", change_of(&what));
+                *one = format!("{}: {why}", explain::change_of(&what));
             }
         }
         let roles = format!("{:?}", opened.roles);
@@ -581,7 +581,7 @@ fn strangers(opened: &Opened, is_first: bool) -> Vec<&Observation> {
         let wanted = opened.blueprint.get(&one.address);
         let is_tagged = wanted.is_some_and(|one| one.fields.iter().any(|one| one.name == "tags"));
         let is_fit = one.readiness == Readiness::Ready && one.address.kind() != LogGroup::KIND;
-        is_first && was_whole && is_tagged && is_fit && opened.env.scope.is_missing(&one.tags)
+        is_first && was_whole && is_tagged && is_fit && opened.env.scope.lacks_tag(&one.tags)
     };
     let all = opened.inventory.all().filter(|one| one.owner != Owner::Ours);
     all.filter(|one| one.address.kind() == DbInstance::KIND || is_unclaimed(one)).collect()
@@ -595,9 +595,4 @@ fn undone(left: &Changes, done: &BTreeSet<Address>) -> Vec<String> {
     }
     let again = |one: &&Change| done.contains(&one.address) && !matches!(one.verb, Verb::Wait(_));
     left.iter().filter(again).map(|one| one.address.to_string()).collect()
-}
-
-/// `refuse us-east-1/kms-alias` as it reads in a sentence.
-fn change_of(what: &str) -> &str {
-    what.strip_prefix("refuse ").unwrap_or(what)
 }

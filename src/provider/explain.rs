@@ -431,6 +431,11 @@ pub(super) fn strangers(all: &[&Observation], suffix: &str) -> Diagnostics {
     found
 }
 
+/// `refuse us-east-1/kms-alias` as it reads in a sentence.
+pub(super) fn change_of(what: &str) -> &str {
+    what.strip_prefix("refuse ").unwrap_or(what)
+}
+
 /// An apply was not finished, and has told the monitors to promote nothing.
 pub(super) fn held() -> Diagnostics {
     let mut found = Diagnostics::new();

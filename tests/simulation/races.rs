@@ -73,7 +73,7 @@ fn of_two_runs_at_once_one_wins_and_the_other_is_told_which_and_keeps_its_state(
                         errors(&one),
                         errors(&two)
                     );
-                    let (found, loser, winner, by) = match outcome.0 {
+                    let (found, loser, mut winner, by) = match outcome.0 {
                         true => (one, first, second, pair[1]),
                         false => (two, second, first, pair[0]),
                     };
@@ -82,7 +82,6 @@ fn of_two_runs_at_once_one_wins_and_the_other_is_told_which_and_keeps_its_state(
                     assert!(found[0].contains(&why), "{told}: {found:#?}");
                     assert!(!loser.state.tainted, "{told}");
                     assert_eq!(loser.state.value.is_some(), !is_new, "{told}");
-                    let mut winner = winner;
                     winner.sandbox.clear_faults();
                     if by.0 == Deed::Destroy {
                         assert_eq!(winner.leftovers(), Vec::<String>::new(), "{told}");
