@@ -64,6 +64,11 @@ impl ApiError {
         self.code.as_deref() == Some(code)
     }
 
+    /// Whether AWS says in it what is wrong: an answer without a code may be anybody's.
+    pub fn is_of_aws(&self) -> bool {
+        self.code.as_deref().is_some_and(|code| !code.starts_with("HTTP "))
+    }
+
     /// An error of ours about an answer that makes no sense.
     pub fn unusable(api: Api, message: impl Into<String>) -> Self {
         let class = ErrorClass::Refused;
@@ -108,6 +113,10 @@ const MEANINGS: &[Row] = &[
             "RequestThrottled",
             "RequestThrottledException",
             "TooManyRequestsException",
+            "EC2ThrottledException",
+            "ProvisionedThroughputExceededException",
+            // SNS, of the key of a topic.
+            "KMSThrottling",
             "PriorRequestNotComplete",
         ],
         "",
@@ -122,6 +131,9 @@ const MEANINGS: &[Row] = &[
             "InternalServerError",
             "InternalServiceError",
             "InternalServiceException",
+            // EventBridge's and Lambda's own.
+            "InternalException",
+            "ServiceException",
             "KMSInternalException",
             "DependencyTimeoutException",
             "ServiceUnavailable",
@@ -138,6 +150,10 @@ const MEANINGS: &[Row] = &[
         &[
             "ExpiredToken",
             "ExpiredTokenException",
+            // EC2, of credentials that have expired, and of a request that was signed by a clock that is wrong.
+            "RequestExpired",
+            // SNS, of a signature that is not right.
+            "InvalidSecurity",
             "InvalidClientTokenId",
             "UnrecognizedClientException",
             "InvalidSignatureException",
@@ -153,6 +169,7 @@ const MEANINGS: &[Row] = &[
         &[
             "AccessDenied",
             "AccessDeniedException",
+            "NotAuthorized",
             "UnauthorizedOperation",
             "AuthorizationError",
             "KMSKeyNotAccessibleFault",
@@ -181,6 +198,24 @@ const MEANINGS: &[Row] = &[
         ErrorClass::NotYetConsistent,
     ),
     (&["InvalidParameterValueException"], "throttled by EC2", ErrorClass::Throttled),
+    // Lambda, of a role whose rights do not count yet when a function runs, and of what its configuration lacks: in
+    // answers whose status says that Lambda failed.
+    (&["KMSAccessDeniedException", "EC2AccessDeniedException"], "", ErrorClass::NotYetConsistent),
+    (
+        &[
+            "KMSDisabledException",
+            "KMSNotFoundException",
+            "KMSInvalidStateException",
+            "ENILimitReachedException",
+            "SubnetIPAddressLimitReachedException",
+            "InvalidSubnetIDException",
+            "InvalidSecurityGroupIDException",
+            "InvalidRuntimeException",
+            "InvalidZipFileException",
+        ],
+        "",
+        ErrorClass::Refused,
+    ),
     // Lambda and DynamoDB have one code for both.
     (&["ResourceConflictException"], "already exist", ErrorClass::AlreadyExists),
     (&["ResourceInUseException"], "already exists", ErrorClass::AlreadyExists),
@@ -205,14 +240,25 @@ const MEANINGS: &[Row] = &[
         "previous storage change is being optimized",
         ErrorClass::Busy,
     ),
+    // DynamoDB, of too many tables that are made or changed at once; elsewhere it is a quota.
+    (&["LimitExceededException"], "simultaneous", ErrorClass::Busy),
     (
         &[
             "InvalidDBParameterGroupState",
             "InvalidDBSnapshotState",
+            "InvalidDBSubnetStateFault",
             "DependencyViolation",
             "InvalidGroup.InUse",
             "DeleteConflict",
             "ConcurrentModification",
+            "ConcurrentModificationException",
+            // Lambda, of an interface that it is still making.
+            "ResourceNotReadyException",
+            // SSM's word for it, and EC2's, of tags.
+            "TooManyUpdates",
+            "ConcurrentTagAccess",
+            // SNS, of a topic whose name another one had a moment ago.
+            "StaleTag",
             "OperationAbortedException",
             "InvalidDBSubnetGroupStateFault",
             "InvalidEventSubscriptionState",
@@ -229,6 +275,7 @@ const MEANINGS: &[Row] = &[
             "DBSubnetGroupNotFoundFault",
             "DBSnapshotNotFound",
             "InvalidGroup.NotFound",
+            "InvalidSecurityGroupID.NotFound",
             "InvalidPermission.NotFound",
             "InvalidSecurityGroupRuleId.NotFound",
             "InvalidRoute.NotFound",
@@ -239,12 +286,16 @@ const MEANINGS: &[Row] = &[
             "NoSuchEntity",
             "NotFoundException",
             "ParameterNotFound",
+            // SSM, of documents, and of what is to be tagged.
+            "InvalidDocument",
+            "InvalidResourceId",
             "ResourceNotFoundException",
             "NoSuchHostedZone",
             "NoSuchHealthCheck",
             "NotFound",
             "ResourceNotFound",
             "SubscriptionNotFound",
+            "SourceNotFound",
             "VPCAssociationNotFound",
         ],
         "",
@@ -263,6 +314,7 @@ const MEANINGS: &[Row] = &[
             "EntityAlreadyExists",
             "AlreadyExistsException",
             "ParameterAlreadyExists",
+            "DocumentAlreadyExists",
             "ResourceExistsException",
             "ResourceAlreadyExistsException",
             "HealthCheckAlreadyExists",
@@ -304,6 +356,12 @@ mod tests {
         assert_eq!(class("InvalidParameterValue", "max_connections"), ErrorClass::Refused);
         assert_eq!(class("InternalFailure", ""), ErrorClass::Transient);
         assert_eq!(class("DBInstanceNotFound", ""), ErrorClass::NotFound);
+        let tables = "Only 500 tables can be created, updated, or deleted simultaneously";
+        assert_eq!(class("LimitExceededException", tables), ErrorClass::Busy);
+        assert_eq!(class("LimitExceededException", "too many keys"), ErrorClass::Refused);
+        let lambda = |code| classify(Some(code), "", 502);
+        assert_eq!(lambda("InvalidZipFileException"), ErrorClass::Refused);
+        assert_eq!(lambda("SomethingNew"), ErrorClass::Transient);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{draft::diagnose, flow::Trouble, walk::Clash};
 use crate::{
-    aws::{ApiError, ErrorClass},
+    aws::{ApiError, ErrorClass, WaitError},
     cluster::{Change, Changes, Verb},
     components::{Failure, Observation, Owner, SUFFIX_TAG, db_backup::DbBackup},
     executor::{self, ClaimError, LeaseError, Loss, Report},
@@ -28,7 +28,8 @@ pub(super) fn api(error: &ApiError) -> String {
         ErrorClass::Credentials => {
             "AWS did not take the credentials, or none were found. They are looked for where every AWS tool \
              does: environment variables, the shared files and profiles (also of SSO), web identity, and the \
-             roles of containers and instances. `aws sts get-caller-identity` shows whether they work."
+             roles of containers and instances. `aws sts get-caller-identity` shows whether they work. A clock of this \
+             machine that is wrong by minutes spoils them as well."
         }
         ErrorClass::Throttled => {
             "AWS goes on throttling the calls of this account. Try again later."
@@ -37,6 +38,18 @@ pub(super) fn api(error: &ApiError) -> String {
             "AWS, or the way to it, failed repeatedly. If an endpoint of your own is configured, check that \
              it is reachable; otherwise see AWS's health dashboard for the region, and try again."
         }
+        ErrorClass::Busy => {
+            "It is being changed, or something uses it that is not this cluster's. Wait until that is over, or take away \
+             what uses it; then try again."
+        }
+        ErrorClass::NotYetConsistent => {
+            "For minutes, what it refers to was not known, or may not be used. See whether it is there, and whether its \
+             policy allows it; then try again."
+        }
+        ErrorClass::NotFound | ErrorClass::AlreadyExists => {
+            "That is not as it was a moment ago, when it was looked at: plan again."
+        }
+        ErrorClass::Refused if error.is_of_aws() => "Settle what AWS names; then try again.",
         ErrorClass::WrongAccount => return error.message.clone(),
         _ => return error.to_string(),
     };
@@ -320,7 +333,7 @@ pub(super) fn gone_on_with(suffix: &str) -> Diagnostics {
 
 fn failure(failure: &Failure) -> String {
     match failure {
-        Failure::Api(error) => api(error),
+        Failure::Api(error) | Failure::Wait(WaitError::Api(error)) => api(error),
         other => other.to_string(),
     }
 }
