@@ -183,11 +183,9 @@ impl Primitive for KmsKey {
         }
         let gone = env.session.wait(|| async {
             let key = describe(env, &found.region, id).await?;
-            Ok(match key.as_ref().and_then(KeyMetadata::key_state) {
-                Some(state @ (KeyState::Enabled | KeyState::Disabled)) => {
-                    Progress::Pending(state.as_str().to_owned())
-                }
-                _ => Progress::Done(()),
+            Ok(match key.as_ref().filter(|key| is_alive(key)).and_then(KeyMetadata::key_state) {
+                Some(state) => Progress::Pending(state.as_str().to_owned()),
+                None => Progress::Done(()),
             })
         });
         Ok(gone.await?)
@@ -377,14 +375,18 @@ async fn look(
         Some(KeyState::Enabled | KeyState::Disabled | KeyState::PendingDeletion) | None => {
             Readiness::Ready
         }
-        Some(state) => Readiness::Busy(state.as_str().to_owned()),
+        Some(state @ (KeyState::Creating | KeyState::Updating)) => {
+            Readiness::Busy(state.as_str().to_lowercase())
+        }
+        Some(state) => Readiness::Broken(state.as_str().to_lowercase()),
     };
     let enabled = if is_pending {
         let date = key.deletion_date().and_then(|at| at.fmt(Format::DateTime).ok());
         let date = date.as_deref().and_then(|at| at.get(..10)).unwrap_or("an unknown day");
         format!("{PENDING} on {date}")
     } else {
-        key.enabled().to_string()
+        // In no other state KMS would enable it.
+        (key.enabled() || readiness != Readiness::Ready).to_string()
     };
     Ok(Observation::new(address.clone(), region, id)
         .with("rotation", if rotation { "yearly" } else { "off" })

@@ -441,6 +441,7 @@ fn observed(
     let readiness = match (one.state(), one.last_update_status()) {
         (Some(State::Pending), _) => Readiness::Busy("pending".into()),
         (_, Some(LastUpdateStatus::InProgress)) => Readiness::Busy("being updated".into()),
+        (Some(State::Inactive), _) => Readiness::Broken("inactive".into()),
         _ => Readiness::Ready,
     };
     let mut seen = Observation::new(wanted.address.clone(), &wanted.region, &wanted.name)

@@ -14,7 +14,10 @@ use crate::{
         Spec, concurrency,
         names::{Suffix, parameter_path},
     },
-    components::{Env, Owner, Readiness, dynamodb_table::DynamodbTable},
+    components::{
+        Env, Owner, Readiness, dynamodb_table::DynamodbTable, kms_key::KmsKey,
+        lambda_function::LambdaFunction,
+    },
     executor::Claim,
     plugin::{Context, Diagnostics, Outcome, Path, Private, Schema, Value, from_json},
 };
@@ -163,11 +166,19 @@ pub(super) fn warnings(opened: &Opened) -> Diagnostics {
 
 /// Where to find out more about something that does not work.
 fn advice(kind: &str) -> &'static str {
-    if kind == DynamodbTable::KIND {
-        "DynamoDB cannot use the table's KMS key. An apply enables the key and puts its policy back; DynamoDB then takes \
-         a while to notice. After seven days without the key it archives the table, and keeps a backup of it."
-    } else {
-        "This does not pass by itself: see RDS's events for the instance."
+    match kind {
+        DynamodbTable::KIND => {
+            "DynamoDB cannot use the table's KMS key. An apply enables the key and puts its policy back; DynamoDB then \
+             takes a while to notice. After seven days without the key it archives the table, and keeps a backup of it."
+        }
+        KmsKey::KIND => {
+            "KMS does not use the key as it is, and what is encrypted with it cannot be read meanwhile: see the key in KMS."
+        }
+        LambdaFunction::KIND => {
+            "Lambda puts a function away that nobody has invoked for weeks, and readies it at the next invocation: see \
+             whether its schedule invokes it."
+        }
+        _ => "This does not pass by itself: see RDS's events for the instance.",
     }
 }
 
