@@ -137,7 +137,7 @@ impl Host {
         let incoming = listener::accept(self.socket, self.identity.config);
         let lifecycle = Lifecycle::default();
         tokio::spawn(end_when_orphaned(incoming.open, lifecycle.clone()));
-        let service = ProviderServer::new(Service::new(self.provider, lifecycle.clone()))
+        let service = ProviderServer::new(Service::within(self.provider, lifecycle.clone()))
             .max_decoding_message_size(MESSAGE_LIMIT)
             .max_encoding_message_size(MESSAGE_LIMIT);
         Server::builder()

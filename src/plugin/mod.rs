@@ -32,6 +32,7 @@ pub use logging::{init as init_logging, level_from_environment};
 pub use number::{InvalidNumber, Number};
 pub use path::{Path, Step};
 pub use schema::{Attribute, Kind, Nesting, OnChange, Presence, Schema, Type, Validator};
+pub use service::Service;
 pub use tokio_util::sync::CancellationToken;
 pub use value::Value;
 

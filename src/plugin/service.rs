@@ -9,8 +9,9 @@ use super::{
     Schema, Type, Value, codec, host::Lifecycle, wire,
 };
 
-/// Answers Terraform's calls for one provider.
-pub(super) struct Service {
+/// Answers Terraform's calls for one provider: what [`serve`](super::serve) puts behind a port. By itself it can be called
+/// within the process.
+pub struct Service {
     provider: Arc<dyn Provider>,
     resources: HashMap<&'static str, Arc<dyn Resource>>,
     data_sources: HashMap<&'static str, Arc<dyn DataSource>>,
@@ -20,7 +21,13 @@ pub(super) struct Service {
 type Answer<T> = Result<Response<T>, Status>;
 
 impl Service {
-    pub(super) fn new(provider: Arc<dyn Provider>, lifecycle: Lifecycle) -> Self {
+    /// One that nobody but its caller interrupts, by `StopProvider`.
+    pub fn new(provider: Arc<dyn Provider>) -> Self {
+        Self::within(provider, Lifecycle::default())
+    }
+
+    /// One whose process has a life of its own.
+    pub(super) fn within(provider: Arc<dyn Provider>, lifecycle: Lifecycle) -> Self {
         let resources = provider.resources().into_iter();
         let resources = resources.map(|resource| (resource.type_name(), resource)).collect();
         let sources = provider.data_sources().into_iter();
