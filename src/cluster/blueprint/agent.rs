@@ -276,8 +276,8 @@ impl Plan<'_> {
         slots.into_text(document.to_string())
     }
 
-    /// What a probe may do: Lambda needs these for its interfaces in the VPC, and none of them takes a
-    /// resource. The function itself is denied what Lambda does for it.
+    /// What a probe may do: Lambda needs these for its interfaces in the VPC, which have no names before it makes
+    /// them. The function itself is denied what Lambda does for it.
     fn probe_permissions(&self) -> Text {
         let regions = Site::ALL.map(|site| self.region(site).to_owned());
         let functions =
