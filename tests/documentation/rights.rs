@@ -108,6 +108,35 @@ const PURPOSES: [(&str, &str); 21] = [
     ("Variables", "its own settings, which are encrypted"),
 ];
 
+/// Why a function's role has a right on all that there is.
+const WHY_ALL: [(&str, &str); 10] = [
+    ("cloudwatch:PutMetricData", NOTHING_ELSE),
+    ("ec2:DescribeNetworkInterfaces", NOTHING_ELSE),
+    ("ec2:DescribeSecurityGroups", NOTHING_ELSE),
+    ("ec2:DescribeSubnets", NOTHING_ELSE),
+    ("rds:DescribeEvents", NOTHING_ELSE),
+    ("rds:DescribeDBSnapshots", "a list, asked for without what is in it"),
+    ("ec2:AssignPrivateIpAddresses", INTERFACES),
+    ("ec2:CreateNetworkInterface", INTERFACES),
+    ("ec2:DeleteNetworkInterface", INTERFACES),
+    ("ec2:UnassignPrivateIpAddresses", INTERFACES),
+];
+const NOTHING_ELSE: &str = "AWS takes nothing else to look or to measure";
+const INTERFACES: &str = "interfaces have no names before Lambda makes them";
+
+/// Each of the rights has a reason; these, together.
+fn why_all(actions: &[String]) -> String {
+    let mut reasons = Vec::new();
+    for action in actions {
+        let why = WHY_ALL.iter().find(|(known, _)| action == known);
+        let (_, why) = why.unwrap_or_else(|| panic!("why is {action} allowed on everything?"));
+        if !reasons.contains(why) {
+            reasons.push(*why);
+        }
+    }
+    reasons.join("; ")
+}
+
 /// What the roles that the cluster makes may do, as an apply makes them.
 pub(super) fn table_of_functions() -> String {
     let roles = std::sync::Mutex::new(Json::Null);
@@ -144,7 +173,8 @@ pub(super) fn table_of_functions() -> String {
                             "the two databases' groups".to_owned()
                         }
                         Some(rest) => format!("`{}`", without_mark(rest)),
-                        None => "`*`".to_owned(),
+                        None if statement["Effect"] == "Deny" => "`*`".to_owned(),
+                        None => format!("`*` ({})", why_all(&all(&statement["Action"]))),
                     })
                     .collect();
                 on.dedup();
@@ -203,4 +233,35 @@ fn every_call_of_a_life_is_in_the_table_of_calls() {
             assert!(known, "{service}:{action} is not in the table");
         }
     });
+}
+
+/// A right of whoever runs Terraform, or looks at a cluster, is allowed on everything: the guide on security says why.
+#[test]
+fn every_right_on_everything_has_its_reason_in_the_guide() {
+    let guide = std::fs::read_to_string(root().join("docs/guides/security.md")).unwrap();
+    let several = |value: &Json| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+    let mut found = BTreeSet::new();
+    for path in files(&root().join("examples/iam"), "json") {
+        let policy: Json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        for statement in several(&policy["Statement"]) {
+            if several(&statement["Resource"]).contains(&json!("*")) {
+                let actions = several(&statement["Action"]).into_iter();
+                found.extend(actions.map(|one| one.as_str().unwrap().to_owned()));
+            }
+        }
+    }
+    assert!(found.len() > 15, "{found:?}");
+    let rows: Vec<_> = guide.lines().filter(|line| line.contains("`*` for")).collect();
+    for action in found {
+        let is_told = rows.iter().any(|row| {
+            // As `route53:CreateHostedZone` and `CreateHealthCheck` are.
+            let (service, name) = action.split_once(':').unwrap();
+            row.contains(&format!("`{action}`"))
+                || (row.contains(&format!("`{service}:")) && row.contains(&format!("`{name}`")))
+                || (row.contains("`Describe…` of EC2")
+                    && action.starts_with("ec2:Describe")
+                    && action != "ec2:DescribeVpcAttribute")
+        });
+        assert!(is_told, "why is {action} allowed on everything?");
+    }
 }

@@ -4,10 +4,13 @@ use proptest::{prelude::*, strategy::ValueTree as _, test_runner::TestRunner};
 use serde_json::{Value as Json, json};
 use trading::plugin::{Severity, Type, Value, from_json};
 
-use super::looking::{arguments, with};
+use super::{
+    crash::{changes_something, is_whole},
+    looking::{arguments, with},
+};
 use crate::support::{
     aws::simulate,
-    user::{State, User, configuration, errors},
+    user::{State, User, configuration, differences, errors, set},
 };
 
 /// What people, and scripts, put where text is wanted.
@@ -165,6 +168,58 @@ fn whatever_is_written_is_planned_or_refused() {
                 plan_with(&mut user, &base, path, value).await;
             }
         }
+    });
+}
+
+/// How many values of an argument are applied, unless all are that a plan takes.
+const APPLIED: usize = 1;
+
+/// As a change of a cluster, or as another one in its place.
+#[test]
+fn what_a_plan_takes_an_apply_does_and_the_next_plan_has_nothing_to_add() {
+    let (mut runner, mut draw) = (TestRunner::deterministic(), fastrand::Rng::with_seed(15));
+    simulate(async || {
+        let (made, base) = User::with_cluster().await;
+        let mut paths = Vec::new();
+        arguments(&made.resource.schema().attributes, "", &mut paths);
+        let (mut applied, mut wrong) = (0, Vec::new());
+        for (path, of) in &paths {
+            let some = (0..4).map(|_| anything(of).new_tree(&mut runner).unwrap().current());
+            let mut all: Vec<_> = bad(of).into_iter().chain(some).collect();
+            draw.shuffle(&mut all);
+            let mut left = if is_whole() { all.len() } else { APPLIED };
+            for one in all {
+                if left == 0 {
+                    break;
+                }
+                let mut config = base.clone();
+                set(&mut config, path, one.clone());
+                if from_json(&config, &made.resource.schema().object_type()).is_err() {
+                    continue;
+                }
+                let sandbox = aws_sandbox::Sandbox::with_world(made.sandbox.world(), 1.0);
+                let mut user = User::of(sandbox).await;
+                user.state = made.state.clone();
+                let planned = user.plan(&config).await;
+                let known = user.state.value.as_ref().unwrap();
+                let changes = planned.state.map(|state| !differences(known, &state).is_empty());
+                if planned.diagnostics.has_errors() || changes != Some(true) {
+                    continue;
+                }
+                user.sandbox.forget_calls();
+                let found = errors(&user.apply(&config).await);
+                if found.is_empty() {
+                    left -= 1;
+                    applied += 1;
+                    user.must_be_unchanged(&config).await;
+                } else if user.sandbox.calls().iter().any(changes_something) {
+                    wrong.push(format!("{path} = {one}: {found:#?}"));
+                }
+                // Otherwise the plan of another cluster in its place has refused it.
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        assert!(applied > 20, "{applied} were applied");
     });
 }
 

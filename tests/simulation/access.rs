@@ -10,6 +10,7 @@ use super::{asked::is_open, drift::id_of, overview};
 use crate::support::{
     agent::{EAST, WEST, WITNESS, begin_only, begin_the_others, ledger, remembered, set_lost},
     aws::{Way, connect, connect_like, pass, simulate},
+    traffic,
     user::{User, change, configuration, errors},
 };
 
@@ -282,16 +283,6 @@ async fn restricted() -> User {
     User::by(sandbox, Way::of(RESTRICTED_KEY)).await
 }
 
-/// Keeps what was asked and answered for `make contract`, which holds it against AWS's own models.
-fn keep_traffic(sandboxes: &[&Sandbox]) {
-    let all = sandboxes.iter().flat_map(|one| one.with(|world| world.traffic()));
-    let all: Vec<_> = all.collect();
-    let operations: BTreeSet<_> = all.iter().map(|one| (&one.service, &one.operation)).collect();
-    assert!(operations.len() > 150, "{} operations", operations.len());
-    let file = std::fs::File::create(concat!(env!("CARGO_TARGET_TMPDIR"), "/traffic.json"));
-    serde_json::to_writer(file.unwrap(), &all).unwrap();
-}
-
 /// What a principal has done, by a part of its ARN.
 fn seen_of(sandbox: &Sandbox, principal: &str) -> Vec<Access> {
     let all = sandbox.with(|world| world.accesses());
@@ -452,14 +443,16 @@ fn whoever_has_the_published_policies_may_do_it_all_and_needs_all_of_them() {
         let mut user = restricted().await;
         live_with_a_cluster(&mut user).await;
         let sandbox = user.sandbox.clone();
-        let mut found = Vec::new();
+        let (mut found, mut roles) = (Vec::new(), Vec::new());
         for role in ["monitor", "probe", "copier", "drill"] {
             let name = format!("trading-db-{role}-role-prod");
             let seen = seen_of(&sandbox, &format!("role/{name}"));
             let record = sandbox.with(|world| world.record("global", "role", &name));
             let policies = record["_policies"].as_object().unwrap().clone().into_iter().collect();
             found.extend(superfluous_pairs(&sandbox, &name, &policies, &seen));
+            roles.push(policies);
         }
+        traffic::keep_policies(&roles.iter().collect::<Vec<_>>());
         overview::must_hold(overview::look(&sandbox).await);
         user.must_destroy().await;
         let mut seen = seen_of(&sandbox, "user/restricted");
@@ -470,7 +463,8 @@ fn whoever_has_the_published_policies_may_do_it_all_and_needs_all_of_them() {
         let policies = published(&sandbox);
         found.extend(superfluous(&sandbox, "restricted", &policies, &seen));
         assert!(found.is_empty(), "{found:#?}");
-        keep_traffic(&[&sandbox, &user.sandbox]);
+        let operations = traffic::keep("life", &[&sandbox, &user.sandbox]);
+        assert!(operations > 150, "{operations} operations");
     });
 }
 

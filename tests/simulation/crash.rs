@@ -28,12 +28,14 @@ struct Death {
 /// How often each call was answered that makes something, by region.
 pub type Made = BTreeMap<String, usize>;
 
-/// What makes another thing each time it succeeds; of topics there is one of a name, however often it is asked for.
+/// What makes another thing each time it succeeds. Of topics there is one of a name, of subscriptions one of an address,
+/// and of peerings one between two VPCs, however often they are asked for.
 fn makes(call: &CallRecord) -> bool {
-    let is_maker =
-        ["Create", "Authorize", "Copy"].iter().any(|verb| call.operation.starts_with(verb));
+    let verbs = ["Create", "Authorize", "Copy", "Start", "Replicate"];
+    let is_maker = verbs.iter().any(|verb| call.operation.starts_with(verb));
     let is_repeatable =
-        ["CreateTopic", "CreateTags", "CreateServiceLinkedRole"].contains(&call.operation.as_str());
+        ["CreateTopic", "CreateTags", "CreateServiceLinkedRole", "CreateVpcPeeringConnection"]
+            .contains(&call.operation.as_str());
     // One whose answer was lost was done all the same.
     let is_done = call.error.as_deref().is_none_or(|why| why == "(connection lost after)");
     is_done && is_maker && !is_repeatable

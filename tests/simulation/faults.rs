@@ -13,13 +13,17 @@ use std::{
     },
 };
 
-use aws_sandbox::{CallRecord, Effect, Fault, Rule, Sandbox, World};
+use aws_sandbox::{CallRecord, Fault, Rule, Sandbox, World};
 use serde_json::Value as Json;
 use trading::plugin::Diagnostics;
 
-use super::crash::{Made, census, changes_something, is_whole, made_by, tell};
+use super::{
+    crash::{Made, census, changes_something, is_whole, made_by, tell},
+    fates::{Fate, fates},
+};
 use crate::support::{
     aws::{Way, only_reads, simulate},
+    traffic,
     user::{State, User, change, configuration, errors, lines},
 };
 
@@ -50,24 +54,6 @@ impl Call {
     fn name(&self) -> String {
         let service = if self.service == "tagging" { "tag" } else { &self.service };
         format!("{service}:{}", self.operation)
-    }
-}
-
-/// What becomes of a call: of one, or of all from then on.
-#[derive(Clone, Debug)]
-struct Fate {
-    effect: Effect,
-    lasts: bool,
-}
-
-impl Fate {
-    fn is_denial(&self) -> bool {
-        matches!(self.effect, Effect::Fail { status: 403, .. })
-    }
-
-    /// Something else fails by what is wrongly said to be there, or not to be.
-    fn misleads(&self) -> bool {
-        matches!(self.effect, Effect::Fail { status: 404 | 409, .. })
     }
 }
 
@@ -234,6 +220,12 @@ impl Recorded {
             return;
         }
         assert!(is_named || is_silenced || fate.misleads(), "{told}: {all:#?}");
+        for one in errors(found) {
+            // What to do about the call itself, before what comes next for the whole run.
+            let of_the_call = one.split(" changes are done, ").next().unwrap_or_default();
+            let text = if of_the_call.contains(&call.name()) { of_the_call } else { &one };
+            assert!(WAYS.iter().any(|way| text.contains(way)), "{told}: what to do? {one}");
+        }
         assert!(!user.state.tainted || is_told("terraform untaint"), "{told}: {all:#?}");
     }
 
@@ -247,37 +239,19 @@ impl Recorded {
     }
 }
 
-/// What may become of a call. Rights that are missing are missing for good.
-fn fates() -> Vec<Fate> {
-    let fail = |code: &str, message: &str, status| Effect::Fail {
-        code: code.into(),
-        message: message.into(),
-        status,
-    };
-    let failure = || fail("InternalFailure", "try again", 500);
-    let once = [
-        fail("ValidationError", "not like this", 400),
-        fail("ExpiredToken", "The security token included in the request is expired", 400),
-        fail("ResourceInUseException", "it is being changed", 400),
-        fail("MalformedPolicyDocument", "Invalid principal in policy", 400),
-        fail("ResourceNotFoundException", "there is no such thing", 404),
-        fail("AlreadyExistsException", "there is one already", 409),
-        failure(),
-        Effect::Throttle,
-        Effect::Hang,
-        Effect::DropBefore,
-        Effect::DropAfter,
-    ];
-    let lasting = [
-        fail("AccessDenied", "not authorized to perform: this", 403),
-        failure(),
-        Effect::Throttle,
-        Effect::Hang,
-        Effect::DropBefore,
-    ];
-    let of = |lasts| move |effect| Fate { effect, lasts };
-    once.into_iter().map(of(false)).chain(lasting.into_iter().map(of(true))).collect()
-}
+/// How an error says what to do about it.
+const WAYS: [&str; 10] = [
+    "try again",
+    "Try again",
+    "plan again",
+    "Plan again",
+    "apply again",
+    "same command again",
+    "goes on from there",
+    "terraform untaint",
+    "shows whether they work",
+    "in the policies of whoever runs Terraform",
+];
 
 /// What draws the sample.
 fn seed() -> u64 {
@@ -296,17 +270,21 @@ fn tried_before() -> usize {
 }
 
 fn try_points(deed: Deed) {
-    let recorded = Recorded::of(deed);
+    let mut recorded = Recorded::of(deed);
+    recorded.world.record_traffic();
+    let recorded = recorded;
     assert!(recorded.calls.len() > 25, "{deed:?}: {}", recorded.calls.len());
     assert!(recorded.reads.len() > 25, "{deed:?}: {}", recorded.reads.len());
     let mut draw = fastrand::Rng::with_seed(seed());
-    let fates = fates();
     let is_whole = is_whole();
     let reads = drawn(recorded.reads.clone(), &mut draw);
     let mut points = Vec::new();
     for (calls, sample) in [&recorded.calls, &reads].into_iter().zip(SAMPLES) {
-        let of = |call| fates.iter().map(move |fate| (call, fate));
-        let mut some: Vec<_> = calls.iter().flat_map(of).collect();
+        let mut some = Vec::new();
+        for call in calls {
+            let of = fates(&call.service, &call.operation, &mut draw);
+            some.extend(of.into_iter().map(|fate| (call, fate)));
+        }
         draw.shuffle(&mut some);
         let is_read = sample == SAMPLES[1];
         some.truncate(match is_whole {
@@ -356,6 +334,8 @@ fn try_points(deed: Deed) {
             });
         }
     });
+    let name = format!("faults-of-{deed:?}").to_lowercase();
+    traffic::keep(&name, &[&Sandbox::with_world(recorded.world.clone(), 1.0)]);
     let failed = failed.into_inner();
     assert_eq!(failed, 0, "{failed} of {tried} points, each told above");
     tell(&format!("{deed:?}, a call fails"), times.into_inner().unwrap());

@@ -9,4 +9,5 @@ pub mod postgres;
 pub mod proxy;
 pub mod rules;
 pub mod terraform;
+pub mod traffic;
 pub mod user;

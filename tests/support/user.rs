@@ -140,6 +140,12 @@ impl User {
         TradingProvider::connected(aws, bytes.clone().map(archive))
     }
 
+    /// A provider whose functions run in this process as well.
+    pub async fn provider_for(sandbox: &Sandbox) -> TradingProvider {
+        sandbox.model_functions();
+        Self::provider(sandbox, &aws::Way::default(), &Some(ARCHIVE.to_vec())).await
+    }
+
     /// As a new process: nothing but the state is remembered. What interrupts stays the same.
     async fn replace_process(&mut self) {
         self.provider = Self::provider(&self.sandbox, &self.aws, &self.archive).await;

@@ -267,7 +267,7 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
     let error = match (&effect, &reply) {
         (Some(Effect::Hang), _) => Some("(never answered)".to_owned()),
         (Some(Effect::DropBefore), _) => Some("(connection lost before)".to_owned()),
-        (Some(Effect::DropAfter), _) => Some("(connection lost after)".to_owned()),
+        (Some(Effect::DropAfter), Ok(_)) => Some("(connection lost after)".to_owned()),
         (_, reply) => reply.as_ref().err().map(|failure| failure.code.clone()),
     };
     let mut parameters = params;

@@ -51,7 +51,7 @@ impl Exchange {
     }
 }
 
-/// How many calls of an operation are kept.
+/// How many calls of an operation are kept that succeed, and how many that fail with the same code.
 const MOST: usize = 200;
 
 /// Of calls whose questions and answers differ in nothing but numbers, the first; shared by every copy of the world.
@@ -65,12 +65,13 @@ impl Traffic {
 
     pub(crate) fn keep(&self, one: Exchange) {
         let Some(record) = &self.0 else { return };
-        let operation = format!("{} {} ", one.service, one.operation);
-        let key = format!("{operation}{} {} {}", one.status, one.parameters, one.answer);
-        let key = key.replace(|sign: char| sign.is_ascii_digit(), "");
+        let end = one.error.as_deref().unwrap_or_default();
+        let kind = format!("{} {} {end} ", one.service, one.operation);
+        let kind = kind.replace(|sign: char| sign.is_ascii_digit(), "");
+        let key = format!("{} {}", one.parameters, one.answer);
+        let key = kind.clone() + &key.replace(|sign: char| sign.is_ascii_digit(), "");
         let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
-        let same =
-            record.range(operation.clone()..).take_while(|(key, _)| key.starts_with(&operation));
+        let same = record.range(kind.clone()..).take_while(|(key, _)| key.starts_with(&kind));
         if same.count() < MOST {
             record.entry(key).or_insert(one);
         }
