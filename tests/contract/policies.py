@@ -46,14 +46,23 @@ def same_shape(template, arn):
 
 def known(pattern, key):
     """Whether a condition key is one of those that AWS lists, such as `aws:ResourceTag/${TagKey}`."""
-    return re.fullmatch(re.escape(pattern).replace(re.escape("${TagKey}"), ".+"), key, re.IGNORECASE)
+    return re.fullmatch(".+".join(re.escape(part) for part in re.split(r"\$\{\w+\}", pattern)), key, re.IGNORECASE)
+
+
+def expanded(action):
+    """The actions that one with a wild card at its end means; one that means none stays, and is told."""
+    service, operation = action.split(":")
+    known_ones = reference.get(service, {}).get("privileges", {})
+    if not operation.endswith("*"):
+        return [action]
+    return [f"{service}:{one}" for one in known_ones if one.startswith(operation[:-1])] or [action]
 
 
 def check(name, statement):
     resources = several(statement["Resource"])
     unused = set(resources)
     keys = [key for operator in statement.get("Condition", {}).values() for key in operator]
-    for action in several(statement["Action"]):
+    for action in [one for action in several(statement["Action"]) for one in expanded(action)]:
         where = f"{name} {statement['Sid']}: {action}"
         service, operation = action.split(":")
         entry = reference.get(service, {}).get("privileges", {}).get(operation)
