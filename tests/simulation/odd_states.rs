@@ -146,7 +146,10 @@ fn what_is_in_an_odd_state_is_told_by_name_and_nothing_that_holds_data_is_made_a
             user.must_be_unchanged(&config).await;
             assert_eq!(kept(&user.sandbox), before, "{told}");
             user.must_destroy().await;
-            assert_eq!(user.leftovers(), Vec::<String>::new(), "{told}");
+            let mut left = user.leftovers();
+            // A peering that came to nothing cannot be deleted; EC2 forgets it after a while.
+            left.retain(|one| odd.kind != "vpc-peering-connection" || !one.ends_with(&odd.id));
+            assert_eq!(left, Vec::<String>::new(), "{told}");
         }
     });
 }
