@@ -9,7 +9,7 @@ use std::{
 use serde_json::Value as Json;
 
 use super::{files, pages, root};
-use crate::support::terraform::{Ran, Served, Workspace};
+use crate::support::terraform::{Ran, SCALE, Served, Workspace};
 
 /// What an example names, by its variables and by the ids that the pages use, in the simulated account.
 fn real(served: &Served) -> Vec<(&'static str, &'static str, String)> {
@@ -102,7 +102,8 @@ fn every_complete_example_works_as_it_stands() {
 
 #[test]
 fn examples_that_build_on_others_work_beside_them() {
-    let served = Served::new();
+    // Two clusters are made at once.
+    let served = Served::at(SCALE / 3.0);
     let (first, _) = applied(&served, "minimal", &[]);
     let peering = first.state()["attributes"]["arns"]["us-east-1/vpc-peering"].clone();
     let peering = peering.as_str().unwrap().rsplit('/').next().unwrap().to_owned();

@@ -19,11 +19,17 @@ pub const SCALE: f64 = 150.0;
 pub struct Served {
     pub sandbox: Sandbox,
     pub url: String,
+    scale: f64,
     runtime: tokio::runtime::Runtime,
 }
 
 impl Served {
     pub fn new() -> Self {
+        Self::at(SCALE)
+    }
+
+    /// Where time passes so many times as fast: slower for whoever makes several clusters at once.
+    pub fn at(scale: f64) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -32,12 +38,12 @@ impl Served {
         let (sandbox, url) = runtime.block_on(async {
             let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}", listener.local_addr().unwrap());
-            let sandbox = Sandbox::new(SCALE);
+            let sandbox = Sandbox::new(scale);
             sandbox.model_functions();
             tokio::spawn(sandbox.clone().serve(listener));
             (sandbox, url)
         });
-        Self { sandbox, url, runtime }
+        Self { sandbox, url, scale, runtime }
     }
 
     /// From now on functions are run, as Lambda runs them, until what is returned is dropped; probes are modelled
@@ -184,7 +190,7 @@ impl Workspace {
             ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
             ("AWS_SECRET_ACCESS_KEY", SECRET_KEY),
             ("AWS_ENDPOINT_URL", &served.url),
-            ("TRADING_CLOCK_SCALE", &SCALE.to_string()),
+            ("TRADING_CLOCK_SCALE", &served.scale.to_string()),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         Self { folder, url: served.url.clone(), variables }
