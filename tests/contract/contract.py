@@ -461,7 +461,7 @@ def drive_running(account, key):
     code = base64.b64decode("UEsFBgAAAAAAAAAAAAAAAAAAAAAAAA==")
     function = run.create_function(FunctionName="contract", Runtime="provided.al2023", Role=role, Handler="bootstrap",
                                    Code={"ZipFile": code}, Timeout=80, MemorySize=128, Architectures=["x86_64"],
-                                   Environment={"Variables": {"A": "b"}}, Tags={"a": "b"})["FunctionArn"]
+                                   Environment={"Variables": {"KEY": "b"}}, Tags={"a": "b"})["FunctionArn"]
     account.advance(11)
     run.get_function(FunctionName="contract")
     run.update_function_configuration(FunctionName="contract", Timeout=90)

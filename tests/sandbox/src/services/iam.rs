@@ -331,7 +331,7 @@ pub(crate) fn put_service_linked(world: &mut World) {
     let name = "AWSServiceRoleForRDS";
     let arn = format!("arn:aws:iam::{ACCOUNT}:role/aws-service-role/rds.amazonaws.com/{name}");
     let record = json!({
-        "Path": "/aws-service-role/rds.amazonaws.com/", "RoleName": name, "RoleId": "AROASERVICERDS", "Arn": arn,
+        "Path": "/aws-service-role/rds.amazonaws.com/", "RoleName": name, "RoleId": "AROASERVICEROLEFORRDS", "Arn": arn,
         "CreateDate": world.now.to_string(), "_attached": [], "_policies": {}, "_account": true,
         "_trust": {"Statement": [{"Effect": "Allow", "Principal": {"Service": "rds.amazonaws.com"}, "Action": "sts:AssumeRole"}]},
     });
