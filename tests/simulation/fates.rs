@@ -7,8 +7,11 @@ use std::{collections::BTreeMap, sync::LazyLock};
 
 use aws_sandbox::Effect;
 
-/// Code and HTTP status of what each operation of a service may answer with.
-static DECLARED: LazyLock<BTreeMap<String, BTreeMap<String, BTreeMap<String, u16>>>> =
+/// HTTP statuses by code.
+type Codes = BTreeMap<String, u16>;
+
+/// What each operation of a service may answer with.
+static DECLARED: LazyLock<BTreeMap<String, BTreeMap<String, Codes>>> =
     LazyLock::new(|| serde_json::from_str(include_str!("../fixtures/errors.json")).unwrap());
 
 /// What a refusal is about.
@@ -207,7 +210,7 @@ fn message(class: Class, service: &str) -> &'static str {
 
 /// How an operation may be refused: of each class, with one of its codes.
 fn refusals(service: &str, operation: &str, draw: &mut fastrand::Rng) -> Vec<(Class, Effect)> {
-    let none = BTreeMap::new();
+    let none = Codes::new();
     let declared = DECLARED.get(service).and_then(|all| all.get(operation)).unwrap_or(&none);
     let mut all: BTreeMap<Class, Vec<(&str, u16)>> = BTreeMap::new();
     for (code, status) in declared {
