@@ -70,7 +70,7 @@ impl Fate {
     }
 }
 
-/// What codes say that are the same word for several things, by the message.
+/// Another change of the same thing, or of what uses it, is under way.
 const BUSY: [&str; 11] = [
     "ConcurrentAccess",
     "ConcurrentModification",
@@ -84,6 +84,7 @@ const BUSY: [&str; 11] = [
     "StaleTag",
     "TooManyUpdates",
 ];
+/// It is in a state in which AWS does not take the call, or a condition of the call does not hold.
 const STATES: [&str; 12] = [
     "ConditionalCheckFailedException",
     "DisabledException",
@@ -253,8 +254,7 @@ pub fn fates(service: &str, operation: &str, draw: &mut fastrand::Rng) -> Vec<Fa
     all
 }
 
-/// All that is drawn from has a class that its operation can have: there is no operation without a refusal of its own
-/// making, and every class is one of some operation.
+/// A class that no code leads to any more would be tried by nobody.
 #[test]
 fn every_class_of_error_is_drawn_of_some_operation() {
     let mut draw = fastrand::Rng::with_seed(1);
