@@ -170,6 +170,7 @@ const MEANINGS: &[Row] = &[
             "AccessDenied",
             "AccessDeniedException",
             "NotAuthorized",
+            "NotAuthorizedException",
             "UnauthorizedOperation",
             "AuthorizationError",
             "KMSKeyNotAccessibleFault",
@@ -252,6 +253,10 @@ const MEANINGS: &[Row] = &[
             "DeleteConflict",
             "ConcurrentModification",
             "ConcurrentModificationException",
+            // CloudWatch's word for it, and DynamoDB's, of an item.
+            "ConflictException",
+            "TransactionConflictException",
+            "ReplicatedWriteConflictException",
             // Lambda, of an interface that it is still making.
             "ResourceNotReadyException",
             // SSM's word for it, and EC2's, of tags.
@@ -292,6 +297,7 @@ const MEANINGS: &[Row] = &[
             "ResourceNotFoundException",
             "NoSuchHostedZone",
             "NoSuchHealthCheck",
+            "NoSuchChange",
             "NotFound",
             "ResourceNotFound",
             "SubscriptionNotFound",
@@ -370,6 +376,24 @@ mod tests {
         assert_eq!(classify(Some("Odd"), "", 429), ErrorClass::Throttled);
         assert_eq!(classify(None, "", 501), ErrorClass::Refused);
         assert_eq!(classify(Some("Odd"), "", 400), ErrorClass::Refused);
+    }
+
+    /// Each code that AWS's models have for an operation stands in the table, or among those that are refused knowingly.
+    #[test]
+    fn every_code_of_the_models_is_decided_about() {
+        use std::collections::{BTreeMap, BTreeSet};
+        type Operations = BTreeMap<String, BTreeMap<String, u16>>;
+        let models = include_str!("../../tests/fixtures/errors.json");
+        let models: BTreeMap<String, Operations> = serde_json::from_str(models).unwrap();
+        let named: BTreeSet<_> = MEANINGS.iter().flat_map(|(codes, ..)| codes.iter()).collect();
+        let open: BTreeSet<_> = (models.values().flat_map(BTreeMap::values))
+            .flat_map(BTreeMap::keys)
+            .map(String::as_str)
+            .filter(|code| !named.contains(code))
+            .collect();
+        let refused = include_str!("../../tests/fixtures/refused-codes.txt");
+        let refused: BTreeSet<_> = refused.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(open, refused, "codes without a row, and codes that are refused knowingly");
     }
 
     #[test]

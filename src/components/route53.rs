@@ -107,7 +107,10 @@ pub(super) async fn in_sync(
     let wait = env.session.wait(|| async {
         let api = regional.api("route53", "GetChange");
         let call = || regional.route53.get_change().id(bare(change.id())).send();
-        let answer = env.session.call(api, call).await?;
+        let Some(answer) = env.session.find(api, call).await? else {
+            let what = format!("Route 53 does not know of the change {}", bare(change.id()));
+            return Ok(Progress::Unseen(what));
+        };
         let status = answer.change_info().map(ChangeInfo::status).cloned();
         Ok(match status {
             Some(ChangeStatus::Insync) | None => Progress::Done(()),

@@ -71,18 +71,21 @@ impl Fate {
 }
 
 /// Another change of the same thing, or of what uses it, is under way.
-const BUSY: [&str; 11] = [
+const BUSY: [&str; 14] = [
     "ConcurrentAccess",
     "ConcurrentModification",
     "ConcurrentModificationException",
     "ConcurrentTagAccess",
+    "ConflictException",
     "DeleteConflict",
     "DependencyViolation",
     "OperationAbortedException",
     "PriorRequestNotComplete",
+    "ReplicatedWriteConflictException",
     "ResourceConflictException",
     "StaleTag",
     "TooManyUpdates",
+    "TransactionConflictException",
 ];
 /// It is in a state in which AWS does not take the call, or a condition of the call does not hold.
 const STATES: [&str; 12] = [
@@ -124,7 +127,7 @@ fn class_of(code: &str, status: u16) -> Option<Class> {
         _ if status >= 500 || has(&["InternalS", "InternalE"]) => Failing,
         _ if is_one(&BUSY) || is_one(&PASSING) || code == "ResourceInUseException" => Busy,
         _ if is_one(&STATES) => State,
-        "AuthorizationError" | "AccessDeniedException" => return None,
+        "AuthorizationError" | "AccessDeniedException" | "NotAuthorizedException" => return None,
         _ if has(&["AlreadyExist", "ResourceExists", "Duplicate"]) => Exists,
         _ if has(&["NotFound", "NoSuch"]) || is_one(&["InvalidDocument", "InvalidResourceId"]) => {
             Missing
