@@ -431,8 +431,9 @@ impl Surface for AwsSurface {
         Ok(())
     }
 
-    async fn restore(&self, side: Side, rules: &[String]) -> Result<(), Fault> {
+    async fn restore(&self, side: Side, rules: &[String]) -> Result<Vec<String>, Fault> {
         let (regional, region) = (self.regional(side), self.region(side));
+        let mut lost = Vec::new();
         for rule in parsed(rules) {
             let api = regional.api("ec2", "AuthorizeSecurityGroupIngress");
             let call = regional.ec2.authorize_security_group_ingress().group_id(&region.group);
@@ -440,10 +441,14 @@ impl Surface for AwsSurface {
             match self.session.attempt(api, ANSWER, call).await {
                 Ok(_) => {}
                 Err(error) if error.class == ErrorClass::AlreadyExists => {}
+                // Trying again would not help, and would keep out everybody whom the rules after it let in.
+                Err(error) if matches!(error.class, ErrorClass::NotFound | ErrorClass::Refused) => {
+                    lost.push(format!("{} ({})", rule.source, error.message));
+                }
                 Err(error) => return Err(fault(&error)),
             }
         }
-        Ok(())
+        Ok(lost)
     }
 
     async fn end_sessions(&self) -> Result<(), Fault> {

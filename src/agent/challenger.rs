@@ -87,7 +87,7 @@ impl<S: Surface> Monitor<S> {
             if self.ledger.by_hand && seen.standby_writes != Sign::Yes {
                 // Whoever asked knows what the evidence says.
                 decision = Decision::Promote;
-            } else if seen.is_held {
+            } else if seen.is_held && seen.standby_writes != Sign::Yes {
                 decision = Decision::Abort;
             }
         }
@@ -271,10 +271,11 @@ impl<S: Surface> Monitor<S> {
         // the question is not put on record, and not asked.
         let (_, intent) = self.surface.ledger(Side::Here).await?;
         let held = intent.hold_until.is_some_and(|until| until > self.surface.now());
-        if intent.destroying || (held && !self.ledger.by_hand) {
+        let is_open = !held || self.ledger.by_hand || seen.standby_writes == Sign::Yes;
+        if intent.destroying || !is_open {
             return Ok(());
         }
-        self.ledger.asked = Some(self.surface.now());
+        let before = self.ledger.asked.replace(self.surface.now());
         self.save().await?;
         let is_accepted = seen.standby_writes == Sign::Yes
             || match self.surface.promote().await {
@@ -283,7 +284,11 @@ impl<S: Surface> Monitor<S> {
                     true
                 }
                 Err(Fault::Refused(why) | Fault::NotNow(why)) => {
-                    self.ledger.asked = None;
+                    // Of a question that was put before, it says nothing: RDS may refuse because it took that one.
+                    self.ledger.asked = before;
+                    if !self.may_be_promoting().await {
+                        self.ledger.asked = None;
+                    }
                     let _ = self.surface.publish(&[("PromotionBlocked", 1.0)]).await;
                     self.tell("A failover waits", &format!("RDS does not promote: {why}")).await;
                     false
@@ -453,14 +458,14 @@ impl<S: Surface> Monitor<S> {
     /// have been lost.
     async fn abort(&mut self, why: &str) -> Result<(), Stop> {
         let now = self.surface.now();
-        if let Some(asked) = self.ledger.asked {
-            let follows = matches!(
-                self.surface.instance(Side::Here).await,
-                Ok(Some(Instance { role: InstanceRole::Replica, status, .. })) if status == "available"
-            );
-            if !follows || now.saturating_sub(asked) < PROMOTION_UNHEARD {
-                return Ok(());
+        if self.may_be_promoting().await {
+            let asked = self.ledger.asked.unwrap_or(now);
+            if now.saturating_sub(asked) >= PROMOTION_UNHEARD {
+                let text =
+                    "RDS may have taken the request to promote, and shows no standby that follows";
+                self.tell("A failover is not called off yet", text).await;
             }
+            return Ok(());
         }
         // On record first: a run that was overtaken undoes nothing.
         self.ledger.phase = Phase::Normal;
@@ -475,13 +480,27 @@ impl<S: Surface> Monitor<S> {
         Ok(())
     }
 
+    /// Whether RDS may have taken a question of which nothing was heard: until it shows, long after it was put, a standby
+    /// that follows as before.
+    async fn may_be_promoting(&self) -> bool {
+        let Some(asked) = self.ledger.asked else { return false };
+        let follows = matches!(
+            self.surface.instance(Side::Here).await,
+            Ok(Some(Instance { role: InstanceRole::Replica, status, .. })) if status == "available"
+        );
+        !follows || self.surface.now().saturating_sub(asked) < PROMOTION_UNHEARD
+    }
+
     /// Lets applications into the other region's writer again, after a failover that was called off.
     async fn reopen_there(&mut self) -> Result<(), Stop> {
         if !self.ledger.closed_there.is_empty() {
             let rules = self.ledger.closed_there.clone();
-            self.surface.restore(Side::There, &rules).await?;
+            let lost = self.surface.restore(Side::There, &rules).await?;
             self.ledger.closed_there.clear();
             self.ledger.fenced_there = false;
+            if !lost.is_empty() {
+                self.tell_of_lost(&lost).await;
+            }
         }
         Ok(())
     }

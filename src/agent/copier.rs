@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::aws::rests;
 use crate::{
     aws::{ApiError, Aws, ErrorClass, Session},
+    components::SUFFIX_TAG,
     contract::{Copying, DIMENSION, NAMESPACE, SECRET_TAG, copy_name, copy_stamp},
 };
 
@@ -86,10 +87,17 @@ impl Copier<'_> {
         }
     }
 
-    /// Our copies, by the moment of their originals.
+    /// Our copies, by the moment of their originals. One with another key, or that is tagged as somebody else's, is of an
+    /// earlier cluster of this suffix, and maybe the last that is left of it.
     async fn copies(&self) -> Result<BTreeMap<String, DbSnapshot>, ApiError> {
         let all = self.snapshots(&self.copying.region, "manual").await?;
         let of = |one: DbSnapshot| {
+            let is_theirs = one.tag_list().iter().any(|tag| {
+                tag.key() == Some(SUFFIX_TAG) && tag.value() != Some(&self.copying.suffix)
+            });
+            if is_theirs || one.kms_key_id() != Some(&self.copying.key) {
+                return None;
+            }
             let name = one.db_snapshot_identifier()?;
             Some((copy_stamp(name, &self.copying.suffix)?.to_owned(), one))
         };

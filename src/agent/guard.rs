@@ -68,6 +68,7 @@ impl<S: Surface> Monitor<S> {
             }
             Standing::Holds | Standing::Reached | Standing::Heard(_) | Standing::Alone => {}
         }
+        self.deliver().await;
         let noted = self.remember().await;
         let healthy = f64::from(u8::from(acknowledged.is_some()));
         let mut metrics = vec![("MonitorRuns", 1.0), ("WriterHealthy", healthy)];
@@ -80,10 +81,14 @@ impl<S: Surface> Monitor<S> {
 
     async fn open_here(&mut self) -> Result<(), Stop> {
         let rules = self.ledger.closed_here.clone();
-        self.surface.restore(Side::Here, &rules).await?;
+        let lost = self.surface.restore(Side::Here, &rules).await?;
         self.ledger.closed_here.clear();
         self.ledger.timeline.retain(|one| one.what != CLOSED);
-        self.tell("The writer is open again", "nobody has taken over").await;
+        if lost.is_empty() {
+            self.tell("The writer is open again", "nobody has taken over").await;
+        } else {
+            self.tell_of_lost(&lost).await;
+        }
         Ok(())
     }
 

@@ -396,6 +396,18 @@ impl<S: Surface> Monitor<S> {
         self.deliver().await;
     }
 
+    /// Tells of rules that could not be put back into the security group of a writer that is open again: the next apply
+    /// makes those that are still wanted.
+    pub(super) async fn tell_of_lost(&mut self, rules: &[String]) {
+        let text = format!(
+            "nobody has taken over. EC2 does not take these sources of connections any more: {}. `terraform apply` puts \
+             back what is still in the configuration",
+            rules.join(", ")
+        );
+        self.ledger.told.clear();
+        self.tell_surely("The writer is open again, not for everybody", text).await;
+    }
+
     /// Tells the topic what it did not take before.
     pub(super) async fn deliver(&mut self) {
         if let Some((subject, text)) = self.ledger.untold.clone()

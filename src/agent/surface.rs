@@ -131,8 +131,13 @@ pub trait Surface {
     /// Takes rules away; those that are gone already count as taken.
     fn revoke(&self, side: Side, rules: &[String]) -> impl Future<Output = Result<(), Fault>>;
 
-    /// Puts rules back; those that are there already count as put.
-    fn restore(&self, side: Side, rules: &[String]) -> impl Future<Output = Result<(), Fault>>;
+    /// Puts rules back; those that are there already count as put. Those that can never be put back, as what they let in
+    /// is gone, are the answer: each with EC2's reason.
+    fn restore(
+        &self,
+        side: Side,
+        rules: &[String],
+    ) -> impl Future<Output = Result<Vec<String>, Fault>>;
 
     /// Ends the sessions of applications with the own region's database.
     fn end_sessions(&self) -> impl Future<Output = Result<(), Fault>>;

@@ -110,7 +110,12 @@ pub fn scenario(seed: u64) -> Scenario {
             script.push((at, Event::Region(false)));
             script.push((back, Event::Region(true)));
             back_at = Some(back);
-            lost_at = (back >= at + LONG).then_some(at);
+            // Whoever has RDS promote may not live to hear that it does; the next run takes its time to begin.
+            let dies = random.u32(0..3) == 0;
+            if dies {
+                script.push((at, Event::DiesWhenAccepted));
+            }
+            lost_at = (back >= at + LONG && !dies).then_some(at);
         }
         Trouble::ReturnedUnguarded => {
             // Its clients are back before anybody looks, and none of its monitors ever runs.

@@ -41,6 +41,8 @@ pub enum Event {
     Runs(Place, bool),
     /// All runs in a region die where they stand.
     Kill(Place),
+    /// The run whose promotion RDS accepts dies before it hears of that.
+    DiesWhenAccepted,
     /// So many in a hundred calls fail from now on.
     Faults(u32),
     /// Somebody asks for no failover for so many seconds.
@@ -127,7 +129,11 @@ pub fn live(world: &Shared, script: &[(u64, Event)], until: u64) {
             }
             world.borrow_mut().wake = u64::MAX;
             let done = tasks[index].2.as_mut().poll(&mut Context::from_waker(waker)).is_ready();
-            if done {
+            let dies = world.borrow_mut().dies.take();
+            if let Some(place) = dies {
+                tasks.retain(|(its, ..)| *its != place);
+                index = 0;
+            } else if done {
                 drop(tasks.remove(index));
             } else {
                 tasks[index].1 = world.borrow().wake;

@@ -58,6 +58,9 @@ pub struct World {
     refuses: bool,
     runs: [bool; 2],
     faults: u32,
+    /// Whether the run whose question RDS takes dies before it hears of that, and whether one is dying now.
+    dies_when_accepted: bool,
+    pub dies: Option<Place>,
     intent: Intent,
     /// By how much the regions' clocks go ahead, in milliseconds.
     skew: [u64; 3],
@@ -135,6 +138,8 @@ impl World {
             refuses: random.u32(0..4) == 0,
             runs: [true, true],
             faults: 0,
+            dies_when_accepted: false,
+            dies: None,
             intent: Intent::default(),
             skew,
             closed: false,
@@ -288,6 +293,7 @@ impl World {
             Event::Probes(place, on) => self.probes[usize::from(*place == Place::D)] = *on,
             Event::Runs(place, on) => self.runs[usize::from(*place == Place::D)] = *on,
             Event::Kill(_) => {}
+            Event::DiesWhenAccepted => self.dies_when_accepted = true,
             Event::Faults(percent) => self.faults = *percent,
             Event::Hold(seconds) => {
                 let until = self.clock(Place::D) + seconds * 1000;

@@ -215,11 +215,11 @@ impl Surface for View {
         .await
     }
 
-    async fn restore(&self, side: Side, _: &[String]) -> Result<(), Fault> {
+    async fn restore(&self, side: Side, _: &[String]) -> Result<Vec<String>, Fault> {
         let place = self.side(side);
         self.call(place, true, |world| {
             world.closed &= place != Place::P;
-            Ok(())
+            Ok(Vec::new())
         })
         .await
     }
@@ -266,6 +266,7 @@ impl Surface for View {
             }
             world.promoted_at = Some(world.now + world.promotion);
             world.accepted_at = Some(world.now);
+            world.dies = world.dies_when_accepted.then_some(place);
             Ok(())
         })
         .await
