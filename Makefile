@@ -35,7 +35,7 @@ docs: ## Write what the pages take from the schema, the examples and the calls
 # Hours; with CRASH_FROM=n, the faults go on after so many points of each kind of run.
 crash: ## Every call refused, failing, hanging, or without its answer; killed at twenty points (make test tries a sample)
 	CRASH_POINTS=all $(CARGO) test --locked --test main -- --include-ignored --nocapture simulation::crash \
-		simulation::faults simulation::storms killed_at_twenty_points
+		simulation::faults simulation::storms simulation::abuse::what_a_plan killed_at_twenty_points
 
 simulate: ## Failovers in a typed world, SEEDS of them (default 100000; make test tries 2052)
 	SEEDS=$(or $(SEEDS),100000) $(CARGO) test --locked --test main -- --nocapture simulation::failover::what_must_hold

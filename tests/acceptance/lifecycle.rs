@@ -152,6 +152,8 @@ fn decoded(text: &str) -> String {
 
 /// A secret access key that is found wherever it is.
 const CREDENTIAL: &str = "wJalrXUtnFEMI.of.whoever.applies";
+/// A session's token, likewise.
+const TOKEN: &str = "FwoGZXIvYXdzEBYaDOf.of.a.session";
 
 #[test]
 fn no_secret_is_in_a_state_a_plan_or_a_log() {
@@ -159,6 +161,7 @@ fn no_secret_is_in_a_state_a_plan_or_a_log() {
     let mut workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
     workspace.variable("TF_LOG", "TRACE");
     workspace.variable("AWS_SECRET_ACCESS_KEY", CREDENTIAL);
+    workspace.variable("AWS_SESSION_TOKEN", TOKEN);
     let mut texts: Vec<(&str, String)> = Vec::new();
     let mut run = |workspace: &Workspace, what: &'static str, arguments: &[&str], code: i32| {
         let ran = workspace.run(arguments);
@@ -217,6 +220,7 @@ fn no_secret_is_in_a_state_a_plan_or_a_log() {
         assert!(!text.contains("Credential="), "{what}: the log holds signatures");
         assert!(!text.contains("SecretString"), "{what}: the log holds requests");
         assert!(!text.contains(CREDENTIAL), "{what}: it holds the credentials");
+        assert!(!text.contains(TOKEN), "{what}: it holds a session's token");
         assert!(!passwords.iter().any(|one| text.contains(one)), "{what}: it holds a password");
     }
 }

@@ -338,7 +338,7 @@ fn try_points(deed: Deed) {
     traffic::keep(&name, &[&Sandbox::with_world(recorded.world.clone(), 1.0)]);
     let failed = failed.into_inner();
     assert_eq!(failed, 0, "{failed} of {tried} points, each told above");
-    tell(&format!("{deed:?}, a call fails"), times.into_inner().unwrap());
+    tell(&format!("{deed:?}, a call fails, seed {}", seed()), times.into_inner().unwrap());
 }
 
 #[test]

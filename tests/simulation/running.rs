@@ -161,6 +161,40 @@ fn a_timeout_of_an_update_or_of_a_destroy_keeps_the_state_and_the_next_run_goes_
     });
 }
 
+#[test]
+fn an_interrupt_of_an_update_or_of_a_destroy_keeps_the_state_and_the_next_run_goes_on() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        let interrupt = |user: &User, seconds| {
+            let cancel = user.cancel.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                cancel.cancel();
+            });
+        };
+        change(&mut config);
+        for seconds in [5, 60, 200] {
+            interrupt(&user, seconds);
+            let begun = tokio::time::Instant::now();
+            let found = errors(&user.apply(&config).await);
+            assert!(begun.elapsed() < Duration::from_secs(seconds + 15), "{:?}", begun.elapsed());
+            assert!(found[0].contains("The update was not finished: interrupted"), "{found:#?}");
+            assert!(!user.state.tainted);
+            assert_eq!(inexact(&mut user).await, Vec::<String>::new(), "after {seconds} s");
+        }
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        for seconds in [5, 60, 200] {
+            interrupt(&user, seconds);
+            let found = errors(&user.destroy().await);
+            assert!(found[0].contains("The destroy was not finished: interrupted"), "{found:#?}");
+            assert_eq!(inexact(&mut user).await, Vec::<String>::new(), "after {seconds} s");
+        }
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
 /// That AWS throttles is an answer: what fails after it is counted anew.
 #[test]
 fn a_call_that_was_throttled_for_long_is_repeated_when_it_then_fails() {

@@ -1,22 +1,30 @@
 //! AWS at its worst, for a cluster's whole life: it is made, looked at, changed and destroyed.
 
+use std::collections::BTreeMap;
+
 use aws_sandbox::{CallRecord, Effect, Fault, Rule, Sandbox};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::crash::{census, is_whole, made_by};
 use crate::support::{
     agent::{EAST, WEST, WITNESS, begin},
     aws::{connect, pass, simulate},
-    user::{User, configuration, differences, errors, lines},
+    user::{User, change, configuration, differences, errors, lines},
 };
 
-/// What a change of every kind of component is made of.
+/// A change of every kind of component that can change in place.
 fn changed(config: &Json) -> Json {
     let mut config = config.clone();
-    config["tags"] = json!({"team": "risk"});
-    config["database"] = json!({"instance_class": "db.r6g.large"});
-    config["monitoring"] = json!({"cpu_percent": 70});
+    change(&mut config);
     config
+}
+
+/// What there is of a cluster in quiet times, as it is made and once it is changed.
+async fn calm() -> [BTreeMap<String, usize>; 2] {
+    let (mut user, config) = User::with_cluster().await;
+    let made = census(&user.sandbox);
+    user.must_apply(&changed(&config)).await;
+    [made, census(&user.sandbox)]
 }
 
 /// A plan waits only so long for a service that fails, and says which one it was: whoever reads that plans again.
@@ -39,10 +47,7 @@ async fn must_settle(user: &mut User, config: &Json, plans: usize) {
 /// A life in trouble, that ends as one without: the same things, each made once, and nothing left; `plans` is how
 /// often somebody plans until one is not disturbed.
 async fn live(plans: usize, trouble: impl Fn(&Sandbox)) {
-    let calm = {
-        let (user, _) = User::with_cluster().await;
-        census(&user.sandbox)
-    };
+    let [calm, calm_and_changed] = calm().await;
     let mut user = User::new().await;
     let config = configuration(&user.sandbox);
     trouble(&user.sandbox);
@@ -54,7 +59,7 @@ async fn live(plans: usize, trouble: impl Fn(&Sandbox)) {
     user.must_apply(&changed(&config)).await;
     tokio::time::sleep(BEHIND).await;
     must_settle(&mut user, &changed(&config), plans).await;
-    assert_eq!(census(&user.sandbox), calm);
+    assert_eq!(census(&user.sandbox), calm_and_changed);
     user.must_destroy().await;
     assert_eq!(user.leftovers(), Vec::<String>::new());
 }
@@ -283,8 +288,7 @@ fn must_tell(found: &[String], named: &str, told: &str) -> usize {
 #[test]
 fn an_outage_at_any_time_is_named_and_the_next_run_goes_on() {
     simulate(async || {
-        let (calm, _) = User::with_cluster().await;
-        let calm = census(&calm.sandbox);
+        let [calm, calm_and_changed] = calm().await;
         let (mut ended, mut counted) = ([0; 3], 0);
         for (place, named) in PLACES {
             // Little is made at the witness, and all of it early.
@@ -318,7 +322,7 @@ fn an_outage_at_any_time_is_named_and_the_next_run_goes_on() {
                 up(&mut user, place).await;
                 user.must_apply(&config).await;
                 user.must_be_unchanged(&config).await;
-                assert_eq!(census(&user.sandbox), calm, "{told}");
+                assert_eq!(census(&user.sandbox), calm_and_changed, "{told}");
 
                 down_in(&user, place, seconds);
                 let found = errors(&user.destroy().await);
