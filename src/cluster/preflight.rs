@@ -7,6 +7,7 @@ use aws_sdk_ec2::types::VpcAttributeName;
 use super::{
     concurrency,
     mistake::Mistake,
+    names::Name,
     parameters::merged,
     spec::{InstanceClass, Site, Spec},
     surroundings::Surroundings,
@@ -17,6 +18,7 @@ use crate::{
     components::{
         Env, Owner,
         route::tables_of,
+        secret::kept_in,
         vpc_peering::{describe, from_ec2, is_active, joins},
     },
 };
@@ -33,7 +35,7 @@ pub async fn preflight(
 ) -> Result<Vec<Mistake>, ApiError> {
     let known = |argument: &str| !spec.unknown.contains(argument);
     let [primary, dr] = Site::ALL;
-    let (names, sources, versions, parameters, peering) = futures::join!(
+    let (names, sources, versions, parameters, peering, secrets) = futures::join!(
         async { futures::try_join!(dns(env, spec, primary), dns(env, spec, dr)) },
         async { futures::try_join!(groups(env, spec, primary), groups(env, spec, dr)) },
         offers(env, spec),
@@ -41,12 +43,32 @@ pub async fn preflight(
             if known("database.parameters") { parameters(env, spec).await } else { Ok(Vec::new()) }
         },
         peering(env, spec, surroundings),
+        secrets(env, spec),
     );
     let (names, sources) = (names?, sources?);
     let mut found = names.0;
     found.extend(concurrency::mistake(spec, surroundings));
-    for more in [names.1, sources.0, sources.1, versions?, parameters?, peering?] {
+    for more in [names.1, sources.0, sources.1, versions?, parameters?, peering?, secrets?] {
         found.extend(more);
+    }
+    Ok(found)
+}
+
+/// Names of secrets are not free while AWS keeps what was deleted.
+async fn secrets(env: &Env, spec: &Spec) -> Result<Vec<Mistake>, ApiError> {
+    let regions = [spec.primary.region.as_str(), spec.dr.region.as_str()];
+    let mut found = Vec::new();
+    for name in [Name::MasterSecret, Name::Probe].map(|name| name.of(&spec.suffix)) {
+        let Some(region) = kept_in(env, regions, &name).await? else { continue };
+        found.push(Mistake::new(
+            "environment_suffix",
+            format!("AWS keeps the name {name} in {region} for a deleted secret"),
+            format!(
+                "Somebody scheduled a secret of that name for deletion, and it is not of this cluster. Unless somebody needs \
+                 what it holds, have it deleted at once, `aws secretsmanager delete-secret --region {region} --secret-id \
+                 {name} --force-delete-without-recovery`, wait a minute or two and plan again; or choose another suffix."
+            ),
+        ));
     }
     Ok(found)
 }

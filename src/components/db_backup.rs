@@ -5,7 +5,7 @@ use aws_sdk_rds::types::DbInstanceAutomatedBackup as Described;
 use super::{
     ARN, Address, Effect, Env, Failure, Field, Observation, Outputs, Owner, Primitive, Readiness,
     STATUS, SUFFIX_TAG, Text, Wanted,
-    db_instance_waits::{describe as describe_instance, ready_source},
+    db_instance_waits::{describe as describe_instance, ready_source, settled_source},
     db_subnet_group::{rds_tags, rds_tags_of, retag_rds},
 };
 use crate::aws::{ApiError, Progress};
@@ -177,7 +177,7 @@ impl Primitive for DbBackup {
         if let (Some(region), Some(id)) = (parts.next(), parts.nth(2))
             && describe_instance(env, region, id).await?.is_some()
         {
-            ready_source(env, region, id).await?;
+            settled_source(env, region, id).await?;
         }
         Ok(())
     }

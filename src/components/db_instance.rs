@@ -139,7 +139,13 @@ impl Primitive for DbInstance {
     fn fields(&self) -> Vec<Field> {
         let most =
             self.max_allocated_storage.map_or_else(|| "off".to_owned(), |gib| gib.to_string());
-        let iops = self.iops.map_or_else(|| "baseline".to_owned(), |iops| iops.to_string());
+        // What gp3 has anyway looks like what nobody asked for.
+        let size = i32::try_from(self.allocated_storage).unwrap_or(i32::MAX);
+        let is_more = |iops: &u32| {
+            self.storage_type != "gp3" || i64::from(*iops) != i64::from(baseline(size))
+        };
+        let iops = self.iops.filter(is_more);
+        let iops = iops.map_or_else(|| "baseline".to_owned(), |iops| iops.to_string());
         let role = if self.is_replica() { "replica" } else { "writer" };
         let mut all = vec![
             Field::new("role", role).effect(NEVER_DEMOTED),
@@ -288,11 +294,12 @@ pub async fn glance(env: &Env, region: &str, name: &str) -> Result<Option<Observ
 }
 
 /// What a state means.
-pub(super) fn readiness(status: &str) -> Readiness {
+pub fn readiness(status: &str) -> Readiness {
     match status {
         "available" | "storage-optimization" => Readiness::Ready,
         "failed"
         | "inaccessible-encryption-credentials"
+        | "incompatible-create"
         | "incompatible-network"
         | "incompatible-option-group"
         | "incompatible-parameters"
@@ -305,6 +312,9 @@ pub(super) fn readiness(status: &str) -> Readiness {
         _ => Readiness::Busy(status.to_owned()),
     }
 }
+
+/// MiB per second that gp3 storage from 400 GiB on has without paying for more (RDS guide, PostgreSQL).
+pub(super) const GP3_THROUGHPUT: i32 = 500;
 
 /// The I/O operations that gp3 storage of a size has without paying for more (RDS guide, PostgreSQL).
 pub(super) fn baseline(gib: i32) -> i32 {
@@ -398,11 +408,19 @@ fn live(
     let gib = soon.and_then(|one| one.allocated_storage()).or(instance.allocated_storage());
     let iops = soon.and_then(|one| one.iops()).or(instance.iops());
     let is_gp3 = instance.storage_type() == Some("gp3");
-    let iops = match iops {
+    // Below 400 GiB, there is no other one; and what AWS does not tell is as it was made.
+    let throughput = soon.and_then(|one| one.storage_throughput());
+    let throughput = throughput
+        .or(instance.storage_throughput())
+        .filter(|mib| is_gp3 && gib.unwrap_or_default() >= 400 && *mib != GP3_THROUGHPUT);
+    let mut iops = match iops {
         Some(iops) if is_gp3 && iops == baseline(gib.unwrap_or_default()) => "baseline".to_owned(),
         Some(iops) => iops.to_string(),
         None => "baseline".to_owned(),
     };
+    if let Some(mib) = throughput {
+        iops = format!("{iops}, {mib} MiB/s");
+    }
     let port = instance.endpoint().and_then(|one| one.port()).or(instance.db_instance_port());
     let source = text(instance.read_replica_source_db_instance_identifier());
     let groups = instance.vpc_security_groups().iter();

@@ -11,7 +11,8 @@ use super::{
     ARN, ENDPOINT, Effect, Env, Failure, Observation, Outputs, Primitive as _, RESOURCE_ID,
     SECRET_TAG, STATUS, Wanted,
     db_instance::{
-        DbInstance, FINAL_SNAPSHOT, LOGS, NOT_EXTENDED, Origin, baseline, group_of, look,
+        DbInstance, FINAL_SNAPSHOT, GP3_THROUGHPUT, LOGS, NOT_EXTENDED, Origin, baseline, group_of,
+        look,
     },
     db_instance_waits::{
         describe, if_there, is_modifiable, is_ready, ready_source, status, until, until_gone,
@@ -187,9 +188,6 @@ pub(super) async fn create_replica(
     converge(env, wanted, true).await
 }
 
-/// MiB per second that gp3 storage from 400 GiB on has without paying for more (RDS guide, PostgreSQL).
-const GP3_THROUGHPUT: i32 = 500;
-
 /// How many rounds of changing and restarting bring an instance to what is wanted; each round changes all
 /// that it can, and a restart makes one more.
 const ROUNDS: usize = 5;
@@ -274,7 +272,7 @@ fn storage(
     let gib = size(settings, instance);
     let is_large_gp3 = settings.storage_type == "gp3" && gib >= 400;
     let iops = settings.iops.map(small).or_else(|| is_large_gp3.then(|| baseline(gib)));
-    let throughput = (is_large_gp3 && settings.iops.is_none()).then_some(GP3_THROUGHPUT);
+    let throughput = is_large_gp3.then_some(GP3_THROUGHPUT);
     let call = call.storage_type(&settings.storage_type).allocated_storage(gib);
     call.set_iops(iops).set_storage_throughput(throughput)
 }

@@ -67,6 +67,15 @@ pub(super) async fn ready_source(env: &Env, region: &str, id: &str) -> Result<()
     until(env, region, id, is_ready).await.map(|_| ())
 }
 
+/// Waits until the instance that something was made from is done with that, whatever it is then.
+pub(super) async fn settled_source(env: &Env, region: &str, id: &str) -> Result<(), Failure> {
+    let is_settled = |instance: &Described| match readiness(status(instance)) {
+        Readiness::Busy(state) => Progress::Pending(state),
+        Readiness::Ready | Readiness::Broken(_) => Progress::Done(()),
+    };
+    until(env, region, id, is_settled).await.map(|_| ())
+}
+
 /// Whether it can be used.
 pub(super) fn is_ready(instance: &Described) -> Progress<()> {
     match readiness(status(instance)) {

@@ -155,6 +155,7 @@ pub struct Env {
     outputs: Arc<Mutex<BTreeMap<Address, Outputs>>>,
     answers: Arc<Mutex<BTreeMap<String, Arc<dyn Any + Send + Sync>>>>,
     thorough: Arc<AtomicBool>,
+    is_removing: bool,
 }
 
 impl Env {
@@ -162,8 +163,19 @@ impl Env {
     pub fn new(aws: Arc<Aws>, session: Session, scope: Scope) -> Self {
         let (outputs, answers) = (Arc::default(), Arc::default());
         let (ignored, thorough) = (Arc::default(), Arc::default());
-        let (archive, journal) = (None, None);
-        Self { aws, session, scope, archive, journal, ignored, outputs, answers, thorough }
+        let (archive, journal, is_removing) = (None, None, false);
+        Self {
+            aws,
+            session,
+            scope,
+            archive,
+            journal,
+            ignored,
+            outputs,
+            answers,
+            thorough,
+            is_removing,
+        }
     }
 
     /// The same, with tags that are none of our business.
@@ -223,6 +235,17 @@ impl Env {
     /// Whether to look thoroughly.
     pub fn is_thorough(&self) -> bool {
         self.thorough.load(Ordering::Relaxed)
+    }
+
+    /// The same for a run that leaves nothing: what waits to be deleted counts as being there.
+    #[must_use]
+    pub fn removing(self) -> Self {
+        Self { is_removing: true, ..self }
+    }
+
+    /// Whether nothing is to be left.
+    pub fn is_removing(&self) -> bool {
+        self.is_removing
     }
 
     /// An answer that several kinds need and that is asked for once; what it says is as old as the first

@@ -149,6 +149,23 @@ async fn describe(env: &Env, region: &str, name: &str) -> Result<Option<Describe
     }))
 }
 
+/// The region in which AWS keeps a name for a secret that somebody deleted, for 7 to 30 days, and that this cluster cannot
+/// have back.
+///
+/// # Errors
+/// A call failed.
+pub async fn kept_in<'a>(
+    env: &Env,
+    [primary, replica]: [&'a str; 2],
+    name: &str,
+) -> Result<Option<&'a str>, ApiError> {
+    let (region, found) = match described(env, primary, name).await? {
+        Some(found) => (primary, Some(found)),
+        None => (replica, described(env, replica, name).await?),
+    };
+    Ok(found.filter(|one| one.is_deleted && !env.scope.made(&one.tags)).map(|_| region))
+}
+
 /// A secret of somebody else's, where the replica of one that is to be made would have its name.
 async fn in_the_way(
     env: &Env,
@@ -195,7 +212,8 @@ impl Primitive for Secret {
             let Some(one) = described(env, region, &wanted.name).await? else {
                 return in_the_way(env, region, wanted).await;
             };
-            if one.is_deleted {
+            // A destroy has what waits to be deleted deleted at once: the next cluster could not have its name.
+            if one.is_deleted && !(env.is_removing() && env.scope.made(&one.tags)) {
                 return Ok(None);
             }
             let regions: Vec<_> = one.replicas.iter().map(|(region, ..)| region.clone()).collect();
@@ -291,8 +309,10 @@ impl Primitive for Secret {
         let (region, name) = (&found.region, &found.id);
         let Some(one) = describe(env, region, name).await? else { return Ok(()) };
         // A secret with replicas cannot be deleted (aws-facts 12b).
-        let replicas = one.replicas.into_iter().map(|(region, ..)| region).collect();
-        remove_replicas(env, region, name, replicas).await?;
+        if !one.is_deleted {
+            let replicas = one.replicas.into_iter().map(|(region, ..)| region).collect();
+            remove_replicas(env, region, name, replicas).await?;
+        }
         let regional = env.region(region);
         let api = regional.api("secretsmanager", "DeleteSecret");
         let call = || {

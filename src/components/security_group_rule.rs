@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_ec2::types::{IpPermission, IpRange, Ipv6Range, PrefixListId, UserIdGroupPair};
+use aws_sdk_ec2::types::{
+    IpPermission, IpRange, Ipv6Range, PrefixListId, SecurityGroup as Ec2Group, UserIdGroupPair,
+};
 
 use super::{
-    Address, Env, Failure, Field, ID, Observation, Outputs, Primitive, SecurityGroup, Text, Wanted,
-    security_group::groups,
+    Address, Env, Failure, Field, ID, Observation, Outputs, Owner, Primitive, SecurityGroup, Text,
+    Wanted, security_group::groups, vpc_peering::from_ec2,
 };
 use crate::aws::ApiError;
 
@@ -125,7 +127,8 @@ impl Primitive for SecurityGroupRule {
         vec![Field::new("port", self.port.to_string()).from("database.port")]
     }
 
-    /// Every rule of our group is ours, and what nobody wants is found as well: somebody opened a door.
+    /// Every rule of our group is ours, and what nobody wants is found as well: somebody opened a door. Of a group that is
+    /// somebody else's, ours is what lets in a group of ours, which could not be removed.
     async fn observe(
         env: &Env,
         region: &str,
@@ -144,15 +147,18 @@ impl Primitive for SecurityGroupRule {
             all.iter().find(|one| one.group_name() == Some(name) && one.vpc_id() == vpc)
         };
         let Some(group) = named(&any.settings.group_name) else { return Ok(Vec::new()) };
+        let is_ours = |group: &Ec2Group| env.scope.owner(&from_ec2(group.tags())) == Owner::Ours;
+        let all_ours = is_ours(group);
         let id = group.group_id().unwrap_or_default();
         let mut left = seen(group.ip_permissions());
         let mut found = Vec::new();
         for one in wanted {
             let settings = &one.settings;
             let source = match &settings.source {
-                Source::Given(source) => Some(source.clone()),
+                Source::Given(source) => Some(source.clone()).filter(|_| all_ours),
                 Source::Ours(name, _) => {
-                    named(name).and_then(|one| one.group_id()).map(str::to_owned)
+                    let source = named(name).filter(|one| all_ours || is_ours(one));
+                    source.and_then(|one| one.group_id()).map(str::to_owned)
                 }
             };
             let exact = |rule: &Seen| rule.ports() == settings.port.to_string();
@@ -164,7 +170,7 @@ impl Primitive for SecurityGroupRule {
             left.retain(|other| *other != rule);
             found.push(observation(one.address.clone(), region, &rule, id));
         }
-        for rule in &left {
+        for rule in left.iter().filter(|_| all_ours) {
             let qualifier = format!("{}/{}", rule.source, rule.ports());
             let address = Address::with(region, Self::KIND, &qualifier);
             found.push(observation(address, region, rule, id));

@@ -13,7 +13,9 @@ use super::{
     flow::{LOOK_AGAIN, Look, Opened, Trouble, Unseen, environment, session},
     intent::{Hold, farewell},
     read::spec_of,
+    removal::{strangers, unsaveable},
     state::{Kept, differing_lines, observed},
+    unfinished,
 };
 use crate::{
     aws::CONSISTENCY_LIMIT,
@@ -22,10 +24,7 @@ use crate::{
         names::{final_snapshot, parameter_path},
         roles::INCOMPLETE,
     },
-    components::{
-        Address, Env, Observation, Owner, Readiness, db_instance::DbInstance, kms_key::KmsKey,
-        log_group::LogGroup,
-    },
+    components::{Address, Env, Observation, Owner, kms_key::KmsKey},
     executor::{self, Claim, Lease, Loss, new_id},
     plugin::{ApplyInput, CancellationToken, Context, Diagnostics, Outcome, Schema, Value},
     progress::{Event, Journal},
@@ -73,7 +72,7 @@ pub(super) async fn apply(
         Doing::Update => spec.timeouts.update,
         Doing::Destroy => spec.timeouts.delete,
     };
-    let env = match environment(configured, context, &spec, limit).await {
+    let env = match environment(configured, context, &spec, input.prior.as_ref(), limit).await {
         Ok(env) => env,
         Err(error) => return failed(explain::trouble(&error.into(), "beginning")),
     };
@@ -221,6 +220,13 @@ impl Run<'_> {
                 if !stale.is_empty() {
                     found.extend(explain::stale(&stale));
                     return self.untouched(found);
+                }
+                if self.doing == Doing::Create {
+                    let moved = unfinished::moved(self.schema, &claim, &self.arguments);
+                    if moved.has_errors() {
+                        found.extend(moved);
+                        return self.untouched(found);
+                    }
                 }
                 match self.keep(&claim).await {
                     Ok(more) => found.extend(more),
@@ -426,12 +432,13 @@ impl Run<'_> {
             .with("pending_changes", Value::strings::<String>([]))
     }
 
-    async fn destroy(self) -> Outcome {
+    async fn destroy(mut self) -> Outcome {
         let mut found = Diagnostics::new();
         if self.spec.deletion.protection {
             return self.untouched(explain::protected());
         }
         let kept = Kept::parse(&self.input.private);
+        self.env = self.env.removing();
         self.env.be_thorough();
         let (mut seen, mut done) = (BTreeSet::new(), BTreeSet::new());
         let (mut pass, [mut pause, longest]) = (0, LOOK_AGAIN);
@@ -461,6 +468,12 @@ impl Run<'_> {
             }
             if opened.inventory.all().all(|one| one.owner != Owner::Ours) {
                 return self.gone(found, &opened);
+            }
+            if pass == 0
+                && let Some((writer, state)) = unsaveable(&opened)
+            {
+                found.extend(explain::unsaveable(writer, state));
+                return self.untouched(found);
             }
             if pass == 0
                 && let Err(error) = farewell(&opened).await
@@ -570,21 +583,6 @@ impl Run<'_> {
         );
         Outcome { state: None, private: Vec::new(), diagnostics: found }
     }
-}
-
-/// What has the cluster's names and does not count as the cluster's: every instance, as the key of its storage
-/// would go; and of a cluster that was ever finished, which had all of it, what nobody else claims either, before
-/// anything is removed. What is being deleted loses its tags first, and groups of logs come back by themselves.
-fn strangers(opened: &Opened, is_first: bool) -> Vec<&Observation> {
-    let was_whole = opened.claim.as_ref().is_some_and(|claim| claim.is_complete);
-    let is_unclaimed = |one: &Observation| {
-        let wanted = opened.blueprint.get(&one.address);
-        let is_tagged = wanted.is_some_and(|one| one.fields.iter().any(|one| one.name == "tags"));
-        let is_fit = one.readiness == Readiness::Ready && one.address.kind() != LogGroup::KIND;
-        is_first && was_whole && is_tagged && is_fit && opened.env.scope.lacks_tag(&one.tags)
-    };
-    let all = opened.inventory.all().filter(|one| one.owner != Owner::Ours);
-    all.filter(|one| one.address.kind() == DbInstance::KIND || is_unclaimed(one)).collect()
 }
 
 /// Of what is still to be done, what was done already. What must not be done is no matter of time, and what is not

@@ -444,6 +444,23 @@ pub(super) fn strangers(all: &[&Observation], suffix: &str) -> Diagnostics {
     found
 }
 
+/// A writer of which no final snapshot can be had.
+pub(super) fn unsaveable(writer: &Observation, state: &str) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    found.error_at(
+        Path::attributes("deletion.final_snapshot"),
+        format!("RDS makes no final snapshot of {}", writer.address),
+        format!(
+            "It is {state}, and RDS makes snapshots of available instances only. Nothing was removed: what there is beside \
+             it would go first. Have it available again; or, where another instance has the data that count, as after a \
+             failover, delete this one yourself; or do without snapshots: set deletion.final_snapshot to false, apply \
+             that (whatever else that apply says of the instance), then destroy. A destroy goes by what was last applied; \
+             of a cluster that is tainted, take the mark away before: `terraform untaint`."
+        ),
+    );
+    found
+}
+
 /// `refuse us-east-1/kms-alias` as it reads in a sentence.
 pub(super) fn change_of(what: &str) -> &str {
     what.strip_prefix("refuse ").unwrap_or(what)

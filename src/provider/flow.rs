@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::connect::Configured;
+use super::{connect::Configured, state::account_of};
 use crate::{
     aws::{ApiError, CONSISTENCY_LIMIT, ErrorClass, Session},
     cluster::{
@@ -11,7 +11,7 @@ use crate::{
     },
     components::{Env, Owner, Text, kms_key::KmsKey},
     executor::Claim,
-    plugin::{CancellationToken, Context},
+    plugin::{CancellationToken, Context, Value},
 };
 
 /// Why a cluster could not be looked at.
@@ -82,20 +82,34 @@ pub(super) fn session(
     Session::new(clock, cancel, Some(deadline)).with_attempts(configured.aws.attempts())
 }
 
-/// The environment of an operation on a cluster.
+/// The environment of an operation on a cluster, and on what a state knows of it, where there is one.
 ///
 /// # Errors
-/// The caller's identity could not be found out.
+/// The caller's identity could not be found out, or is of another account than the state's cluster: there, nothing of
+/// it would be found, and it would count as gone.
 pub(super) async fn environment(
     configured: &Configured,
     context: &Context,
     spec: &Spec,
+    state: Option<&Value>,
     limit: Duration,
 ) -> Result<Env, ApiError> {
     let session = session(configured, context.cancel.clone(), limit);
     let scope = configured
         .scope(&session, spec.suffix.as_str(), [&spec.dr.region, &spec.primary.region])
         .await?;
+    if let Some(account) = state.and_then(account_of)
+        && account != scope.account
+    {
+        let api = configured.aws.region(&spec.dr.region).api("sts", "GetCallerIdentity");
+        let text = format!(
+            "They are of the account {}, and the cluster of the state is in {account}. Nothing was looked for or changed: \
+             in another account, it would count as gone. Use credentials of {account}. To give the cluster up without \
+             removing it, take it out of the state: `terraform state rm`.",
+            scope.account
+        );
+        return Err(ApiError::wrong_account(api, text));
+    }
     let archive = configured.archive().as_ref().ok().cloned();
     Ok(configured.env(session, scope).with_archive(archive))
 }

@@ -18,9 +18,11 @@ pub mod package;
 mod plan;
 mod read;
 mod recovery;
+mod removal;
 mod resource;
 mod state;
 pub mod status;
+mod unfinished;
 mod walk;
 
 use std::{

@@ -8,6 +8,7 @@ use super::{
     flow::{Look, Opened, Trouble, Unseen, environment},
     read::{remember, spec_of, warnings},
     state::{Kept, planned, undecided},
+    unfinished::{self, at},
     walk::Busy,
 };
 use crate::{
@@ -17,9 +18,7 @@ use crate::{
         preflight::preflight,
     },
     components::{Difference, Effect, db_instance::DbInstance},
-    plugin::{
-        Attribute, Context, Diagnostics, OnChange, Path, PlanInput, Planned, Schema, Step, Value,
-    },
+    plugin::{Attribute, Context, Diagnostics, OnChange, Path, PlanInput, Planned, Schema, Value},
 };
 
 pub(super) async fn plan(
@@ -129,7 +128,9 @@ pub(super) async fn plan(
             // Who runs this was found out before: nobody is asked again.
             let is_known = !matches!(&trouble, Trouble::Api(error) if error.api.service == "sts");
             let env = match is_known && !is_create {
-                true => environment(configured, context, &spec, limit).await.ok(),
+                true => {
+                    environment(configured, context, &spec, input.prior.as_ref(), limit).await.ok()
+                }
                 false => None,
             };
             found.extend(match env {
@@ -145,6 +146,12 @@ pub(super) async fn plan(
         let claim = opened.claim.as_ref().filter(|claim| claim.is_complete);
         if let Some(claim) = claim.filter(|_| !in_state) {
             return failed(explain::exists(suffix, &claim.cluster_id));
+        }
+        if let Some(claim) = opened.claim.as_ref().filter(|_| !in_state) {
+            found.extend(unfinished::moved(schema, claim, &arguments));
+            if found.has_errors() {
+                return failed(found);
+            }
         }
         if in_state {
             // One that Terraform has in its state, tainted or to be replaced, goes before this one comes.
@@ -285,7 +292,8 @@ async fn look(
     input: &PlanInput,
     asks_first: bool,
 ) -> Result<Opened, Trouble> {
-    let mut env = environment(configured, context, spec, spec.timeouts.read).await?;
+    let mut env =
+        environment(configured, context, spec, input.prior.as_ref(), spec.timeouts.read).await?;
     let mut how = Look::Strict;
     if input.prior.is_none() {
         let memory = configured.memory();
@@ -317,14 +325,6 @@ async fn look(
         }
     }
     Ok(opened)
-}
-
-/// The value at a path of attributes.
-fn at<'a>(value: &'a Value, path: &Path) -> &'a Value {
-    path.steps().iter().fold(value, |value, step| match step {
-        Step::Attribute(name) | Step::Key(name) => value.get(name),
-        Step::Index(index) => value.items().get(*index).unwrap_or(value),
-    })
 }
 
 /// What AWS makes in one direction only, judged by what there is: an argument that was never reached may

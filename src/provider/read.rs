@@ -58,7 +58,8 @@ pub(super) async fn read(
     let kept = Kept::parse(&private);
     // What create_before_destroy keeps of an unfinished create is no resource of its own.
     let _busy = (!kept.is_unfinished).then(|| Busy::with(configured, spec.suffix.as_str()));
-    let env = match environment(configured, context, &spec, spec.timeouts.read).await {
+    let env = match environment(configured, context, &spec, Some(&state), spec.timeouts.read).await
+    {
         Ok(env) => env,
         Err(error) => {
             let found = explain::trouble(&error.into(), "reading the cluster");

@@ -315,3 +315,10 @@ fn assembled(
         .with("master_secret_arn", later("master_secret_arn", secret))
         .with("recovery", later("recovery", objectives))
 }
+
+/// The account that a state's components are in; `None` where it names none.
+pub(super) fn account_of(state: &Value) -> Option<&str> {
+    let Value::Mapping(arns) = state.get("arns") else { return None };
+    let is_account = |text: &&str| text.len() == 12 && text.bytes().all(|one| one.is_ascii_digit());
+    arns.values().filter_map(Value::as_str).filter_map(|arn| arn.split(':').nth(4)).find(is_account)
+}

@@ -383,7 +383,7 @@ fn a_new_agent_is_an_update_of_its_functions_and_a_missing_one_is_told() {
 }
 
 /// What the monitors of a region have written down, in their own words.
-fn write_down(user: &User, region: &str, ledger: &Ledger) {
+pub fn write_down(user: &User, region: &str, ledger: &Ledger) {
     let body = serde_json::to_string(ledger).unwrap();
     let item = json!({
         "cluster": {"S": "prod"}, "item": {"S": "ledger"}, "version": {"N": "7"}, "body": {"S": body},

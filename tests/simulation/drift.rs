@@ -498,8 +498,9 @@ fn a_secret_whose_replication_failed_is_replicated_again() {
 }
 
 /// States in which RDS leaves an instance until somebody helps it.
-const ODD_STATES: [&str; 11] = [
+const ODD_STATES: [&str; 12] = [
     "failed",
+    "incompatible-create",
     "incompatible-network",
     "incompatible-option-group",
     "incompatible-restore",

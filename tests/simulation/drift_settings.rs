@@ -64,10 +64,10 @@ fn case(
     (region, kind, id.to_owned(), Some(change), line)
 }
 
-/// Of the primary.
-fn of_the_instance(user: &User) -> Vec<Case> {
+/// Of the instance of a region.
+fn of_the_instance(user: &User, region: &'static str) -> Vec<Case> {
     let group =
-        user.sandbox.with(|world| world.network())[EAST]["application_security_group_id"].clone();
+        user.sandbox.with(|world| world.network())[region]["application_security_group_id"].clone();
     let groups = json!([{"VpcSecurityGroupId": group, "Status": "active"}]);
     let parameters =
         json!([{"DBParameterGroupName": "default.postgres15", "ParameterApplyStatus": "in-sync"}]);
@@ -82,16 +82,18 @@ fn of_the_instance(user: &User) -> Vec<Case> {
         json!({"MaxAllocatedStorage": 500}),
         json!({"MonitoringInterval": 5}),
         json!({"MonitoringRoleArn": "arn:aws:iam::123456789012:role/other"}),
-        json!({"MultiAZ": false}),
+        json!({"MultiAZ": region == WEST}),
         json!({"DBParameterGroups": {"DBParameterGroup": parameters}}),
         json!({"PerformanceInsightsEnabled": false}),
         json!({"Endpoint": {"Port": 6000}, "_port": 6000}),
         json!({"VpcSecurityGroups": {"VpcSecurityGroupMembership": groups}}),
         json!({"_tags": {"team": "x"}}),
     ];
-    let name = "trading-db-primary-prod";
-    let line = "us-east-1/db-instance";
-    changes.map(|change| case(EAST, "db-instance", name, change, line)).into()
+    let (name, line) = match region {
+        EAST => ("trading-db-primary-prod", "us-east-1/db-instance"),
+        _ => ("trading-db-replica-prod", "us-west-2/db-instance"),
+    };
+    changes.map(|change| case(region, "db-instance", name, change, line)).into()
 }
 
 /// Of records, checks and the zone.
@@ -294,7 +296,8 @@ fn gone(user: &User) -> Vec<Case> {
 
 pub fn cases(user: &User) -> Vec<Case> {
     let all = [
-        of_the_instance(user),
+        of_the_instance(user, EAST),
+        of_the_instance(user, WEST),
         of_the_name(user),
         of_functions(user),
         of_the_rest(user),
@@ -336,6 +339,46 @@ fn a_peering_that_somebody_deleted_is_made_anew_with_its_routes() {
         }
         user.must_destroy().await;
         assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+/// Which costs money, and has no argument of its own.
+#[test]
+fn a_throughput_above_what_the_storage_comes_with_is_shown_and_taken_back() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let mut config = crate::support::user::configuration(&user.sandbox);
+        config["database"] = json!({"allocated_storage": 500});
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        let name = "trading-db-primary-prod";
+        let change = json!({"StorageThroughput": 1000});
+        user.sandbox.with(|world| world.drift(EAST, "db-instance", name, Some(&change))).unwrap();
+        let before = user.state.value.clone().unwrap();
+        user.must_plan(&config).await;
+        let lines = differences(&before, user.state.value.as_ref().unwrap());
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        assert!(
+            lines[0].contains("us-east-1/db-instance") && lines[0].contains("1000 MiB/s"),
+            "{lines:#?}"
+        );
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        let record = user.sandbox.with(|world| world.record(EAST, "db-instance", name));
+        assert_eq!(record["StorageThroughput"], 500);
+        // What it has anyway may be said as well, and what is more comes with that throughput.
+        for iops in [12_000, 20_000] {
+            config["database"]["iops"] = json!(iops);
+            user.must_apply(&config).await;
+            user.must_be_unchanged(&config).await;
+        }
+        user.sandbox.with(|world| world.drift(EAST, "db-instance", name, Some(&change))).unwrap();
+        user.must_apply(&config).await;
+        let record = user.sandbox.with(|world| world.record(EAST, "db-instance", name));
+        assert_eq!(
+            (record["StorageThroughput"].as_i64(), record["Iops"].as_i64()),
+            (Some(500), Some(20_000))
+        );
     });
 }
 

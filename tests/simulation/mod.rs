@@ -17,6 +17,7 @@ mod drill;
 pub mod failover;
 mod fates;
 mod faults;
+mod left_behind;
 mod lifecycle;
 mod looking;
 mod networks;
