@@ -7,6 +7,7 @@ use std::{
     path::Path,
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -201,6 +202,9 @@ impl Drop for Environment {
     }
 }
 
+/// How long a program that was just written is waited for until it can be started.
+const BUSY: Duration = Duration::from_secs(5);
+
 /// Hands on what a program says, line by line.
 fn listen<R: AsyncRead + Send + Unpin + 'static>(
     stream: Option<R>,
@@ -225,7 +229,8 @@ impl Environment {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .current_dir(program.parent().unwrap_or(program))
             .env_clear()
             .envs(variables.iter().map(|(name, value)| (name, value)))
@@ -234,8 +239,20 @@ impl Environment {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
-            .kill_on_drop(true)
-            .spawn()?;
+            .kill_on_drop(true);
+        // What another thread starts just then holds the program open for writing, until it is another one itself.
+        let begun = Instant::now();
+        let mut child = loop {
+            match command.spawn() {
+                Err(error)
+                    if error.kind() == io::ErrorKind::ExecutableFileBusy
+                        && begun.elapsed() < BUSY =>
+                {
+                    tokio::task::yield_now().await;
+                }
+                started => break started?,
+            }
+        };
         let number = child.id().unwrap_or_default();
         let note = scratch.note(number)?;
         listen(child.stdout.take(), said);

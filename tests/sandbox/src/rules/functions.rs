@@ -79,6 +79,7 @@ async fn what_was_unpacked_and_started_is_gone_with_its_host() {
     invoked(&sandbox).await;
     let said = || {
         let lines = sandbox.with(|world| world.log_lines(EAST, "/aws/lambda/f"));
+        assert!(!lines.iter().any(|line| line.contains("InvalidEntrypoint")), "{lines:?}");
         lines.into_iter().find(|line| line.ends_with("/bootstrap"))
     };
     // What it said comes by a pipe, a moment later.
