@@ -15,8 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::aws::rests;
 use crate::{
     aws::{ApiError, Aws, ErrorClass, Session},
-    components::SUFFIX_TAG,
-    contract::{Copying, DIMENSION, NAMESPACE, SECRET_TAG, copy_name, copy_stamp},
+    contract::{Copying, DIMENSION, NAMESPACE, SECRET_TAG, SUFFIX_TAG, copy_name, copy_stamp},
 };
 
 /// How long AWS is waited for, retries included: a run has a minute.

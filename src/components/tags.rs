@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-pub use crate::contract::SECRET_TAG;
+pub use crate::contract::{SECRET_TAG, SUFFIX_TAG};
 
 /// Tags as AWS has them.
 pub type Tags = BTreeMap<String, String>;
 
-/// The tag that says which cluster a thing is part of, by its suffix.
-pub const SUFFIX_TAG: &str = "trading-dr:environment-suffix";
 /// The tag that tells two clusters of the same suffix apart.
 pub const CLUSTER_TAG: &str = "trading-dr:cluster-id";
 

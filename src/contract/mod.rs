@@ -18,6 +18,8 @@ pub const ROLE: &str = "trading_dr_probe";
 
 /// The tag that says from which secret an instance's master password was set: RDS itself does not tell.
 pub const SECRET_TAG: &str = "trading-dr:master-secret";
+/// The tag that says which cluster a thing is part of, by its suffix.
+pub const SUFFIX_TAG: &str = "trading-dr:environment-suffix";
 
 /// The namespace of the cluster's metrics.
 pub const NAMESPACE: &str = "TradingDR";
