@@ -47,7 +47,7 @@ pub struct AwsSurface {
 
 pub(super) fn fault(error: &ApiError) -> Fault {
     // Without AWS's id of the request, so that what repeats itself reads the same.
-    let text = || format!("{}: {}", error.api, error.message);
+    let text = || format!("{}: {}", error.api, short(&error.message));
     match (error.class, &error.code) {
         (ErrorClass::Transient, None) => Fault::Silent,
         (ErrorClass::Transient, Some(_)) => Fault::Failing(text()),
@@ -60,6 +60,15 @@ fn unusable(what: &str) -> Fault {
     Fault::Failing(format!("{what} cannot be read"))
 }
 
+/// As much of AWS's words as is of use, and goes into a ledger beside the rest.
+fn short(text: &str) -> String {
+    const MOST: usize = 300;
+    match text.char_indices().nth(MOST) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", &text[..end]),
+    }
+}
+
 /// An instance by RDS's word.
 pub(super) fn shown(one: &DbInstance) -> Instance {
     Instance {
@@ -67,8 +76,8 @@ pub(super) fn shown(one: &DbInstance) -> Instance {
             Some(_) => InstanceRole::Replica,
             None => InstanceRole::Writer,
         },
-        status: one.db_instance_status().unwrap_or_default().to_owned(),
-        zone: one.availability_zone().map(str::to_owned),
+        status: short(one.db_instance_status().unwrap_or_default()),
+        zone: one.availability_zone().map(short),
     }
 }
 
@@ -83,6 +92,19 @@ struct Rule {
 }
 
 impl Rule {
+    /// Whether it is one that EC2 could have: sources and descriptions have their forms and lengths.
+    fn is_sound(&self) -> bool {
+        let is_id = |text: &str| {
+            let rest = text.strip_prefix("sg-").or_else(|| text.strip_prefix("pl-"));
+            rest.is_some_and(|rest| {
+                rest.len() <= 32 && rest.bytes().all(|one| one.is_ascii_alphanumeric())
+            })
+        };
+        let is_source = is_id(&self.source) || self.source.parse::<ipnet::IpNet>().is_ok();
+        let text = self.description.as_deref().unwrap_or_default();
+        is_source && self.protocol.len() <= 16 && text.chars().count() <= 255
+    }
+
     fn permission(&self) -> IpPermission {
         let builder = IpPermission::builder().ip_protocol(&self.protocol);
         let builder = builder.from_port(self.from).to_port(self.to);
@@ -386,7 +408,10 @@ impl Surface for AwsSurface {
                 acknowledged: number(item, "acknowledged").unwrap_or(0),
             })
         };
-        lease().map(Some).ok_or_else(|| unusable("the lease"))
+        let sides = [Side::Here, Side::There].map(|side| self.region(side).region.as_str());
+        // A holder that is neither region says nothing of who has taken over.
+        let lease = lease().filter(|lease| sides.contains(&lease.holder.as_str()));
+        lease.map(Some).ok_or_else(|| unusable("the lease"))
     }
 
     async fn write_lease(&self, seen: Option<&Lease>, new: &Lease) -> Result<Written, Fault> {
@@ -412,8 +437,12 @@ impl Surface for AwsSurface {
             self.session.attempt(api, ANSWER, call).await.map_err(|error| fault(&error))?;
         let groups = answer.security_groups().iter();
         let all = groups.flat_map(|group| group.ip_permissions()).flat_map(rules_of);
-        let open = all.filter(|rule| rule.source != region.probe_group);
-        Ok(open.filter_map(|rule| serde_json::to_string(&rule).ok()).collect())
+        let open: Vec<_> = all.filter(|rule| rule.source != region.probe_group).collect();
+        // What is no rule cannot be put back, nor kept in the ledger with those that are.
+        if !open.iter().all(Rule::is_sound) {
+            return Err(unusable("the security group's rules"));
+        }
+        Ok(open.iter().filter_map(|rule| serde_json::to_string(rule).ok()).collect())
     }
 
     async fn revoke(&self, side: Side, rules: &[String]) -> Result<(), Fault> {
@@ -443,7 +472,7 @@ impl Surface for AwsSurface {
                 Err(error) if error.class == ErrorClass::AlreadyExists => {}
                 // Trying again would not help, and would keep out everybody whom the rules after it let in.
                 Err(error) if matches!(error.class, ErrorClass::NotFound | ErrorClass::Refused) => {
-                    lost.push(format!("{} ({})", rule.source, error.message));
+                    lost.push(format!("{} ({})", rule.source, short(&error.message)));
                 }
                 Err(error) => return Err(fault(&error)),
             }

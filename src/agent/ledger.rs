@@ -51,8 +51,12 @@ pub struct Ledger {
     /// Whether that human said that it is to go on without the witness, and without closing a writer that cannot
     /// be closed.
     pub forced: bool,
-    /// Since when something has kept it from being asked of RDS: the witness, or a writer that cannot be closed.
+    /// Since when something has kept it from being promoted: the witness, a writer that cannot be closed, or RDS.
     pub blocked_since: Option<u64>,
+    /// Since when the other region's writer could not be closed.
+    pub unclosed_since: Option<u64>,
+    /// Whether it has begun, and nothing is done for it yet: the writer is nobody's to close.
+    pub waits: bool,
     /// How long the writer has been gone.
     pub series: Series,
     /// The lease as it was last seen to move, and when.
@@ -77,6 +81,8 @@ pub struct Ledger {
     pub zone: Option<String>,
     /// When the witness or the other region was last reached.
     pub contact: u64,
+    /// Since when the writer's own region has renewed the lease without a pause.
+    pub holding_since: Option<u64>,
     /// Rules that were taken away in this region; empty while it is open.
     pub closed_here: Vec<String>,
     /// Rules that were taken away in the other one.
@@ -110,6 +116,8 @@ impl Default for Ledger {
             by_hand: false,
             forced: false,
             blocked_since: None,
+            unclosed_since: None,
+            waits: false,
             series: Series::default(),
             lease_seen: None,
             lease_read: None,
@@ -122,6 +130,7 @@ impl Default for Ledger {
             missed: None,
             zone: None,
             contact: 0,
+            holding_since: None,
             closed_here: Vec::new(),
             closed_there: Vec::new(),
             fenced_there: false,
@@ -140,6 +149,13 @@ impl Ledger {
     pub(super) fn serves(&self) -> f64 {
         let is_open = self.phase == Phase::Accepted && !self.certain;
         if is_open || self.phase.primary_serves() { 1.0 } else { 0.0 }
+    }
+
+    /// Notes rules that are taken away in this region.
+    pub(super) fn close_here(&mut self, rules: impl IntoIterator<Item = String>) {
+        self.closed_here.extend(rules);
+        self.closed_here.sort();
+        self.closed_here.dedup();
     }
 
     /// Notes that something happened; what repeats itself is noted once.

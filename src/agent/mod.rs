@@ -24,6 +24,7 @@ mod ledger;
 mod monitor;
 pub mod postgres;
 pub mod probe;
+mod promotion;
 mod surface;
 
 pub use ledger::{Ack, Ledger, Moment};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Fault, Instance, Intent, Lease, Ledger, Probed, Session, Side, Surface, Written,
-    guard::Standing,
+    guard::Standing, promotion::TRIES,
 };
 use crate::{
     cluster::{
@@ -28,9 +28,6 @@ const PROMPT: [(u64, u64); 2] = [(1_000, 60_000), (3_000, 600_000)];
 
 /// How long a look waits, at its end, for the moment that it would decide in, in milliseconds.
 const NEARLY: u64 = 2_000;
-
-/// How often a failover that a human asks for is begun against runs that write in between.
-const ASKING: usize = 5;
 
 /// What a monitor is told about its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +62,8 @@ pub struct Monitor<S> {
     pub(super) ledger: Ledger,
     /// Whether this look goes on without something.
     pub(super) goes_without: bool,
+    /// Whether what it remembers is more than what it could write.
+    unwritten: bool,
 }
 
 /// What a tick saw.
@@ -135,7 +134,14 @@ fn next_look(begun: u64, ledger: &Ledger, policy: &Policy) -> u64 {
 impl<S: Surface> Monitor<S> {
     /// A run. `run` must be greater than that of every earlier one.
     pub fn new(surface: S, config: Config, run: String) -> Self {
-        Self { surface, config, run, ledger: Ledger::default(), goes_without: false }
+        Self {
+            surface,
+            config,
+            run,
+            ledger: Ledger::default(),
+            goes_without: false,
+            unwritten: false,
+        }
     }
 
     /// What it remembers.
@@ -153,6 +159,7 @@ impl<S: Surface> Monitor<S> {
             seen(&tick);
             let is_over = matches!(tick, Tick::Superseded | Tick::Decided(Decision::Nothing));
             if is_over || self.surface.now() >= begun + life {
+                self.confess().await;
                 return;
             }
             self.surface.sleep_until(next_look(at, &self.ledger, &self.config.policy)).await;
@@ -205,19 +212,23 @@ impl<S: Surface> Monitor<S> {
         }
         let here = probed.here;
         // Runs that watch write every few seconds: the ledger is read once all that takes time is done.
-        for _ in 0..ASKING {
+        for _ in 0..TRIES {
             let (ledger, intent) = self.surface.ledger(Side::Here).await.map_err(text)?;
             self.ledger = ledger;
-            if matches!(here, Session::Writer { .. })
-                && self.ledger.held
-                && self.was_overtaken(&lease).await
-            {
-                // What it has is older than what the other one has taken since, and its fence would close that one.
-                return Err(format!(
-                    "{} was overtaken: {} has the writer, and there is no way back, not even by force; what {} has can \
-                     be restored from backups beside the cluster",
-                    self.config.here, self.config.there, self.config.there
-                ));
+            if matches!(here, Session::Writer { .. }) && self.ledger.held {
+                let Config { here, there, .. } = &self.config;
+                if self.was_overtaken(&lease).await {
+                    // What it has is older than what the other one has taken since, and its fence would close that one.
+                    return Err(format!(
+                        "{here} was overtaken: {there} has the writer, and there is no way back, not even by force; \
+                         what {there} has can be restored from backups beside the cluster"
+                    ));
+                }
+                if self.ledger.phase == Phase::Normal {
+                    // By its own ledger, where the witness does not say so: nothing is to be taken over, and nobody
+                    // would guard it any more.
+                    return Err(format!("{here} has the writer; ask in the other region"));
+                }
             }
             let may = match self.ledger.phase {
                 Phase::Normal => true,
@@ -245,6 +256,7 @@ impl<S: Surface> Monitor<S> {
             self.ledger.by_hand = true;
             self.ledger.forced = force;
             self.ledger.blocked_since = None;
+            self.ledger.unclosed_since = None;
             // One that is under way goes on: RDS may have been asked already.
             let begun = match self.ledger.phase {
                 Phase::Promoting => self.save().await,
@@ -275,18 +287,22 @@ impl<S: Surface> Monitor<S> {
         let intent = match self.surface.ledger(Side::Here).await {
             Ok((ledger, intent)) => {
                 if ledger.leader > self.run {
-                    return Err(Stop::Superseded);
+                    let is_over = self.hand_over(ledger).await;
+                    return Err(if is_over { Stop::Superseded } else { Stop::Crossed });
                 }
-                self.ledger = ledger;
+                self.take(ledger);
                 if self.ledger.leader != self.run {
                     // Taken before anything else, so that an older run stops instead of this one.
-                    self.save().await?;
+                    match self.save().await {
+                        Err(Stop::Fault(fault)) => blind = Some(("written", fault)),
+                        other => other?,
+                    }
                 }
                 intent
             }
             // A guard without its ledger guards by the lease; a challenger without its own does nothing.
             Err(fault) if self.ledger.phase == Phase::Normal => {
-                blind = Some(fault);
+                blind = Some(("read", fault));
                 Intent::default()
             }
             Err(fault) => return Err(fault.into()),
@@ -312,17 +328,75 @@ impl<S: Surface> Monitor<S> {
         // whatever a failover that was called off left.
         let is_guard = self.ledger.held || holds || (writes_here && seen.lease == Ok(None));
         let is_guard = is_guard && !follows_here;
-        if let Some(fault) = blind {
-            if !is_guard {
+        if let Some((what, fault)) = blind {
+            if !is_guard || self.ledger.phase != Phase::Normal {
                 return Err(fault.into());
             }
-            self.complain("its ledger cannot be read", &fault);
+            self.complain(&format!("its ledger cannot be {what}"), &fault);
         }
         if is_guard && self.ledger.phase == Phase::Normal {
-            self.guard(&seen.probed, seen.lease).await?;
+            self.guard(&seen).await?;
             return Ok(Tick::Guarded);
         }
         self.challenge(seen, intent).await.map(Tick::Decided)
+    }
+
+    /// Goes on with what the table has, and with what it could not write there itself.
+    fn take(&mut self, ledger: Ledger) {
+        let is_news = ledger.version != self.ledger.version;
+        if self.unwritten && is_news {
+            let closed = std::mem::take(&mut self.ledger.closed_here);
+            self.ledger = ledger;
+            self.ledger.close_here(closed);
+            self.ledger.holding_since = None;
+        } else if is_news || !self.unwritten {
+            self.ledger = ledger;
+        }
+    }
+
+    /// Leaves to the run that leads which rules are gone, where this one could not write that: nobody else would ever put
+    /// them back. Whether it knows.
+    async fn hand_over(&mut self, mut theirs: Ledger) -> bool {
+        if !self.unwritten || self.ledger.closed_here.is_empty() {
+            return true;
+        }
+        for _ in 0..TRIES {
+            let version = theirs.version;
+            theirs.close_here(self.ledger.closed_here.iter().cloned());
+            theirs.holding_since = None;
+            theirs.version += 1;
+            if self.surface.write_ledger(version, &theirs).await == Ok(Written::Done) {
+                return true;
+            }
+            let Ok((now, _)) = self.surface.ledger(Side::Here).await else { return false };
+            theirs = now;
+        }
+        false
+    }
+
+    /// Tells at the end of which rules nobody else knows that they are gone.
+    async fn confess(&self) {
+        if self.unwritten && !self.ledger.closed_here.is_empty() {
+            let text = format!(
+                "Its ledger could not be written: if it stays closed when all is well again, `terraform apply` puts back \
+                 the rules of its security group ({})",
+                self.ledger.closed_here.join(", ")
+            );
+            let subject = format!("The writer in {} was closed", self.config.here);
+            let _ = self.surface.notify(&subject, &text).await;
+        }
+    }
+
+    /// Writes the ledger, or keeps in mind that it is not written.
+    pub(super) async fn save_or_keep(&mut self) -> Result<(), Stop> {
+        match self.save().await {
+            Err(Stop::Fault(fault)) => {
+                self.unwritten = true;
+                self.complain("its ledger cannot be written", &fault);
+                Ok(())
+            }
+            other => other,
+        }
     }
 
     /// What it goes on without wants a look at its log. An alarm is told once this look is over: nothing that it does
@@ -377,6 +451,7 @@ impl<S: Surface> Monitor<S> {
         match self.surface.write_ledger(expected, &new).await? {
             Written::Done => {
                 self.ledger = new;
+                self.unwritten = false;
                 Ok(())
             }
             Written::Conflict => Err(Stop::Crossed),

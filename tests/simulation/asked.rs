@@ -1,12 +1,13 @@
 //! Failovers that a human asks for while something that they need is missing; and what tells of that beforehand.
 
-use aws_sandbox::{Effect, Fault, Rule, Sandbox};
+use aws_sandbox::{Effect, Fault, Rule, Sandbox, World};
 use serde_json::json;
 
 use super::{agent::ask, runbooks::run};
 use crate::support::{
     agent::{EAST, LEDGER, PROBE_GROUP, WEST, WITNESS, alarm, begin, lease, ledger, set_lost},
     aws::{pass, simulate},
+    traffic,
     user::User,
 };
 
@@ -54,6 +55,7 @@ async fn watched_by_hand() -> User {
 fn force_does_without_the_witness_and_a_region_that_are_both_lost() {
     simulate(async || {
         let user = watched().await;
+        user.sandbox.with(World::record_traffic);
         set_lost(&user.sandbox, EAST, true);
         set_lost(&user.sandbox, WITNESS, true);
         pass(400).await;
@@ -88,6 +90,7 @@ fn force_does_without_the_witness_and_a_region_that_are_both_lost() {
         pass(120).await;
         assert_eq!(lease(&user.sandbox)["holder"]["S"], WEST);
         assert!(is_open(&user.sandbox, WEST));
+        traffic::keep("forced", &[&user.sandbox]);
     });
 }
 
@@ -157,6 +160,138 @@ fn what_a_human_asked_for_in_vain_is_called_off_and_force_goes_on_without_closin
         user.sandbox.clear_faults();
         pass(60).await;
         assert!(!is_open(&user.sandbox, EAST));
+    });
+}
+
+#[test]
+fn a_failover_of_a_writer_that_failed_is_not_called_off_while_rds_refuses_it() {
+    simulate(async || {
+        let user = watched_by_hand().await;
+        // Nobody gets in any more, and RDS goes on calling it available.
+        let (primary, replica) = ("trading-db-primary-prod", "trading-db-replica-prod");
+        let dead = json!({"_hangs": true});
+        user.sandbox.with(|world| world.drift(EAST, "db-instance", primary, Some(&dead))).unwrap();
+        let state = json!({"DBInstanceStatus": "backing-up"});
+        user.sandbox.with(|world| world.drift(WEST, "db-instance", replica, Some(&state))).unwrap();
+        pass(120).await;
+        run(&user.sandbox, WEST, "failover", &[]).await;
+        pass(300).await;
+        assert_eq!(
+            ledger(&user.sandbox, WEST)["phase"],
+            "promoting",
+            "for longer than ten minutes"
+        );
+        let state = json!({"DBInstanceStatus": "available"});
+        user.sandbox.with(|world| world.drift(WEST, "db-instance", replica, Some(&state))).unwrap();
+        pass(300).await;
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "promoted");
+    });
+}
+
+/// Ten seconds after ten seconds until something is over, with what is looked at each time.
+async fn beside(what: impl Future<Output = ()>, mut look: impl FnMut()) {
+    let mut what = std::pin::pin!(what);
+    loop {
+        let pause = std::pin::pin!(pass(10));
+        match futures::future::select(what.as_mut(), pause).await {
+            futures::future::Either::Left(_) => return,
+            futures::future::Either::Right(_) => look(),
+        }
+    }
+}
+
+#[test]
+fn a_writer_that_lives_stays_open_until_rds_would_promote_the_standby() {
+    stays_open(&[]);
+}
+
+/// Its guard then asks the other region, which says that a failover has begun.
+#[test]
+fn it_stays_open_also_where_the_witness_is_silent() {
+    stays_open(&[WITNESS]);
+}
+
+fn stays_open(lost: &'static [&'static str]) {
+    simulate(async || {
+        let user = watched().await;
+        for region in lost {
+            set_lost(&user.sandbox, region, true);
+        }
+        let replica = "trading-db-replica-prod";
+        let state = json!({"DBInstanceStatus": "backing-up"});
+        user.sandbox.with(|world| world.drift(WEST, "db-instance", replica, Some(&state))).unwrap();
+        let mut looks = 0;
+        let asked = async {
+            let vain = run(&user.sandbox, WEST, "failover", &[("Force", "true")]).await;
+            assert!(vain.failure_message.unwrap_or_default().contains("WaitUntilItWrites"));
+        };
+        beside(asked, || {
+            looks += 1;
+            assert!(is_open(&user.sandbox, EAST));
+            assert_eq!(lease(&user.sandbox)["holder"]["S"], EAST);
+        })
+        .await;
+        assert!(looks > 60, "it is waited for: {looks}");
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "normal");
+        let told = messages(&user.sandbox);
+        let about = told.iter().find(|one| one.contains("called off")).expect("it is told");
+        assert!(about.contains("for ten minutes, RDS has the standby as backing-up"), "{about}");
+        // As soon as it is available, it is done.
+        let state = json!({"DBInstanceStatus": "available"});
+        user.sandbox.with(|world| world.drift(WEST, "db-instance", replica, Some(&state))).unwrap();
+        run(&user.sandbox, WEST, "failover", &[("Force", "true")]).await;
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "promoted");
+    });
+}
+
+#[test]
+fn a_failover_by_hand_that_rds_refuses_is_called_off_and_the_writer_opens_again() {
+    simulate(async || {
+        let user = watched().await;
+        let mut refused = fault("rds", Some("PromoteReadReplica"), WEST);
+        let code = "InvalidDBInstanceState".to_owned();
+        refused.effect = Effect::Fail { status: 400, code, message: "Not now.".into() };
+        user.sandbox.add_fault(refused);
+        let asked = async {
+            let vain = run(&user.sandbox, WEST, "failover", &[("Force", "true")]).await;
+            assert!(vain.failure_message.unwrap_or_default().contains("WaitUntilItWrites"));
+        };
+        let (begun, mut phases) = (user.sandbox.now().0, Vec::new());
+        beside(asked, || {
+            let phase = ledger(&user.sandbox, WEST)["phase"].as_str().unwrap().to_owned();
+            phases.push(((user.sandbox.now().0 - begun) / 1000, phase));
+        })
+        .await;
+        pass(120).await;
+        for (at, phase) in phases {
+            let wanted = if at < 590 { "promoting" } else { "normal" };
+            assert!(at < 30 || (590..660).contains(&at) || phase == wanted, "{at}: {phase}");
+        }
+        assert_eq!(ledger(&user.sandbox, WEST)["phase"], "normal");
+        let told = messages(&user.sandbox);
+        let about = told.iter().find(|one| one.contains("called off")).expect("it is told");
+        assert!(about.contains("RDS did not promote the standby"), "{about}");
+        assert!(is_open(&user.sandbox, EAST), "the writer is open again");
+        assert_eq!(lease(&user.sandbox)["holder"]["S"], EAST);
+    });
+}
+
+#[test]
+fn force_in_the_region_that_has_the_writer_changes_nothing_though_the_witness_is_silent() {
+    simulate(async || {
+        let user = watched().await;
+        set_lost(&user.sandbox, WITNESS, true);
+        let refused = run(&user.sandbox, EAST, "failover", &[("Force", "true")]).await;
+        let why = refused.failure_message.unwrap_or_default();
+        assert!(why.contains("us-east-1 has the writer; ask in the other region"), "{why}");
+        assert_eq!(ledger(&user.sandbox, EAST)["phase"], "normal");
+        set_lost(&user.sandbox, WITNESS, false);
+        pass(120).await;
+        assert!(is_open(&user.sandbox, EAST));
+        let renewed = lease(&user.sandbox)["beat"].clone();
+        assert!(renewed.is_object(), "{renewed}");
+        pass(60).await;
+        assert_ne!(lease(&user.sandbox)["beat"], renewed, "it is guarded as before");
     });
 }
 

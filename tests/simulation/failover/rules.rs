@@ -14,8 +14,9 @@ const DETECTED: u64 = 75;
 /// How many seconds after its patience a monitor has RDS accept a promotion: a look until the last sign of life is known
 /// to be the last, and a few calls.
 const DECIDED: u64 = 18;
-/// How many seconds after RDS may promote the standby again it is asked: a look at a region that is silent, and a few calls.
-const ASKED: u64 = 10;
+/// How many seconds after RDS may promote the standby again it is asked: a look at a region that is silent, and a few calls,
+/// among them what is noted of a question that was refused.
+const ASKED: u64 = 12;
 /// How many seconds after a hold is lifted RDS has accepted: a look that began before, the next one, and a few calls.
 const LIFTED: u64 = 23;
 /// How many seconds after a probe is back the first look with it begins at the latest.
@@ -61,8 +62,37 @@ fn promotes_or_not(scenario: &Scenario, world: &World) -> Held {
             | Trouble::Held
             | Trouble::Destroying
             | Trouble::PromotedByHand
+            | Trouble::TablesFailing
+            | Trouble::OtherBlind
+            | Trouble::ForcedAtTheWriter
     );
     ensure(!(never && world.accepted_at.is_some()), || "promoted where nothing may be".into())?;
+    let serves_on = matches!(
+        scenario.trouble,
+        Trouble::ControlLost
+            | Trouble::PeeringCut
+            | Trouble::PeeringOneWay
+            | Trouble::IdleCut
+            | Trouble::CutFromOther
+            | Trouble::CutFromWitness
+            | Trouble::TablesFailing
+            | Trouble::OtherBlind
+            | Trouble::ForcedAtTheWriter
+    );
+    ensure(!serves_on || world.shut == 0, || {
+        format!("a writer that nobody was about to replace was closed for {} ms", world.shut)
+    })?;
+    if scenario.trouble == Trouble::ForcedAtTheWriter {
+        let is_refused = matches!(&world.answers[..], [Err(why)] if why.contains("has the writer"));
+        ensure(is_refused, || format!("asked where the writer is: {:?}", world.answers))?;
+    }
+    if scenario.trouble == Trouble::ForcedUnseen {
+        ensure(world.accepted_at.is_some(), || format!("forced: {:?}", world.answers))?;
+        ensure(world.reopened == 0, || format!("open again for {} ms", world.reopened))?;
+    }
+    if scenario.trouble == Trouble::ClosedUnnoted {
+        ensure(world.shut > 0, || "it was not closed".into())?;
+    }
     let waits = match scenario.trouble {
         Trouble::WitnessLost | Trouble::ApplyUnderHold => true,
         Trouble::ProbesMissing => looks_without_probe(scenario),
@@ -136,7 +166,8 @@ fn in_time(scenario: &Scenario, world: &World) -> Held {
 
 /// True loss ≤ what is reported ≤ true loss and a heartbeat; what is reported is the estimate and a heartbeat.
 fn loses(scenario: &Scenario, world: &World) -> Held {
-    if world.phase() != Phase::Promoted {
+    // Of a writer that nobody saw when it was replaced by force, nobody knows how much it wrote.
+    if world.phase() != Phase::Promoted || scenario.trouble == Trouble::ForcedUnseen {
         return Ok(());
     }
     let Some(estimate) = world.reported() else { return Err("no loss is known".into()) };
@@ -179,6 +210,11 @@ fn in_the_end(scenario: &Scenario, world: &World) -> Held {
             | Trouble::ZoneFailover
             | Trouble::CalledOff
             | Trouble::Flapping
+            | Trouble::TablesFailing
+            | Trouble::OtherBlind
+            | Trouble::ForcedUnseen
+            | Trouble::ForcedAtTheWriter
+            | Trouble::ClosedUnnoted
     );
     if !heals && scenario.back_at.is_none() {
         return Ok(());

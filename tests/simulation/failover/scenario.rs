@@ -31,9 +31,14 @@ pub enum Trouble {
     PromotedByHand,
     ProbesMissing,
     ApplyUnderHold,
+    TablesFailing,
+    OtherBlind,
+    ForcedUnseen,
+    ForcedAtTheWriter,
+    ClosedUnnoted,
 }
 
-const TROUBLES: [Trouble; 26] = [
+const TROUBLES: [Trouble; 31] = [
     Trouble::RegionLost,
     Trouble::ReturnsAtAnyMoment,
     Trouble::ReturnedUnguarded,
@@ -60,6 +65,11 @@ const TROUBLES: [Trouble; 26] = [
     Trouble::PromotedByHand,
     Trouble::ProbesMissing,
     Trouble::ApplyUnderHold,
+    Trouble::TablesFailing,
+    Trouble::OtherBlind,
+    Trouble::ForcedUnseen,
+    Trouble::ForcedAtTheWriter,
+    Trouble::ClosedUnnoted,
 ];
 
 /// When trouble begins, in seconds: everybody has settled by then.
@@ -260,6 +270,47 @@ pub fn scenario(seed: u64) -> Scenario {
             lost_at = Some(at);
         }
         Trouble::PromotedByHand => script.push((at, Event::PromotedByHand)),
+        Trouble::TablesFailing => {
+            // The guard's calls to tables only: the standby goes on hearing of the writer.
+            script.push((at, Event::Tables(Place::P, false)));
+            script.push((at + lasts, Event::Tables(Place::P, true)));
+        }
+        Trouble::OtherBlind => {
+            between(&mut script, Place::P, Place::W);
+            between(&mut script, Place::D, Place::W);
+            script.push((at, Event::Probes(Place::D, false)));
+            script.push((at + lasts, Event::Probes(Place::D, true)));
+            // Nor does the writer's region see the standby hear of it.
+            script.push((at, Event::Way(Place::P, false)));
+            script.push((at + lasts, Event::Way(Place::P, true)));
+        }
+        Trouble::ForcedUnseen => {
+            // While nobody sees anybody; the witness is back long before the regions see each other again.
+            script.push((at, Event::Between(Place::P, Place::D, false)));
+            script.push((END - 150, Event::Between(Place::P, Place::D, true)));
+            between(&mut script, Place::P, Place::W);
+            between(&mut script, Place::D, Place::W);
+            script.push((at + random.u64(60..120), Event::Force(Place::D)));
+        }
+        Trouble::ForcedAtTheWriter => {
+            let also = random.bool();
+            between(&mut script, Place::P, Place::W);
+            if also {
+                between(&mut script, Place::D, Place::W);
+            }
+            script.push((at + random.u64(10..20), Event::Force(Place::P)));
+        }
+        Trouble::ClosedUnnoted => {
+            // Alone for long enough to close, and not for long enough to be given up.
+            let back = at + random.u64(48..56);
+            for other in [Place::D, Place::W] {
+                script.push((at, Event::Between(Place::P, other, false)));
+                script.push((back, Event::Between(Place::P, other, true)));
+            }
+            script.push((at - 5, Event::Notes(Place::P, false)));
+            // Before a run can open it again, or long after.
+            script.push((back - 5 + random.u64(0..95), Event::Notes(Place::P, true)));
+        }
     }
     Scenario { trouble, script, lost_at, until: at + lasts, back_at }
 }

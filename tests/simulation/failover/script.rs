@@ -39,6 +39,12 @@ pub enum Event {
     Probes(Place, bool),
     /// Runs of the monitor in a region start, or do not.
     Runs(Place, bool),
+    /// The tables can be reached from a place, or cannot.
+    Tables(Place, bool),
+    /// A region's runs can write their ledger, or only read it.
+    Notes(Place, bool),
+    /// Somebody asks a region's monitor for a failover, by force.
+    Force(Place),
     /// All runs in a region die where they stand.
     Kill(Place),
     /// The run whose promotion RDS accepts dies before it hears of that.
@@ -53,9 +59,13 @@ pub enum Event {
     PromotedByHand,
 }
 
+/// How long a run lives that somebody has asked, in milliseconds.
+const ASKED: u64 = 30_000;
+
 type Task = (Place, u64, Pin<Box<dyn Future<Output = ()>>>);
 
-async fn run(world: Shared, place: Place, number: u64) {
+/// A run of the monitor, which the schedule has begun or, if `forced`, whoever asks for a failover.
+async fn run(world: Shared, place: Place, number: u64, forced: bool) {
     let policy = world.borrow().policy;
     let name = |place: Place| format!("{place:?}");
     let other = if place == Place::P { Place::D } else { Place::P };
@@ -67,7 +77,14 @@ async fn run(world: Shared, place: Place, number: u64) {
         let now = world.now;
         world.said.push((now, place, format!("{tick:?}")));
     };
-    monitor.run(LIFE, said).await;
+    if forced {
+        let answer = monitor.fail_over(true, None).await;
+        world.borrow_mut().answers.push(answer.clone());
+        if answer.is_err() {
+            return;
+        }
+    }
+    monitor.run(if forced { ASKED } else { LIFE }, said).await;
 }
 
 /// Lives through a script of events until a moment, all in seconds from the beginning.
@@ -100,6 +117,10 @@ pub fn live(world: &Shared, script: &[(u64, Event)], until: u64) {
             if event == Event::Region(false) {
                 tasks.retain(|(its, ..)| *its != Place::P);
             }
+            if let Event::Force(place) = event {
+                number += 1;
+                tasks.push((place, next, Box::pin(run(Rc::clone(world), place, number, true))));
+            }
             world.borrow_mut().happen(&event);
             continue;
         }
@@ -110,7 +131,7 @@ pub fn live(world: &Shared, script: &[(u64, Event)], until: u64) {
                 if world.borrow().may_run(place) {
                     // Schedules fire within the minute, at any moment of it.
                     let at = next + world.borrow_mut().random.u64(0..60_000);
-                    let run = run(Rc::clone(world), place, number);
+                    let run = run(Rc::clone(world), place, number, false);
                     let world = Rc::clone(world);
                     let task = async move {
                         sleep_until(&world, at).await;

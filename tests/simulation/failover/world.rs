@@ -57,6 +57,9 @@ pub struct World {
     /// Whether connections that nobody takes are refused at once, or wait for an answer.
     refuses: bool,
     runs: [bool; 2],
+    /// Whether the regions' runs reach tables, and whether they can write their ledgers.
+    tables: [bool; 2],
+    notes_work: [bool; 2],
     faults: u32,
     /// Whether the run whose question RDS takes dies before it hears of that, and whether one is dying now.
     dies_when_accepted: bool,
@@ -69,6 +72,12 @@ pub struct World {
     connected: bool,
     /// How often the old writer's sessions were ended through its own probe.
     pub ended: u32,
+    /// For how long applications were kept out of a writer that ran, before anything was promoted.
+    pub shut: u64,
+    /// For how long it was open again after that.
+    pub reopened: u64,
+    /// What whoever asked for a failover was told.
+    pub answers: Vec<Result<(), String>>,
     /// Until when the old writer reboots.
     reboots_until: u64,
     /// When the standby stops following; `None` while it is one.
@@ -137,6 +146,8 @@ impl World {
             told_late: if random.u32(0..4) == 0 { u64::MAX } else { random.u64(0..100_000) },
             refuses: random.u32(0..4) == 0,
             runs: [true, true],
+            tables: [true, true],
+            notes_work: [true, true],
             faults: 0,
             dies_when_accepted: false,
             dies: None,
@@ -145,6 +156,9 @@ impl World {
             closed: false,
             connected: true,
             ended: 0,
+            shut: 0,
+            reopened: 0,
+            answers: Vec::new(),
             reboots_until: 0,
             promoted_at: None,
             promotion,
@@ -205,6 +219,12 @@ impl World {
         let (serves, writes) = (self.writer_serves(), self.standby_writes());
         if serves && writes {
             self.overlap += until.saturating_sub(self.now);
+        }
+        if self.closed && self.writer_runs() && self.accepted_at.is_none() {
+            self.shut += until.saturating_sub(self.now);
+        }
+        if self.shut > 0 && !self.closed && self.writer_runs() && self.accepted_at.is_some() {
+            self.reopened += until.saturating_sub(self.now);
         }
         if serves && self.accepted_at.is_none() {
             self.unreplayed += until.saturating_sub(self.now);
@@ -292,7 +312,9 @@ impl World {
             Event::Busy(seconds) => self.busy_until = self.now + seconds * 1000,
             Event::Probes(place, on) => self.probes[usize::from(*place == Place::D)] = *on,
             Event::Runs(place, on) => self.runs[usize::from(*place == Place::D)] = *on,
-            Event::Kill(_) => {}
+            Event::Kill(_) | Event::Force(_) => {}
+            Event::Tables(place, on) => self.tables[usize::from(*place == Place::D)] = *on,
+            Event::Notes(place, on) => self.notes_work[usize::from(*place == Place::D)] = *on,
             Event::DiesWhenAccepted => self.dies_when_accepted = true,
             Event::Faults(percent) => self.faults = *percent,
             Event::Hold(seconds) => {

@@ -99,6 +99,27 @@ impl View {
     }
 }
 
+impl View {
+    /// A call to a table.
+    async fn table<T>(
+        &self,
+        to: Place,
+        writes_ledger: bool,
+        act: impl FnOnce(&mut World) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
+        let works = {
+            let world = self.world.borrow();
+            let from = usize::from(self.place == Place::D);
+            world.tables[from] && (world.notes_work[from] || !writes_ledger)
+        };
+        if works {
+            return self.call(to, false, act).await;
+        }
+        self.sleep(100).await;
+        Err(Fault::NotNow("throttled".into()))
+    }
+}
+
 impl Surface for View {
     fn now(&self) -> u64 {
         self.world.borrow().clock(self.place)
@@ -159,7 +180,7 @@ impl Surface for View {
 
     async fn ledger(&self, side: Side) -> Result<(Ledger, Intent), Fault> {
         let place = self.side(side);
-        self.call(place, false, |world| {
+        self.table(place, false, |world| {
             Ok((world.ledgers[usize::from(place == Place::D)].clone(), world.intent))
         })
         .await
@@ -167,7 +188,7 @@ impl Surface for View {
 
     async fn write_ledger(&self, expected: u64, ledger: &Ledger) -> Result<Written, Fault> {
         let place = self.place;
-        self.call(place, false, |world| {
+        self.table(place, true, |world| {
             let its = &mut world.ledgers[usize::from(place == Place::D)];
             if its.version != expected {
                 return Ok(Written::Conflict);
@@ -179,11 +200,11 @@ impl Surface for View {
     }
 
     async fn lease(&self) -> Result<Option<Lease>, Fault> {
-        self.call(Place::W, false, |world| Ok(world.lease.clone())).await
+        self.table(Place::W, false, |world| Ok(world.lease.clone())).await
     }
 
     async fn write_lease(&self, seen: Option<&Lease>, new: &Lease) -> Result<Written, Fault> {
-        self.call(Place::W, false, |world| {
+        self.table(Place::W, false, |world| {
             if world.lease.as_ref() != seen {
                 return Ok(Written::Conflict);
             }

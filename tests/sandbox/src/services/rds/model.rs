@@ -184,7 +184,9 @@ impl World {
             return SessionView::Closed;
         };
         let status = instance["DBInstanceStatus"].as_str().unwrap_or_default();
-        if !OPEN.contains(&status)
+        // RDS does not notice everything that hangs.
+        if instance["_hangs"] == true
+            || !OPEN.contains(&status)
             || !self.lets_through(visitor.from, &(region.clone(), id.clone()))
         {
             return SessionView::Closed;
@@ -249,6 +251,7 @@ impl World {
     /// Whether what a source gets reaches its replicas: it runs, and so do all that it follows itself.
     pub(super) fn flows(&self, region: &str, source: &Value) -> bool {
         let runs = !self.is_dark(region)
+            && source["_hangs"] != true
             && OPEN.contains(&source["DBInstanceStatus"].as_str().unwrap_or_default());
         let above = source["_source"].as_str().and_then(split_arn);
         runs && above.is_none_or(|(above, id)| {
