@@ -54,6 +54,7 @@ pub struct Seen {
     /// Region and id of each VPC.
     pub vpcs: Vec<(String, String)>,
     reference: String,
+    comment: String,
 }
 
 impl Seen {
@@ -84,6 +85,11 @@ pub async fn zone(env: &Env, region: &str, id: &str) -> Result<Option<Seen>, Api
             is_private: one.config().is_some_and(HostedZoneConfig::private_zone),
             vpcs: vpcs.collect(),
             reference: one.caller_reference().to_owned(),
+            comment: one
+                .config()
+                .and_then(HostedZoneConfig::comment)
+                .unwrap_or_default()
+                .to_owned(),
         }))
     })
     .await
@@ -141,7 +147,10 @@ impl Primitive for HostedZone {
     const KIND: &'static str = HostedZone::KIND;
 
     fn fields(&self) -> Vec<Field> {
-        vec![Field::new("vpc", &*self.vpc).from("primary.vpc_id")]
+        vec![
+            Field::new("vpc", &*self.vpc).from("primary.vpc_id"),
+            Field::new("comment", &*self.comment).digest(),
+        ]
     }
 
     /// Names of zones are not unique: another one of the same name stands in the way only where the same
@@ -197,6 +206,15 @@ impl Primitive for HostedZone {
         if differing.contains(&"vpc") {
             let settings = &wanted.settings;
             associate(env, &wanted.region, &found.id, &settings.vpc_region, &settings.vpc).await?;
+        }
+        if differing.contains(&"comment") {
+            let regional = env.region(&wanted.region);
+            let api = regional.api("route53", "UpdateHostedZoneComment");
+            let call = || {
+                let call = regional.route53.update_hosted_zone_comment().id(&found.id);
+                call.comment(&wanted.settings.comment).send()
+            };
+            env.session.call(api, call).await?;
         }
         if differing.contains(&"tags") {
             let kind = TagResourceType::Hostedzone;
@@ -259,6 +277,7 @@ async fn observed(
     let arn = format!("arn:{}:route53:::hostedzone/{}", env.scope.partition, seen.id);
     let mut one = Observation::new(address, region, &seen.id)
         .with("vpc", vpc)
+        .with("comment", &*seen.comment)
         .output(ID, &seen.id)
         .output(ARN, arn)
         .tagged(tags, env);

@@ -98,6 +98,7 @@ impl Primitive for IamRole {
             Field::new("trust", canonical_json(&self.trust)).digest(),
             Field::new("policies", policies.join(",")),
             Field::new("inline_policies", self.inline()),
+            Field::new("description", &*self.description).digest(),
         ]
         .into_iter()
         .chain(self.permissions.iter().map(|one| Field::new("permissions", one.clone()).json()))
@@ -131,6 +132,7 @@ impl Primitive for IamRole {
                     .with("trust", canonical_json(&trust))
                     .with("policies", policies.join(","))
                     .with("inline_policies", inline?.join(","))
+                    .with("description", role.description().unwrap_or_default())
                     .with("permissions", own?.unwrap_or_default())
                     .output(ARN, role.arn())
                     .tagged(tags, env),
@@ -172,6 +174,12 @@ impl Primitive for IamRole {
                 || iam.update_assume_role_policy().role_name(name).policy_document(trust).send();
             env.session.call(api, call).await?;
         }
+        if differing.contains(&"description") {
+            let api = regional.api("iam", "UpdateRole");
+            let text = &wanted.settings.description;
+            let call = || iam.update_role().role_name(name).description(text).send();
+            env.session.call(api, call).await?;
+        }
         if differing.contains(&"policies") {
             let has = attached(env, &wanted.region, name).await?;
             for policy in wanted.settings.policies.difference(&has) {
@@ -190,16 +198,17 @@ impl Primitive for IamRole {
         }
         if differing.contains(&"tags") {
             let (set, gone) = retag(&found.tags, &wanted.tags);
-            if !set.is_empty() {
-                let api = regional.api("iam", "TagRole");
-                let set = tags(&set);
-                let call = || iam.tag_role().role_name(name).set_tags(Some(set.clone())).send();
-                env.session.call(api, call).await?;
-            }
+            // IAM takes keys that differ in case only for one: what is set last stays.
             if !gone.is_empty() {
                 let api = regional.api("iam", "UntagRole");
                 let call =
                     || iam.untag_role().role_name(name).set_tag_keys(Some(gone.clone())).send();
+                env.session.call(api, call).await?;
+            }
+            if !set.is_empty() {
+                let api = regional.api("iam", "TagRole");
+                let set = tags(&set);
+                let call = || iam.tag_role().role_name(name).set_tags(Some(set.clone())).send();
                 env.session.call(api, call).await?;
             }
         }

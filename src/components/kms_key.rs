@@ -66,6 +66,7 @@ impl Primitive for KmsKey {
             Field::new("rotation", "yearly"),
             Field::new("enabled", "true"),
             Field::new("policy", canonical_json(&self.policy)).digest(),
+            Field::new("description", &*self.description).digest(),
         ]
     }
 
@@ -137,6 +138,12 @@ impl Primitive for KmsKey {
             let made = made.and_then(|at| SystemTime::try_from(*at).ok());
             let made = made.unwrap_or(SystemTime::UNIX_EPOCH);
             enable_rotation(env, &wanted.region, id, made).await?;
+        }
+        if differing.contains(&"description") {
+            let text = &wanted.settings.description;
+            let api = regional.api("kms", "UpdateKeyDescription");
+            let call = || kms.update_key_description().key_id(id).description(text).send();
+            session.call(api, call).await?;
         }
         if differing.contains(&"policy") {
             let policy = &wanted.settings.policy;
@@ -390,6 +397,7 @@ async fn look(
     };
     Ok(Observation::new(address.clone(), region, id)
         .with("rotation", if rotation { "yearly" } else { "off" })
+        .with("description", key.description().unwrap_or_default())
         .with("enabled", enabled)
         .with("policy", canonical_json(policy.policy().unwrap_or_default()))
         .output(ID, id)

@@ -98,6 +98,7 @@ pub(super) async fn master_password(
 pub(super) struct Described {
     arn: String,
     key: String,
+    description: String,
     replicas: Vec<(String, String, String)>,
     pub(super) tags: Tags,
     pub(super) is_deleted: bool,
@@ -142,6 +143,7 @@ async fn describe(env: &Env, region: &str, name: &str) -> Result<Option<Describe
     Ok(Some(Described {
         arn: answer.arn().unwrap_or_default().to_owned(),
         key: answer.kms_key_id().unwrap_or_default().to_owned(),
+        description: answer.description().unwrap_or_default().to_owned(),
         replicas: replicas.collect(),
         tags: pairs.collect(),
         is_deleted: answer.deleted_date().is_some(),
@@ -200,6 +202,7 @@ impl Primitive for Secret {
             Field::new("replica", &*self.replica_region).from("dr.region"),
             Field::new("replica_key", self.replica_key.clone()),
             Field::new("replica_status", "in sync"),
+            Field::new("description", &*self.description).digest(),
         ]
     }
 
@@ -222,6 +225,7 @@ impl Primitive for Secret {
             Ok(Some(
                 Observation::new(wanted.address.clone(), region, &wanted.name)
                     .with("key", one.key)
+                    .with("description", one.description)
                     .with("replica", regions.join(","))
                     .with("replica_key", keys.join(","))
                     .with("replica_status", if failed { "failed" } else { "in sync" })
@@ -271,10 +275,13 @@ impl Primitive for Secret {
     ) -> Result<Outputs, Failure> {
         let regional = env.region(&wanted.region);
         let (secrets, name) = (&regional.secrets, &wanted.name);
-        if differing.contains(&"key") {
+        if ["key", "description"].iter().any(|one| differing.contains(one)) {
             let key = env.resolve(&wanted.settings.key)?;
             let api = regional.api("secretsmanager", "UpdateSecret");
-            let call = || secrets.update_secret().secret_id(name).kms_key_id(&key).send();
+            let call = || {
+                let call = secrets.update_secret().secret_id(name).kms_key_id(&key);
+                call.description(&wanted.settings.description).send()
+            };
             env.session.call(api, call).await?;
         }
         if ["replica", "replica_key", "replica_status"].iter().any(|one| differing.contains(one)) {

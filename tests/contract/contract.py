@@ -171,6 +171,7 @@ def drive_keys(account, region):
     kms.disable_key_rotation(KeyId=key["KeyId"])
     kms.disable_key(KeyId=key["KeyId"])
     kms.enable_key(KeyId=key["KeyId"])
+    kms.update_key_description(KeyId=key["KeyId"], Description="contract")
     kms.tag_resource(KeyId=key["KeyId"], Tags=[{"TagKey": "c", "TagValue": "d"}])
     kms.list_resource_tags(KeyId=key["KeyId"])
     kms.untag_resource(KeyId=key["KeyId"], TagKeys=["c"])
@@ -403,6 +404,7 @@ def drive_names(account, network):
     dns.associate_vpc_with_hosted_zone(HostedZoneId=id, VPC=vpc(WEST))
     dns.disassociate_vpc_from_hosted_zone(HostedZoneId=id, VPC=vpc(WEST))
     dns.list_hosted_zones_by_name(DNSName="contract.internal")
+    dns.update_hosted_zone_comment(Id=id, Comment="another")
     dns.get_change(Id=zone["ChangeInfo"]["Id"])
     config = {"Type": "CLOUDWATCH_METRIC", "AlarmIdentifier": {"Region": EAST, "Name": "contract"},
               "InsufficientDataHealthStatus": "LastKnownStatus", "Inverted": False}

@@ -144,14 +144,22 @@ fn drifts(user: &User) -> Vec<Vec<Drift>> {
                 "global",
                 "role",
                 name("trading-db-monitoring-role-prod"),
-                Some(json!({"_trust": {"Statement": []}})),
+                Some(json!({"_trust": {"Statement": []}, "Description": "Mine"})),
+            ),
+            (
+                "global",
+                "hosted-zone",
+                id("global", "hosted-zone"),
+                Some(json!({"Config": {"Comment": "Mine"}})),
             ),
         ],
         vec![(
             EAST,
             "kms-key",
             id(EAST, "kms-key"),
-            Some(json!({"Enabled": false, "KeyState": "Disabled", "_policy": open_to_all})),
+            Some(json!({
+                "Enabled": false, "KeyState": "Disabled", "_policy": open_to_all, "Description": "Mine",
+            })),
         )],
     ]
 }

@@ -25,6 +25,7 @@ pub const FIXED: &[(&str, &str)] = &[
     ("dynamodb-table", "keys"),
     ("hosted-zone-association", "vpc_region"),
     ("security-group", "vpc"),
+    ("sns-subscription", "endpoint"),
     // Refused, with the way out: on an instance that holds data there is none.
     ("db-instance", "subnet_group"),
     ("ssm-document", "type"),
@@ -116,6 +117,13 @@ fn of_the_name(user: &User) -> Vec<Case> {
     let of_check =
         |change: Json| case(GLOBAL, "health-check", &check, change, "global/health-check/");
     vec![
+        case(
+            GLOBAL,
+            "hosted-zone",
+            &zone,
+            json!({"Config": {"Comment": "Mine"}}),
+            "global/hosted-zone",
+        ),
         records(json!({"TTL": 300})),
         records(json!({"Weight": 7})),
         records(json!({"HealthCheckId": "other"})),
@@ -164,6 +172,7 @@ fn of_functions(user: &User) -> Vec<Case> {
 /// Of what is around the database.
 fn of_the_rest(user: &User) -> Vec<Case> {
     let tags = || json!({"_tags": {"team": "x"}});
+    let described = || json!({"Description": "Mine"});
     let key = id_of(user, EAST, "kms-key");
     let peering = id_of(user, EAST, "vpc-peering-connection");
     let backup = id_of(user, WEST, "db-automated-backup");
@@ -237,6 +246,7 @@ fn of_the_rest(user: &User) -> Vec<Case> {
         ),
         case(EAST, "dynamodb-table", LEDGER, tags(), "us-east-1/dynamodb-table/ledger"),
         case(GLOBAL, "role", role, tags(), "global/iam-role/monitoring"),
+        case(GLOBAL, "role", role, described(), "global/iam-role/monitoring"),
         case(GLOBAL, "role", role, trust, "global/iam-role/monitoring"),
         case(
             EAST,
@@ -253,6 +263,7 @@ fn of_the_rest(user: &User) -> Vec<Case> {
             "us-east-1/kms-key",
         ),
         case(EAST, "kms-key", &key, tags(), "us-east-1/kms-key"),
+        case(EAST, "kms-key", &key, described(), "us-east-1/kms-key"),
         case(
             EAST,
             "log-group",
@@ -264,6 +275,7 @@ fn of_the_rest(user: &User) -> Vec<Case> {
         case(EAST, "secret", secret, json!({"KmsKeyId": "other"}), "us-east-1/secret/master"),
         case(EAST, "secret", secret, failed, "us-east-1/secret/master"),
         case(EAST, "secret", secret, tags(), "us-east-1/secret/master"),
+        case(EAST, "secret", secret, described(), "us-east-1/secret/master"),
         case(EAST, "security-group", &group, tags(), "us-east-1/security-group"),
         case(
             EAST,
@@ -285,8 +297,10 @@ fn gone(user: &User) -> Vec<Case> {
     let role = "trading-db-monitor-role-prod";
     let dashboard = id_of(user, GLOBAL, "dashboard");
     let zone = id_of(user, GLOBAL, "hosted-zone");
+    let subscription = id_of(user, EAST, "sns-subscription");
     vec![
         gone(GLOBAL, "dashboard", &dashboard, "us-"),
+        gone(EAST, "sns-subscription", &subscription, "us-east-1/sns-subscription"),
         gone(GLOBAL, "role", role, "global/iam-role/monitor"),
         gone(GLOBAL, "hosted-zone", &zone, "global/hosted-zone"),
         gone(WEST, "dynamodb-table", LEDGER, "us-west-2/dynamodb-table/ledger"),

@@ -1,5 +1,7 @@
 //! IAM: roles and their policies.
 
+use std::collections::BTreeSet;
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
@@ -120,9 +122,12 @@ const OPERATIONS: &[Operation] = &[
         Ok(listed("InstanceProfiles", &[]))
     }),
     op("TagRole", "RoleName Tags", on_role, |world, request| {
+        check_tags(request)?;
         let new = tag_map(request.get("Tags"), "Key", "Value");
         let role = role_mut(world, request)?;
         let mut all = tags(role);
+        let is_new = |key: &str| new.keys().any(|one| one.to_lowercase() == key.to_lowercase());
+        all.retain(|key, _| !is_new(key));
         all.extend(new);
         role["_tags"] = Value::Object(all);
         Ok(Value::Null)
@@ -131,7 +136,8 @@ const OPERATIONS: &[Operation] = &[
         let gone = request.texts("TagKeys");
         let role = role_mut(world, request)?;
         let mut all = tags(role);
-        all.retain(|key, _| !gone.contains(key));
+        let is_gone = |key: &str| gone.iter().any(|one| one.to_lowercase() == key.to_lowercase());
+        all.retain(|key, _| !is_gone(key));
         role["_tags"] = Value::Object(all);
         Ok(Value::Null)
     }),
@@ -232,6 +238,18 @@ fn create_issuer(world: &mut World, request: &Request) -> Reply {
     Ok(json!({"OpenIDConnectProviderArn": arn}))
 }
 
+/// Keys of tags are one where they differ in case only, and none can be there twice (IAM user guide, "Tags for IAM
+/// resources", case sensitivity).
+fn check_tags(request: &Request) -> Result<(), Failure> {
+    let mut seen = BTreeSet::new();
+    let asked = tag_map(request.get("Tags"), "Key", "Value");
+    if asked.keys().all(|key| seen.insert(key.to_lowercase())) {
+        return Ok(());
+    }
+    let message = "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
+    Err(Failure::new("InvalidInput", message))
+}
+
 fn create_role(world: &mut World, request: &Request) -> Reply {
     let name = request.required("RoleName")?.to_owned();
     let allowed = |one: char| one.is_ascii_alphanumeric() || "+=,.@_-".contains(one);
@@ -243,6 +261,7 @@ fn create_role(world: &mut World, request: &Request) -> Reply {
     }
     let trust = checked(request, "AssumeRolePolicyDocument")?;
     check_principals(world, &trust)?;
+    check_tags(request)?;
     if world.get(GLOBAL, "role", &name).is_some() {
         let message = format!("Role with name {name} already exists.");
         return Err(Failure::new("EntityAlreadyExists", message));

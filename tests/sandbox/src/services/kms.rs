@@ -61,6 +61,12 @@ const OPERATIONS: &[Operation] = &[
             json!({"KeyRotationEnabled": key["_rotation"], "KeyId": id, "RotationPeriodInDays": period}),
         )
     }),
+    op("UpdateKeyDescription", "KeyId Description", on_key, |world, request| {
+        let id = usable(world, request)?;
+        let text = request.required("Description")?.to_owned();
+        key_mut(world, request, &id)?["Description"] = text.into();
+        Ok(Value::Null)
+    }),
     op("EnableKey", "KeyId", on_key, |world, request| set_enabled(world, request, true)),
     op("DisableKey", "KeyId", on_key, |world, request| set_enabled(world, request, false)),
     op("ScheduleKeyDeletion", "KeyId PendingWindowInDays", on_key, schedule_deletion),

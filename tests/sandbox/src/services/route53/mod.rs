@@ -41,6 +41,7 @@ const OPERATIONS: &[Operation] = &[
         zones::list_by_vpc,
     ),
     op("DeleteHostedZone", "Id", on_zone, zones::delete),
+    op("UpdateHostedZoneComment", "Id Comment", on_zone, zones::set_comment),
     op("AssociateVPCWithHostedZone", "Id VPC Comment", on_zone_and_vpc, zones::associate),
     op("DisassociateVPCFromHostedZone", "Id VPC Comment", on_zone_and_vpc, zones::disassociate),
     op("ChangeResourceRecordSets", "Id ChangeBatch", on_zone, records::change),
@@ -99,6 +100,7 @@ pub(crate) fn decode(incoming: &Incoming) -> Option<(String, Value)> {
         ("GET", ["hostedzonesbyname"]) => ("ListHostedZonesByName", &[]),
         ("GET", ["hostedzonesbyvpc"]) => ("ListHostedZonesByVPC", &[]),
         ("GET", ["hostedzone", _]) => ("GetHostedZone", &[("Id", 1)]),
+        ("POST", ["hostedzone", _]) => ("UpdateHostedZoneComment", &[("Id", 1)]),
         ("DELETE", ["hostedzone", _]) => ("DeleteHostedZone", &[("Id", 1)]),
         ("POST", ["hostedzone", _, "associatevpc"]) => ("AssociateVPCWithHostedZone", &[("Id", 1)]),
         ("POST", ["hostedzone", _, "disassociatevpc"]) => {

@@ -94,6 +94,13 @@ pub(super) fn create(world: &mut World, request: &Request) -> Reply {
     }))
 }
 
+pub(super) fn set_comment(world: &mut World, request: &Request) -> Reply {
+    let id = request.required("Id")?;
+    let zone = world.get_mut(GLOBAL, ZONE, id).ok_or_else(|| missing(id))?;
+    zone["Config"]["Comment"] = request.get("Comment").clone();
+    Ok(json!({"HostedZone": shown(zone)}))
+}
+
 pub(super) fn get(world: &mut World, request: &Request) -> Reply {
     let id = request.required("Id")?;
     let zone = world.get(GLOBAL, ZONE, id).ok_or_else(|| missing(id))?;
