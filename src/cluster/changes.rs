@@ -291,7 +291,7 @@ fn verb(
             "{} has {} {}, and {} is wanted: {why}",
             component.name, one.field, one.found, one.wanted
         ))),
-        Effect::InPlace | Effect::Reboot | Effect::Replace => None,
+        Effect::InPlace | Effect::Reboot | Effect::RebootNow | Effect::Replace => None,
     });
     if refusal.is_some() {
         return refusal;

@@ -6,6 +6,7 @@
 pub mod blueprint;
 pub mod changes;
 pub mod concurrency;
+mod defaults;
 pub mod failover;
 pub mod inventory;
 mod mistake;

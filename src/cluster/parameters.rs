@@ -106,6 +106,35 @@ const STATICS: &[&str] = &[
     "wal_decode_buffer_size",
 ];
 
+/// Parameters that are often set and take effect at once (PostgreSQL 15 documentation, chapter 20).
+const DYNAMICS: &[&str] = &[
+    "autovacuum_analyze_scale_factor",
+    "autovacuum_naptime",
+    "autovacuum_vacuum_cost_limit",
+    "autovacuum_vacuum_scale_factor",
+    "checkpoint_completion_target",
+    "checkpoint_timeout",
+    "default_statistics_target",
+    "effective_cache_size",
+    "effective_io_concurrency",
+    "idle_in_transaction_session_timeout",
+    "lock_timeout",
+    "log_autovacuum_min_duration",
+    "log_connections",
+    "log_disconnections",
+    "log_min_duration_statement",
+    "log_statement",
+    "log_temp_files",
+    "maintenance_work_mem",
+    "max_wal_size",
+    "min_wal_size",
+    "random_page_cost",
+    "statement_timeout",
+    "synchronous_commit",
+    "track_io_timing",
+    "work_mem",
+];
+
 /// Parameters that nobody may override, with the only value that they may have and why.
 const FIXED: &[Choice] = &[
     ("rds.force_ssl", "1", "connections without TLS would be let in"),
@@ -124,14 +153,21 @@ const FIXED: &[Choice] = &[
 /// The value of an override that leaves a parameter of ours to RDS.
 pub const DEFAULT: &str = "default";
 
+/// Whether it is known here of all of these when they take effect; of others, RDS has to say it.
+pub fn are_known(overrides: &BTreeMap<String, String>) -> bool {
+    let dynamic = dynamic_names();
+    overrides.keys().all(|name| STATICS.contains(&name.as_str()) || dynamic.contains(name))
+}
+
 /// The names of the parameters that need a restart.
 pub fn static_names() -> BTreeSet<String> {
     STATICS.iter().map(|name| (*name).to_owned()).collect()
 }
 
-/// The names of the parameters of ours that take effect at once.
+/// The names of parameters that take effect at once: ours, and those that are often set.
 pub fn dynamic_names() -> BTreeSet<String> {
-    let all = CHOICES.iter().map(|(name, ..)| *name).chain(["max_slot_wal_keep_size"]);
+    let ours = CHOICES.iter().map(|(name, ..)| *name).chain(["max_slot_wal_keep_size"]);
+    let all = ours.chain(DYNAMICS.iter().copied());
     all.filter(|name| !STATICS.contains(name)).map(str::to_owned).collect()
 }
 

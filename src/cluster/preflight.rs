@@ -6,6 +6,7 @@ use aws_sdk_ec2::types::VpcAttributeName;
 
 use super::{
     concurrency,
+    defaults::engine_defaults,
     mistake::Mistake,
     names::Name,
     parameters::merged,
@@ -290,25 +291,7 @@ async fn on_sale(
 
 /// What RDS itself says about the parameters: the user's, and ours that nobody overrides.
 async fn parameters(env: &Env, spec: &Spec) -> Result<Vec<Mistake>, ApiError> {
-    let regional = env.region(&spec.primary.region);
-    let mut known = Vec::new();
-    let mut page: Option<String> = None;
-    loop {
-        let api = regional.api("rds", "DescribeEngineDefaultParameters");
-        let call = || {
-            let call = regional.rds.describe_engine_default_parameters();
-            call.db_parameter_group_family(super::parameters::FAMILY)
-                .set_marker(page.clone())
-                .send()
-        };
-        let answer = env.session.call(api, call).await?;
-        let Some(defaults) = answer.engine_defaults() else { break };
-        known.extend(defaults.parameters().to_vec());
-        page = defaults.marker().map(str::to_owned);
-        if page.is_none() {
-            break;
-        }
-    }
+    let known = engine_defaults(env, spec).await?;
     let mut found = Vec::new();
     let storage = spec.database.allocated_storage;
     for (name, value) in &merged(&spec.database.parameters, storage) {

@@ -8,6 +8,7 @@ use ipnet::Ipv4Net;
 use super::{
     blueprint::instance_name,
     concurrency::{self, Concurrency},
+    defaults,
     mistake::Mistake,
     spec::{Site, SiteSpec, Spec},
 };
@@ -55,6 +56,8 @@ pub struct Surroundings {
     pub additional_vpcs: BTreeMap<String, String>,
     /// What Lambda's quotas have for the functions that watch; nothing where nothing is to be reserved for them.
     pub concurrency: BTreeMap<Site, Concurrency>,
+    /// The names of parameters that take effect at a restart only, beside those that are known here.
+    pub statics: BTreeSet<String>,
 }
 
 impl Surroundings {
@@ -70,6 +73,7 @@ impl Surroundings {
             agent: String::new(),
             additional_vpcs: BTreeMap::new(),
             concurrency: BTreeMap::new(),
+            statics: BTreeSet::new(),
         }
     }
 
@@ -119,14 +123,15 @@ pub enum DiscoveryError {
 /// # Errors
 /// Looking failed, or what was found does not carry a cluster.
 pub async fn discover(env: &Env, spec: &Spec, stays: bool) -> Result<Surroundings, DiscoveryError> {
-    let (primary, dr, names, others, concurrency) = futures::join!(
+    let (primary, dr, names, others, concurrency, statics) = futures::join!(
         network(env, spec, Site::Primary, stays),
         network(env, spec, Site::Dr, stays),
         given_zone(env, spec),
         additional_vpcs(env, spec),
         concurrency::find(env, spec),
+        defaults::statics(env, spec),
     );
-    let concurrency = concurrency?;
+    let (concurrency, statics) = (concurrency?, statics?);
     let mut mistakes = Vec::new();
     let zone_name = collect(names, &mut mistakes)?.flatten();
     let additional_vpcs = collect(others, &mut mistakes)?.unwrap_or_default();
@@ -156,6 +161,7 @@ pub async fn discover(env: &Env, spec: &Spec, stays: bool) -> Result<Surrounding
         agent,
         additional_vpcs,
         concurrency,
+        statics,
     })
 }
 

@@ -116,9 +116,11 @@ impl MaintenanceWindow {
 
     /// Whether it shares a minute with a daily window.
     pub fn overlaps(&self, daily: Window) -> bool {
-        (0..=7).any(|day| {
-            let start = day * DAY + daily.start;
-            start < self.start + self.length && self.start < start + daily.length
+        // From the Sunday before, whose window may reach into this week, to the Monday after.
+        let (start, end) = (self.start + DAY, self.start + DAY + self.length);
+        (0..=8).any(|day| {
+            let from = day * DAY + daily.start;
+            from < end && start < from + daily.length
         })
     }
 }
@@ -142,6 +144,8 @@ mod tests {
         assert!(!window("23:30-00:30").overlaps(window("00:30-01:30")));
         let week = |text| MaintenanceWindow::parse(text);
         assert!(week("sun:23:30-mon:00:30").unwrap().overlaps(window("00:00-01:00")));
+        assert!(week("mon:00:00-mon:00:30").unwrap().overlaps(window("23:45-00:15")));
+        assert!(!week("mon:00:15-mon:00:45").unwrap().overlaps(window("23:45-00:15")));
         assert!(!week("sun:05:00-sun:06:00").unwrap().overlaps(window("06:00-07:00")));
         for bad in [
             "sun:05:00",

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_rds::types::DbInstance as Described;
+use aws_sdk_rds::types::{DbInstance as Described, PendingModifiedValues};
 
 use super::{
     ARN, Address, ENDPOINT, Effect, Env, Failure, Field, Observation, Output, Outputs, Primitive,
@@ -105,7 +105,7 @@ pub struct DbInstance {
 /// The logs that RDS exports.
 pub(super) const LOGS: [&str; 2] = ["postgresql", "upgrade"];
 /// What EngineLifecycleSupport must be called so that nobody pays for support of an outdated version.
-pub(super) const NOT_EXTENDED: &str = "open-source-rds-extended-support-disabled";
+pub const NOT_EXTENDED: &str = "open-source-rds-extended-support-disabled";
 
 const NEVER_MOVED: Effect = Effect::Refuse(
     "AWS cannot change it on an instance that holds data; restore from a snapshot into a new cluster",
@@ -161,7 +161,9 @@ impl Primitive for DbInstance {
             Field::new("storage_type", &*self.storage_type).from("database.storage_type"),
             Field::new("iops", iops).from("database.iops"),
             Field::new("multi_az", self.multi_az.to_string()).from(self.arguments.multi_az),
-            Field::new("port", self.port.to_string()).from("database.port").effect(Effect::Reboot),
+            Field::new("port", self.port.to_string())
+                .from("database.port")
+                .effect(Effect::RebootNow),
             Field::new("key", self.key.clone()).effect(NEVER_MOVED),
             Field::new("subnet_group", &*self.subnet_group).effect(NEVER_MOVED),
             Field::new("security_group", self.security_group.clone()),
@@ -337,19 +339,25 @@ pub(super) async fn look(
     restarts: bool,
 ) -> Result<Observation, ApiError> {
     let region = &wanted.region;
-    let mut pending = Vec::new();
+    let mut waiting = Vec::new();
     // What waits while nothing is under way, and is to be made now, was not asked for yet.
     let counts = !restarts || instance.db_instance_status() != Some("available");
-    let settings = live(instance, &mut pending, counts);
+    let mut settings = live(instance, &mut waiting, counts);
+    if !counts {
+        unwanted(env, wanted, &waiting, &mut settings);
+    }
+    let mut pending: Vec<String> = waiting.iter().map(Waiting::text).collect();
     let (group, in_force) = group_of(instance);
     let static_parameters = if group != wanted.settings.parameter_group {
         format!("of {group}")
     } else if in_force == "pending-reboot" && restarts {
         "pending-reboot".to_owned()
     } else {
-        let mut values = values(env, region, group).await?;
-        values.retain(|name, _| wanted.settings.static_names.contains(name));
-        parameters_text(&values)
+        let statics = &wanted.settings.static_names;
+        let values = values(env, region, group).await?.into_iter();
+        // Of those that the group has, RDS says it.
+        let fixed = values.filter(|(name, one)| one.is_static || statics.contains(name));
+        parameters_text(&fixed.map(|(name, one)| (name, one.text)).collect())
     };
     if in_force == "pending-reboot" && !restarts {
         pending.push("parameters: take effect at the next restart".to_owned());
@@ -388,17 +396,78 @@ pub(super) async fn look(
     Ok(seen.tagged(tags, env))
 }
 
+/// A change that waits at RDS.
+struct Waiting {
+    name: &'static str,
+    now: String,
+    then: String,
+}
+
+impl Waiting {
+    fn text(&self) -> String {
+        format!("{}: {} → {}", self.name, self.now, self.then)
+    }
+}
+
+/// What waits at RDS and nobody wants goes with the next change that is made at once, unless it is taken back: it counts as
+/// a difference of what is right by now.
+fn unwanted(
+    env: &Env,
+    wanted: &Wanted<DbInstance>,
+    waiting: &[Waiting],
+    settings: &mut BTreeMap<&'static str, String>,
+) {
+    let fields = wanted.settings.fields();
+    for one in waiting {
+        let Some(field) = fields.iter().find(|field| field.name == one.name) else { continue };
+        let Ok(value) = env.resolve(&field.value) else { continue };
+        if field.is_reached(&value, &one.now) && !field.is_reached(&value, &one.then) {
+            settings.insert(one.name, format!("{SOON}{}, now {}", one.then, one.now));
+        }
+    }
+}
+
+/// What a text begins with that says what waits and nobody wants; no value that is wanted does.
+const SOON: &str = "soon ";
+
+/// Whether what was found is as it is wanted, but for what waits to be made of it.
+pub fn is_taken_back(found: &str) -> bool {
+    found.starts_with(SOON)
+}
+
+/// The operations per second of the storage, and its throughput where that is another one than it would have anyway: now,
+/// or with what is `later`.
+fn operations(instance: &Described, later: Option<&PendingModifiedValues>) -> String {
+    let gib = later.and_then(|one| one.allocated_storage()).or(instance.allocated_storage());
+    let gib = gib.unwrap_or_default();
+    let kind = later.and_then(|one| one.storage_type()).or(instance.storage_type());
+    let is_gp3 = kind == Some("gp3");
+    let iops = later.and_then(|one| one.iops()).or(instance.iops());
+    let iops = match iops {
+        Some(iops) if is_gp3 && iops == baseline(gib) => "baseline".to_owned(),
+        Some(iops) => iops.to_string(),
+        None => "baseline".to_owned(),
+    };
+    // Below 400 GiB, there is no other one; and what AWS does not tell is as it was made.
+    let throughput = later.and_then(|one| one.storage_throughput());
+    let throughput = throughput.or(instance.storage_throughput());
+    match throughput.filter(|mib| is_gp3 && gib >= 400 && *mib != GP3_THROUGHPUT) {
+        Some(mib) => format!("{iops}, {mib} MiB/s"),
+        None => iops,
+    }
+}
+
 /// The settings that the description itself tells, with what is pending laid over them where it counts.
 fn live(
     instance: &Described,
-    pending: &mut Vec<String>,
+    waiting: &mut Vec<Waiting>,
     counts: bool,
 ) -> BTreeMap<&'static str, String> {
     let later = instance.pending_modified_values();
     let mut over = |name: &'static str, now: String, then: Option<String>| {
         let then = then.filter(|then| *then != now);
         if let Some(then) = &then {
-            pending.push(format!("{name}: {now} → {then}"));
+            waiting.push(Waiting { name, now: now.clone(), then: then.clone() });
         }
         (name, then.filter(|_| counts).unwrap_or(now))
     };
@@ -406,21 +475,7 @@ fn live(
     let number = |value: Option<i32>| value.map(|value| value.to_string());
     let soon = later.filter(|_| counts);
     let gib = soon.and_then(|one| one.allocated_storage()).or(instance.allocated_storage());
-    let iops = soon.and_then(|one| one.iops()).or(instance.iops());
-    let is_gp3 = instance.storage_type() == Some("gp3");
-    // Below 400 GiB, there is no other one; and what AWS does not tell is as it was made.
-    let throughput = soon.and_then(|one| one.storage_throughput());
-    let throughput = throughput
-        .or(instance.storage_throughput())
-        .filter(|mib| is_gp3 && gib.unwrap_or_default() >= 400 && *mib != GP3_THROUGHPUT);
-    let mut iops = match iops {
-        Some(iops) if is_gp3 && iops == baseline(gib.unwrap_or_default()) => "baseline".to_owned(),
-        Some(iops) => iops.to_string(),
-        None => "baseline".to_owned(),
-    };
-    if let Some(mib) = throughput {
-        iops = format!("{iops}, {mib} MiB/s");
-    }
+    let (iops, waits) = (operations(instance, None), operations(instance, later));
     let port = instance.endpoint().and_then(|one| one.port()).or(instance.db_instance_port());
     let source = text(instance.read_replica_source_db_instance_identifier());
     let groups = instance.vpc_security_groups().iter();
@@ -457,13 +512,13 @@ fn live(
             text(instance.storage_type()),
             later.and_then(|one| one.storage_type().map(str::to_owned)),
         ),
-        ("iops", iops),
+        over("iops", iops, Some(waits)),
         over(
             "multi_az",
             instance.multi_az().unwrap_or(false).to_string(),
             later.and_then(|one| one.multi_az()).map(|one| one.to_string()),
         ),
-        over("port", number(port).unwrap_or_default(), number(later.and_then(|one| one.port()))),
+        ("port", number(port).unwrap_or_default()),
         ("key", text(instance.kms_key_id())),
         (
             "subnet_group",

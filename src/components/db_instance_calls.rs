@@ -325,7 +325,15 @@ async fn modification(
         any |= !matches!(*name, "tags" | "static_parameters");
         call = match *name {
             "class" => call.db_instance_class(&settings.class),
-            "engine_version" => call.engine_version(&settings.engine_version),
+            "engine_version" => {
+                // What waits is taken back by what there is: `15` would be whatever RDS takes for it.
+                let (now, wanted) = (instance.engine_version(), &settings.engine_version);
+                let is_reached = |now: &&str| {
+                    *now == wanted
+                        || now.strip_prefix(&**wanted).is_some_and(|rest| rest.starts_with('.'))
+                };
+                call.engine_version(now.filter(is_reached).unwrap_or(wanted))
+            }
             "storage_gib" | "iops" | "storage_type" => storage(call, settings, instance),
             "max_storage_gib" => {
                 // Set to the allocated size, RDS stops growing it.
@@ -399,7 +407,9 @@ async fn modify(
                 || later.backup_retention_period().is_some()
                 || later.master_user_password().is_some()
         });
-        if immediately && waits {
+        // A port is changed at once.
+        let port = instance.pending_modified_values().is_some_and(|one| one.port().is_some());
+        if port || (immediately && waits) {
             Progress::Pending(format!("{}, with changes under way", status(instance)))
         } else if in_force == "applying" {
             Progress::Pending("applying parameters".into())

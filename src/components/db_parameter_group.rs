@@ -44,14 +44,35 @@ pub fn parameters_text(all: &BTreeMap<String, String>) -> String {
     pairs.join(";")
 }
 
+/// A value that a group was given.
+#[derive(Clone, Debug)]
+pub(super) struct Given {
+    pub(super) text: String,
+    /// Whether it takes effect at a restart only, by RDS's word.
+    pub(super) is_static: bool,
+}
+
 /// The values that a group was given, by name, from a call that the group and its instance share.
 pub(super) async fn values(
     env: &Env,
     region: &str,
     group: &str,
-) -> Result<BTreeMap<String, String>, ApiError> {
+) -> Result<BTreeMap<String, Given>, ApiError> {
     let key = format!("parameters {region} {group}");
-    env.shared(key, || async { Ok(texts(&find(env, region, group, Some("user")).await?)) }).await
+    let ask = || async {
+        let all = find(env, region, group, Some("user")).await?;
+        let given = |one: &Parameter| {
+            let text = one.parameter_value().unwrap_or_default().to_owned();
+            let is_static = one.apply_type() == Some("static");
+            Some((one.parameter_name()?.to_owned(), Given { text, is_static }))
+        };
+        Ok(all.iter().filter_map(given).collect())
+    };
+    env.shared(key, ask).await
+}
+
+fn texts_of(all: BTreeMap<String, Given>) -> BTreeMap<String, String> {
+    all.into_iter().map(|(name, one)| (name, one.text)).collect()
 }
 
 fn texts(all: &[Parameter]) -> BTreeMap<String, String> {
@@ -119,7 +140,7 @@ impl Primitive for DbParameterGroup {
             found.push(
                 Observation::new(wanted.address.clone(), region, &wanted.name)
                     .with("family", one.db_parameter_group_family().unwrap_or_default())
-                    .with("parameters", parameters_text(&values?))
+                    .with("parameters", parameters_text(&texts_of(values?)))
                     .output(ARN, arn)
                     .tagged(tags, env),
             );

@@ -122,8 +122,10 @@ impl Slots {
 pub enum Effect {
     /// It is changed while it runs.
     InPlace,
-    /// It is changed in place, and the database that uses it restarts.
+    /// It is changed in place, and the database that uses it restarts: now, or in its maintenance window.
     Reboot,
+    /// The same, and nothing can put it off.
+    RebootNow,
     /// The component is removed and made anew; nothing that it holds is lost.
     Replace,
     /// AWS cannot change it without losing data; the text says what to do.

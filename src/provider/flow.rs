@@ -7,7 +7,7 @@ use crate::{
     aws::{ApiError, CONSISTENCY_LIMIT, ErrorClass, Session},
     cluster::{
         Blueprint, Change, Changes, DiscoveryError, Inventory, Mistake, Roles, Site, Spec,
-        Surroundings, Verb, names::parameter_path, surroundings::discover,
+        Surroundings, Verb, names::parameter_path, parameters::are_known, surroundings::discover,
     },
     components::{Env, Owner, Text, kms_key::KmsKey},
     executor::Claim,
@@ -254,7 +254,12 @@ impl Opened {
             one.allowed_cidr_blocks == other.allowed_cidr_blocks
                 && one.allowed_security_group_ids == other.allowed_security_group_ids
         });
+        // When parameters of which RDS has to say it take effect was asked for others.
+        let parameters = (&self.spec.database.parameters, &spec.database.parameters);
+        let known = |spec: &Spec| !spec.unknown.contains("database.parameters");
+        let same_parameters = parameters.0 == parameters.1 && known(&self.spec) == known(spec);
         let alike = rules
+            && (same_parameters || are_known(parameters.1))
             && self.spec.peering_connection_id == spec.peering_connection_id
             && self.spec.database.apply_immediately == spec.database.apply_immediately
             && self.spec.database.port == spec.database.port

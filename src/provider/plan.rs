@@ -13,11 +13,16 @@ use super::{
 };
 use crate::{
     cluster::{
-        Changes, Mistake, Roles, Site, Spec, Verb,
+        Change, Changes, Mistake, Role, Roles, Site, Spec, Verb,
         changes::{is_held, limits_cross},
+        names::Name,
         preflight::preflight,
     },
-    components::{Difference, Effect, db_instance::DbInstance},
+    components::{
+        Difference, Effect, SUFFIX_TAG,
+        db_backup::DbBackup,
+        db_instance::{DbInstance, NOT_EXTENDED, is_taken_back},
+    },
     plugin::{Attribute, Context, Diagnostics, OnChange, Path, PlanInput, Planned, Schema, Value},
 };
 
@@ -223,6 +228,7 @@ fn decided(
     let mut refusals = explain::refusals(&changes);
     if let Some(prior) = &input.prior {
         refusals.extend(diagnose(&backwards(prior, arguments, opened)));
+        refusals.extend(emptied(opened, &changes, &before));
     }
     if refusals.has_errors() {
         found.extend(refusals);
@@ -247,6 +253,45 @@ fn decided(
     }
 }
 
+/// A finished cluster of which both instances are gone is not made anew, empty: what is left of its data would be removed
+/// with what is unwanted.
+fn emptied(opened: &Opened, changes: &Changes, kept: &Kept) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    let was_whole = opened.claim.as_ref().is_some_and(|claim| claim.is_complete);
+    let none_is_left = [opened.roles.primary, opened.roles.dr] == [Role::Absent; 2];
+    if !was_whole || !none_is_left || kept.is_unfinished || opened.roles.are_moving() {
+        return found;
+    }
+    // A destroy that did not end has removed them before the instances.
+    let is_backup =
+        |change: &Change| change.verb == Verb::Delete && change.address.kind() == DbBackup::KIND;
+    let [primary, dr] = [&opened.spec.primary.region, &opened.spec.dr.region];
+    if !changes.iter().any(is_backup) {
+        found.warning(
+            "New instances are empty",
+            format!(
+                "The cluster was finished, and neither {primary} nor {dr} has an instance of it any more. What is left of \
+                 its data are snapshots, if there are any."
+            ),
+        );
+    } else {
+        let suffix = &opened.spec.suffix;
+        let [name, group] = [Name::PrimaryInstance, Name::SubnetGroup].map(|one| one.of(suffix));
+        found.error(
+            "Both instances are gone",
+            format!(
+                "Neither {primary} nor {dr} has one of the cluster any more, and new ones would be empty. To go on with \
+                 its data, restore it in {primary} as {name}, in the subnet group {group}, with the cluster's key, the engine \
+                 lifecycle support {NOT_EXTENDED}, and the tag {SUFFIX_TAG} = {suffix}: from a \
+                 snapshot, a backup, or a copy in {dr} that is copied back. Then plan again. To begin empty, keep what you \
+                 need elsewhere and have the cluster made anew: `terraform taint` it, then apply; its backups go with it. \
+                 To remove what is left: `terraform destroy -refresh=false`."
+            ),
+        );
+    }
+    found
+}
+
 /// What a plan interrupts, and what it leaves unprotected for a while.
 fn consequences(opened: &Opened, changes: &Changes) -> Diagnostics {
     let mut found = Diagnostics::new();
@@ -256,6 +301,16 @@ fn consequences(opened: &Opened, changes: &Changes) -> Diagnostics {
             fits.map(|one| one.field.replace('_', " ")).collect()
         };
         match &change.verb {
+            Verb::Replace(all) if change.address.kind() == DbBackup::KIND => found.warning(
+                format!("{} is made anew", change.address),
+                format!(
+                    "AWS cannot change its {}. All points in time that a restore in {} can go back to are removed with \
+                     it, and new ones begin with the next backup. Those in {} stay, and so do copied snapshots.",
+                    named(Effect::Replace, all).join(", "),
+                    change.address.place(),
+                    opened.spec.primary.region
+                ),
+            ),
             Verb::Replace(all) => found.warning(
                 format!("{} is made anew", change.address),
                 format!(
@@ -265,18 +320,33 @@ fn consequences(opened: &Opened, changes: &Changes) -> Diagnostics {
                 ),
             ),
             Verb::Update(all) if change.address.kind() == DbInstance::KIND => {
-                let restarts = named(Effect::Reboot, all);
-                if !restarts.is_empty() && opened.spec.database.apply_immediately {
-                    found.warning(
-                        format!("{} restarts for this", change.address),
-                        format!(
-                            "Because of: {}. It answers nobody meanwhile: for a minute or two with a standby \
-                             in another zone, for several without. To leave it to the maintenance window, \
-                             set database.apply_immediately to false.",
-                            restarts.join(", ")
-                        ),
-                    );
-                }
+                let of = |effect| {
+                    // What is taken back before it was made restarts nothing.
+                    let made = all.iter().filter(|one| !is_taken_back(&one.found));
+                    let all: Vec<_> = made.cloned().collect();
+                    named(effect, &all)
+                };
+                let (now, mut restarts) = (of(Effect::RebootNow), of(Effect::Reboot));
+                restarts.retain(|_| opened.spec.database.apply_immediately);
+                let way_out = match (restarts.is_empty(), now.is_empty()) {
+                    (true, true) => continue,
+                    (false, true) => {
+                        " To leave it to the maintenance window, set database.apply_immediately to false."
+                            .to_owned()
+                    }
+                    (_, false) => {
+                        format!(" RDS puts a change of the {} off for nothing.", now.join(", "))
+                    }
+                };
+                restarts.extend(now);
+                found.warning(
+                    format!("{} restarts for this", change.address),
+                    format!(
+                        "Because of: {}. It answers nobody meanwhile: for a minute or two with a standby in another \
+                         zone, for several without.{way_out}",
+                        restarts.join(", ")
+                    ),
+                );
             }
             _ => {}
         }

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Facts, call, document};
+use crate::components::db_instance::NOT_EXTENDED;
 
 /// What a restored instance may be called; RDS takes 63 characters.
 const NAMES: &str = "^[a-zA-Z](-?[a-zA-Z0-9]){0,62}$";
@@ -40,6 +41,8 @@ fn placed(facts: &Facts, more: Value) -> Value {
         "VpcSecurityGroupIds": ["{{ FindSecurityGroup.GroupId }}"],
         "DBParameterGroupName": facts.parameter_group,
         "MultiAZ": false, "PubliclyAccessible": false, "AutoMinorVersionUpgrade": false,
+        // RDS does not take it over from what is restored.
+        "EngineLifecycleSupport": NOT_EXTENDED,
     });
     if let (Some(all), Value::Object(more)) = (all.as_object_mut(), more) {
         all.extend(more);

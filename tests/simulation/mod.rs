@@ -26,6 +26,7 @@ mod overview;
 mod ownership;
 mod races;
 mod refusals;
+mod restarts;
 mod runbooks;
 mod running;
 mod sessions;

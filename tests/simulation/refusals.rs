@@ -83,6 +83,21 @@ fn what_is_wrong_by_itself_is_said_before_aws_is_asked() {
                 &["database.iops: Storage of type io2 needs it"],
             ),
             ("database.iops", json!(5000), &["database.iops: gp3 storage below 400 GiB"]),
+            (
+                "database",
+                json!({"allocated_storage": 500, "iops": 5000}),
+                &["database.iops: 500 GiB of gp3 storage cannot have 5000", "12000 to 64000"],
+            ),
+            (
+                "database",
+                json!({"storage_type": "io1", "iops": 6000}),
+                &["database.iops: 100 GiB of io1 storage cannot have 6000", "1000 to 5000"],
+            ),
+            (
+                "database",
+                json!({"storage_type": "io2", "iops": 1999, "allocated_storage": 4000}),
+                &["database.iops: 4000 GiB of io2 storage cannot have 1999", "2000 to 256000"],
+            ),
             ("database.db_name", json!("1st"), &["database.db_name: "]),
             ("database.username", json!("rdsadmin"), &["database.username: "]),
             ("database.port", json!(80), &["database.port: ", "1150"]),
@@ -126,6 +141,13 @@ fn what_is_wrong_by_itself_is_said_before_aws_is_asked() {
             ),
             ("timeouts.create", json!("soon"), &["timeouts.create: ", "90m"]),
             ("tags", json!({"aws:x": "y"}), &["tags: The tag aws:x"]),
+            ("tags", json!({"AWS:x": "y"}), &["tags: The tag AWS:x"]),
+            ("tags", json!({"name": "y"}), &["tags: The tag name"]),
+            (
+                "tags",
+                json!({"Team": "a", "team": "b"}),
+                &["tags: The tags Team and team differ in case only"],
+            ),
             ("tags", json!({"a": "b*"}), &["tags[\"a\"]: "]),
         ];
         for (argument, value, expected) in cases {

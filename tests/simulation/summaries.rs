@@ -123,6 +123,7 @@ fn blueprint(spec: &Spec) -> Blueprint {
         agent: "hash".into(),
         additional_vpcs: BTreeMap::new(),
         concurrency: BTreeMap::new(),
+        statics: BTreeSet::new(),
     };
     let scope = Scope {
         suffix: "prod".into(),

@@ -138,6 +138,11 @@ impl Plan<'_> {
         &self.spec.site(site).region
     }
 
+    /// The names of the parameters that take effect at a restart only.
+    fn static_names(&self) -> BTreeSet<String> {
+        static_names().into_iter().chain(self.surroundings.statics.iter().cloned()).collect()
+    }
+
     fn tags(&self, name: &str) -> Tags {
         let mut tags = self.spec.tags.clone();
         tags.insert(SUFFIX_TAG.into(), self.spec.suffix.to_string());
@@ -301,7 +306,7 @@ impl Plan<'_> {
         let settings = DbParameterGroup {
             family: FAMILY.to_owned(),
             parameters: merged(&spec.database.parameters, spec.database.allocated_storage),
-            statics: static_names(),
+            statics: self.static_names(),
             dynamics: dynamic_names(),
             description: format!("Tuned for replication: cluster {}", spec.suffix),
         };
@@ -386,7 +391,7 @@ impl Plan<'_> {
             Arguments { class: "database.dr_instance_class", multi_az: "database.dr_multi_az" }
         };
         let parameters = merged(&database.parameters, database.allocated_storage);
-        let static_names = static_names();
+        let static_names = self.static_names();
         let class = if writes { &database.instance_class } else { &database.dr_instance_class };
         let window = if writes { spec.backup.window } else { spec.backup.dr_window() };
         let settings = DbInstance {

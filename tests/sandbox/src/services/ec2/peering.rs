@@ -79,6 +79,18 @@ fn overlap(one: &str, other: &str) -> bool {
     one.checked_shr(shift).unwrap_or(0) == other.checked_shr(shift).unwrap_or(0)
 }
 
+/// Whether groups of one VPC can be named in those of another one of the region: it is the same, or they are peered
+/// (VPC user guide, "Reference security groups in a peered VPC").
+pub(super) fn reaches(world: &World, region: &str, own: &Value, its: &Value) -> bool {
+    own == its
+        || world.table(region, KIND).values().any(|one| {
+            let [from, to] =
+                ["requesterVpcInfo", "accepterVpcInfo"].map(|side| &one[side]["vpcId"]);
+            one["status"]["code"] == AVAILABLE
+                && ([from, to] == [own, its] || [from, to] == [its, own])
+        })
+}
+
 /// Both sides' records, as one says of the other.
 fn on_both(world: &mut World, region: &str, id: &str, change: &dyn Fn(&mut Value)) {
     let Some(record) = world.get(region, KIND, id) else { return };

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{GROUP, VPC, fits, on, select, specified_tags, text_at, vpcs::missing_vpc, with_tags};
+use super::{
+    GROUP, VPC, fits, on, peering, select, specified_tags, text_at, vpcs::missing_vpc, with_tags,
+};
 use crate::{
     ACCOUNT,
     iam::Need,
@@ -166,7 +168,13 @@ fn asked(world: &World, request: &Request, egress: bool) -> Result<Vec<Value>, F
         for pair in groups.and_then(Value::as_array).into_iter().flatten() {
             let group = pair["GroupId"].as_str().unwrap_or_default();
             // Groups of other regions cannot be named, peering or not.
-            world.get(&request.region, GROUP, group).ok_or_else(|| missing(group))?;
+            let its = world.get(&request.region, GROUP, group).ok_or_else(|| missing(group))?;
+            let own = request.text("GroupId").unwrap_or_default();
+            let own = world.get(&request.region, GROUP, own).ok_or_else(|| missing(own))?;
+            if !peering::reaches(world, &request.region, &own["vpcId"], &its["vpcId"]) {
+                let message = "You have specified two resources that belong to different networks.";
+                return Err(Failure::new("InvalidGroup.NotFound", message));
+            }
             let mut rule = base.clone();
             rule["group"] = group.into();
             rule["description"] = pair["Description"].clone();

@@ -166,6 +166,18 @@ pub(super) fn check_storage(
         }
         _ => {}
     }
+    // RDS guide, "gp3 storage" and "Provisioned IOPS SSD storage", PostgreSQL; half of one for each GiB at least.
+    let range = match kind {
+        "gp3" => (12_000, 64_000),
+        "io1" => (1_000.max(gib / 2), 256_000.min(gib * 50)),
+        _ => (1_000.max(gib / 2), 256_000.min(gib * 1_000)),
+    };
+    if let Some(iops) = iops.filter(|iops| !(range.0..=range.1).contains(iops)) {
+        return Err(combination(format!(
+            "Invalid iops value for engine name postgres and storage type {kind}: {iops}. The IOPS must be between {} and {}.",
+            range.0, range.1
+        )));
+    }
     if most.is_some_and(|most| most * 100 < gib * 110) {
         return Err(combination(format!(
             "Invalid max storage size for engine name postgres and storage type {kind}: must be at least 10% above the allocated storage"

@@ -195,13 +195,13 @@ const OPERATIONS: &[Operation] = &[
     ),
     op(
         "RestoreDBInstanceFromDBSnapshot",
-        "DBInstanceIdentifier DBSnapshotIdentifier DBInstanceClass DBSubnetGroupName VpcSecurityGroupIds DBParameterGroupName MultiAZ PubliclyAccessible AutoMinorVersionUpgrade CopyTagsToSnapshot Tags",
+        "DBInstanceIdentifier DBSnapshotIdentifier DBInstanceClass DBSubnetGroupName VpcSecurityGroupIds DBParameterGroupName MultiAZ PubliclyAccessible AutoMinorVersionUpgrade CopyTagsToSnapshot EngineLifecycleSupport Tags",
         restores::on_snapshot,
         restores::from_snapshot,
     ),
     op(
         "RestoreDBInstanceToPointInTime",
-        "SourceDBInstanceIdentifier SourceDBInstanceAutomatedBackupsArn TargetDBInstanceIdentifier RestoreTime UseLatestRestorableTime DBInstanceClass DBSubnetGroupName VpcSecurityGroupIds DBParameterGroupName MultiAZ PubliclyAccessible AutoMinorVersionUpgrade CopyTagsToSnapshot Tags",
+        "SourceDBInstanceIdentifier SourceDBInstanceAutomatedBackupsArn TargetDBInstanceIdentifier RestoreTime UseLatestRestorableTime DBInstanceClass DBSubnetGroupName VpcSecurityGroupIds DBParameterGroupName MultiAZ PubliclyAccessible AutoMinorVersionUpgrade CopyTagsToSnapshot EngineLifecycleSupport Tags",
         restores::on_moment,
         restores::to_moment,
     ),

@@ -29,7 +29,6 @@ const DEFERRABLE: &[(&str, &str)] = &[
     ("StorageType", "StorageType"),
     ("MasterUserPassword", "MasterUserPassword"),
     ("CACertificateIdentifier", "CACertificateIdentifier"),
-    ("DBPortNumber", "Port"),
 ];
 /// Settings that are changed as soon as possible, whatever ApplyImmediately says.
 const PROMPT: &[&str] = &[
@@ -154,11 +153,16 @@ pub(super) fn modify(world: &mut World, request: &Request) -> Reply {
     let more = others(world, request, &instance)?;
     let takes_time = slow || more.takes_time;
     prompt.extend(more.prompt);
+    // A port is changed at once, whatever ApplyImmediately says (RDS API reference, ModifyDBInstance).
+    let port = request.number("DBPortNumber").filter(|port| instance["_port"] != *port);
     let has_pending = !pending.is_empty();
     let class = pending.contains_key("DBInstanceClass");
     let record =
         world.get_mut(&request.region, INSTANCE, &id).ok_or_else(|| missing_instance(&id))?;
     record["PendingModifiedValues"] = Value::Object(pending);
+    if let Some(port) = port {
+        record["PendingModifiedValues"]["Port"] = port.into();
+    }
     if !request.get("MasterUserPassword").is_null() {
         record["_password"] = request.get("MasterUserPassword").clone();
     }
@@ -177,6 +181,9 @@ pub(super) fn modify(world: &mut World, request: &Request) -> Reply {
         let seconds = if class { DB_MODIFY_CLASS } else { DB_MODIFY };
         busy(world, &request.region, &id, "modifying", seconds);
         world.after(DB_STATUS_LAG + seconds, &request.region, &id, apply_pending);
+    } else if port.is_some() {
+        busy(world, &request.region, &id, "modifying", DB_MODIFY);
+        world.after(DB_STATUS_LAG + DB_MODIFY, &request.region, &id, apply_port);
     } else if takes_time {
         busy(world, &request.region, &id, "modifying", DB_MODIFY);
     }
@@ -305,10 +312,24 @@ fn attach(world: &mut World, request: &Request, id: &str) {
     });
 }
 
+/// A new port comes with a restart, and with nothing else that waits.
+fn apply_port(world: &mut World, region: &str, id: &str) {
+    let Some(instance) = world.get_mut(region, INSTANCE, id) else { return };
+    let pending = instance["PendingModifiedValues"].take();
+    instance["PendingModifiedValues"] = json!({"Port": pending["Port"]});
+    apply_pending(world, region, id);
+    if let (Some(instance), Some(mut rest)) =
+        (world.get_mut(region, INSTANCE, id), pending.as_object().cloned())
+    {
+        rest.shift_remove("Port");
+        instance["PendingModifiedValues"] = Value::Object(rest);
+    }
+}
+
 fn apply_pending(world: &mut World, region: &str, id: &str) {
     let Some(instance) = world.get_mut(region, INSTANCE, id) else { return };
     let pending = instance["PendingModifiedValues"].as_object().cloned().unwrap_or_default();
-    let restarts = ["DBInstanceClass", "EngineVersion", "CACertificateIdentifier"]
+    let restarts = ["DBInstanceClass", "EngineVersion", "CACertificateIdentifier", "Port"]
         .iter()
         .any(|name| pending.contains_key(*name));
     for (name, value) in pending {

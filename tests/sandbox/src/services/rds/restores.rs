@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What the restored instance takes from what it is restored from.
-const INHERITED: [&str; 12] = [
+const INHERITED: [&str; 11] = [
     "EngineVersion",
     "AllocatedStorage",
     "StorageType",
@@ -24,7 +24,6 @@ const INHERITED: [&str; 12] = [
     "DBName",
     "Engine",
     "DBInstanceClass",
-    "EngineLifecycleSupport",
     "_password",
     "_roles",
     "_port",
@@ -153,6 +152,9 @@ fn make(world: &mut World, request: &Request, id: &str, origin: &Value) -> Reply
         record["StorageEncrypted"] = true.into();
         record["KmsKeyId"] = granted_key(world, request, key)?.into();
     }
+    // That is not taken over (RDS API reference, RestoreDBInstanceFromDBSnapshot).
+    let support = request.text("EngineLifecycleSupport");
+    record["EngineLifecycleSupport"] = support.unwrap_or("open-source-rds-extended-support").into();
     // What an engine that runs real databases restores.
     record["_restored"] = origin["_restored"].clone();
     let parameters = request.text("DBParameterGroupName").unwrap_or("default.postgres15");
