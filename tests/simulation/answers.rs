@@ -9,11 +9,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
-use super::crash::census;
+use super::{
+    asked::is_open,
+    crash::census,
+    overview::{look_as, must_hold},
+};
 use crate::support::{
-    aws::{Mangler, Way, simulate},
+    agent::{EAST, WEST, begin, begin_misled, begin_the_others, lease, ledger, set_lost},
+    aws::{Mangler, Way, pass, simulate},
     user::{Deed, State, User, change, configuration, errors},
 };
 
@@ -323,6 +328,76 @@ fn whatever_aws_answers_a_run_the_next_one_brings_the_same_about() {
                     let (_, found) = with_garbage(deed, &from, garbage, at).await;
                     assert_eq!(found, calm, "{deed:?}, {garbage:?} instead of answer {at}");
                 }
+            }
+        }
+    });
+}
+
+/// Garbage of one kind instead of one in so many answers, drawn.
+fn now_and_then(seed: u64, one_in: u32, kind: usize) -> Mangler {
+    let random = std::sync::Mutex::new(fastrand::Rng::with_seed(seed));
+    Arc::new(move |body: Bytes| {
+        let mut random = random.lock().unwrap();
+        if random.u32(0..one_in) > 0 {
+            return body;
+        }
+        Garbage::all(random.usize(..))[kind].of(&body)
+    })
+}
+
+/// Half of all answers to the functions are garbage, of one kind after the other: a writer that writes stays the writer,
+/// and whatever they noted meanwhile, one that is lost afterwards is failed over.
+#[test]
+fn whatever_aws_answers_the_functions_nothing_breaks_down_and_no_writer_is_replaced() {
+    simulate(async || {
+        let (made, _) = User::with_cluster().await;
+        let world = made.sandbox.world();
+        for kind in 0..Garbage::all(0).len() {
+            let sandbox = aws_sandbox::Sandbox::with_world(world.clone(), 1.0);
+            begin(&sandbox);
+            pass(200).await;
+            let told = format!("{:?}", Garbage::all(0)[kind]);
+            let broken = begin_misled(&sandbox, &now_and_then(seed(), 2, kind));
+            pass(300).await;
+            assert_eq!(broken.load(Ordering::Relaxed), 0, "{told}: functions broke down");
+            let promotions = sandbox.calls();
+            let promotions = promotions.iter().filter(|one| one.operation == "PromoteReadReplica");
+            assert_eq!(promotions.count(), 0, "{told}");
+            begin_the_others(&sandbox);
+            pass(300).await;
+            assert_eq!(ledger(&sandbox, WEST)["phase"], "normal", "{told}");
+            assert_eq!(lease(&sandbox)["holder"]["S"], EAST, "{told}");
+            assert!(is_open(&sandbox, EAST), "{told}: the writer is open");
+            set_lost(&sandbox, EAST, true);
+            pass(300).await;
+            assert_eq!(ledger(&sandbox, WEST)["phase"], "promoted", "{told}");
+        }
+    });
+}
+
+#[test]
+fn whatever_aws_answers_the_data_source_it_reads_or_says_why_not() {
+    simulate(async || {
+        let (made, _) = User::with_cluster().await;
+        let world = made.sandbox.world();
+        let config = || json!({"environment_suffix": "prod"});
+        let honest = must_hold(look_as(&Way::default(), &made.sandbox, config()).await);
+        let mut random = fastrand::Rng::with_seed(seed());
+        for kind in 0..Garbage::all(0).len() {
+            let (mut at, mut calls) = (0, usize::MAX);
+            while at < calls {
+                let garbage = Garbage::all(random.usize(..))[kind];
+                let (mangler, count) = instead_of(at, garbage);
+                let way = Way { mangler: Some(mangler), ..Way::default() };
+                let sandbox = aws_sandbox::Sandbox::with_world(world.clone(), 1.0);
+                let found = look_as(&way, &sandbox, config()).await;
+                // Of what it reads in spite of it, one thing may be wrong, and never which cluster it is.
+                if !found.diagnostics.has_errors() {
+                    let seen = found.state.expect("a state");
+                    assert_eq!(seen.get("id"), honest.get("id"), "{garbage:?} {at}");
+                }
+                calls = calls.min(count.load(Ordering::Relaxed));
+                at += garbage.step();
             }
         }
     });

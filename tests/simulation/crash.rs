@@ -10,10 +10,15 @@ use std::{
 
 use aws_sandbox::{CallRecord, Sandbox, World};
 use serde_json::{Value as Json, json};
-use trading::plugin::{Diagnostics, Value};
+use trading::{
+    contract::drill::Step,
+    plugin::{Diagnostics, Value},
+};
 
+use super::drill;
 use crate::support::{
-    aws::{Way, only_reads, simulate},
+    agent::begin_only,
+    aws::{Way, only_reads, pass, simulate},
     user::{State, User, change, configuration, errors},
 };
 
@@ -65,6 +70,34 @@ pub fn changes_something(call: &CallRecord) -> bool {
     // Heartbeats all look alike.
     let beats = call.parameters["Name"].as_str().is_some_and(|name| name.contains("/lease/"));
     !reads && call.error.is_none() && !(beats && call.parameters["Overwrite"] == true)
+}
+
+/// Gives a cluster all that one comes to have: subscriptions, copies of snapshots, and a drill that is under way. Its
+/// functions have stopped.
+pub async fn grown() -> (Sandbox, State, Json) {
+    let (mut user, mut config) = User::with_cluster().await;
+    config["notifications"] = json!({
+        "emails": ["oncall@example.com"],
+        "sqs_queue_arns": ["arn:aws:sqs:us-east-1:123456789012:alerts"],
+    });
+    user.must_apply(&config).await;
+    begin_only(&user.sandbox, &["copier", "drill", "probe"]);
+    // RDS has backed the standby up once.
+    pass(30 * 3600).await;
+    drill::ask(&user.sandbox).await;
+    drill::until(&user.sandbox, Some(Step::Promoting)).await;
+    user.refresh().await;
+    (Sandbox::with_world(user.sandbox.world(), 1.0), user.state.clone(), config)
+}
+
+/// Whether all that a cluster may come to have was taken away by calls to these.
+pub fn takes_all_away<'a>(calls: impl IntoIterator<Item = &'a str>) -> bool {
+    let calls: Vec<&str> = calls.into_iter().collect();
+    let count = |name: &str| calls.iter().filter(|call| call.contains(name)).count();
+    count("Unsubscribe") > 0
+        && count("DeleteDBSnapshot") > 0
+        // The writer, the standby, and the drill's copy.
+        && count("DeleteDBInstance ") == 3
 }
 
 type Deaths = Arc<Mutex<Vec<Death>>>;
@@ -264,8 +297,9 @@ fn a_destroy_that_died_after_any_call_is_finished_by_the_next() {
     let mut deaths = Vec::new();
     let mut before = State::default();
     simulate(async || {
-        let (mut user, found) = watched(Sandbox::new(1.0)).await;
-        let mut config = configuration(&user.sandbox);
+        let (sandbox, state, mut config) = grown().await;
+        let (mut user, found) = watched(sandbox).await;
+        user.state = state;
         config["deletion"] = json!({"final_snapshot": true});
         user.must_apply(&config).await;
         before = user.state.clone();
@@ -274,6 +308,7 @@ fn a_destroy_that_died_after_any_call_is_finished_by_the_next() {
         deaths = found.lock().unwrap().clone();
     });
     assert!(deaths.len() > 30, "only {} calls changed something", deaths.len());
+    assert!(takes_all_away(deaths.iter().map(|one| one.name.as_str())));
     live_on("Destroy", &deaths, |death, sandbox| {
         let name = &death.name;
         lived(async || {

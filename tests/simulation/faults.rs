@@ -18,7 +18,7 @@ use serde_json::Value as Json;
 use trading::plugin::Diagnostics;
 
 use super::{
-    crash::{Made, census, changes_something, is_whole, made_by, tell},
+    crash::{Made, census, changes_something, grown, is_whole, made_by, takes_all_away, tell},
     fates::{Fate, fates},
 };
 use crate::support::{
@@ -139,12 +139,22 @@ impl Recorded {
                     into.lock().unwrap().note(&call);
                 }
             };
-            let mut user = User::by(Sandbox::new(1.0), Way::watched(Arc::new(witness))).await;
-            let mut config = configuration(&user.sandbox);
-            if deed != Deed::Create {
-                user.must_apply(&config).await;
-            }
+            let way = Way::watched(Arc::new(witness));
+            let (mut user, mut config) = match deed {
+                Deed::Create | Deed::Update => {
+                    let user = User::by(Sandbox::new(1.0), way).await;
+                    let config = configuration(&user.sandbox);
+                    (user, config)
+                }
+                Deed::Destroy => {
+                    let (sandbox, state, config) = grown().await;
+                    let mut user = User::by(sandbox, way).await;
+                    user.state = state;
+                    (user, config)
+                }
+            };
             if deed == Deed::Update {
+                user.must_apply(&config).await;
                 change(&mut config);
             }
             *seen.lock().unwrap() = Seen::default();
@@ -155,6 +165,10 @@ impl Recorded {
                 Deed::Destroy => user.must_destroy().await,
             }
             let Seen { changes: calls, reads, .. } = std::mem::take(&mut *seen.lock().unwrap());
+            if deed == Deed::Destroy {
+                let names: Vec<_> = calls.iter().map(|one| format!("{} ", one.operation)).collect();
+                assert!(takes_all_away(names.iter().map(String::as_str)), "{names:#?}");
+            }
             let (census, made) = (census(&user.sandbox), made_by(&user.sandbox.calls()));
             recorded = Some(Self { deed, world, state, config, calls, reads, census, made });
         });

@@ -1,9 +1,11 @@
 //! The life of a cluster: made, looked at, changed, removed.
 
+use aws_sandbox::World;
 use serde_json::{Value as Json, json};
 
 use crate::support::{
     aws::{connect, simulate},
+    traffic,
     user::{User, configuration, differences, errors, lines, set},
 };
 
@@ -79,6 +81,7 @@ fn a_source_that_may_connect_is_one_line_and_one_rule() {
 fn every_argument_that_can_change_in_place_does() {
     simulate(async || {
         let (mut user, mut config) = User::with_cluster().await;
+        user.sandbox.with(World::record_traffic);
         config["database"] = json!({});
         config["backup"] = json!({});
         let changes = [
@@ -126,6 +129,7 @@ fn every_argument_that_can_change_in_place_does() {
             assert_eq!(instance["EngineVersion"], "15.14");
         }
         user.must_destroy().await;
+        traffic::keep("arguments", &[&user.sandbox]);
         assert_eq!(user.leftovers(), Vec::<String>::new());
     });
 }

@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 /// What another process sees, by the configuration of a data source.
-async fn look_as(way: &Way, sandbox: &Sandbox, config: Json) -> Found {
+pub(super) async fn look_as(way: &Way, sandbox: &Sandbox, config: Json) -> Found {
     let provider = TradingProvider::connected(connect_like(sandbox, way).await, None);
     let source = provider.data_sources().remove(0);
     let config: Value = from_json(&config, &source.schema().object_type()).unwrap();

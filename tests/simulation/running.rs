@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use aws_sandbox::{CallRecord, Effect, Fault, Rule};
+use aws_sandbox::{CallRecord, Effect, Fault, Rule, World};
 use serde_json::{Value as Json, json};
 
 use super::crash::changes_something;
 use crate::support::{
     aws::{connect, simulate},
+    traffic,
     user::{User, change, configuration, differences, errors, lines},
 };
 
@@ -442,6 +443,7 @@ fn a_plan_that_became_stale_is_not_applied() {
 fn two_clusters_whose_names_begin_alike_do_not_touch_each_other() {
     simulate(async || {
         let mut one = User::new().await;
+        one.sandbox.with(World::record_traffic);
         let first = configuration(&one.sandbox);
         one.must_apply(&first).await;
         let mut other = User::of(one.sandbox.clone()).await;
@@ -473,6 +475,7 @@ fn two_clusters_whose_names_begin_alike_do_not_touch_each_other() {
         assert!(found[0].contains("There is no peering pcx-0nowhere in us-east-1"), "{found:#?}");
         one.must_destroy().await;
         assert_eq!(one.leftovers(), Vec::<String>::new());
+        traffic::keep("two-clusters", &[&one.sandbox]);
     });
 }
 

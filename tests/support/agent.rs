@@ -1,9 +1,16 @@
 //! The agent as an apply installs it, run in this process: what its functions are told, and as whom they call,
 //! comes from the sandbox.
 
-use std::sync::Arc;
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use aws_sandbox::{Invocation, Sandbox, SessionView, Visitor, World};
+use futures::FutureExt as _;
 use serde_json::Value as Json;
 use trading::{
     agent::{
@@ -13,7 +20,7 @@ use trading::{
     contract::{ASSIGNMENT, FUNCTION, SETTINGS},
 };
 
-use super::aws::{Way, connect_like};
+use super::aws::{Mangler, Way, connect_like};
 
 pub const EAST: &str = "us-east-1";
 pub const WEST: &str = "us-west-2";
@@ -76,7 +83,11 @@ fn region_of(name: &str) -> &'static str {
     if name == EAST { EAST } else { WEST }
 }
 
-async fn run(sandbox: Sandbox, invocation: Invocation) -> Result<Json, String> {
+async fn run(
+    sandbox: Sandbox,
+    invocation: Invocation,
+    mangler: Option<Mangler>,
+) -> Result<Json, String> {
     let text = |name: &str| invocation.environment[name].as_str().unwrap_or("null").to_owned();
     if text(FUNCTION) == "probe" {
         let question = serde_json::from_value(invocation.payload.clone())
@@ -90,6 +101,7 @@ async fn run(sandbox: Sandbox, invocation: Invocation) -> Result<Json, String> {
     let way = Way {
         from: Some(region_of(&invocation.region)),
         access_key: invocation.access_key.clone(),
+        mangler,
         ..Way::default()
     };
     let aws = Arc::new(connect_like(&sandbox, &way).await);
@@ -108,15 +120,33 @@ async fn run(sandbox: Sandbox, invocation: Invocation) -> Result<Json, String> {
 
 /// Lets what is installed run: functions in this process, and schedules.
 pub fn begin(sandbox: &Sandbox) {
-    sandbox.set_runtime(Arc::new(|sandbox, invocation| Box::pin(run(sandbox, invocation))));
+    sandbox.set_runtime(Arc::new(|sandbox, invocation| Box::pin(run(sandbox, invocation, None))));
     tokio::spawn(sandbox.clone().run_schedules());
+}
+
+/// Lets all of them run, with answers of AWS that are not what it sent. Counts those that break down.
+pub fn begin_misled(sandbox: &Sandbox, mangler: &Mangler) -> Arc<AtomicUsize> {
+    let broken = Arc::new(AtomicUsize::new(0));
+    let (mangler, count) = (Arc::clone(mangler), Arc::clone(&broken));
+    sandbox.set_runtime(Arc::new(move |sandbox, invocation| {
+        let (mangler, count) = (Arc::clone(&mangler), Arc::clone(&count));
+        Box::pin(async move {
+            let run = AssertUnwindSafe(run(sandbox, invocation, Some(mangler))).catch_unwind();
+            run.await.unwrap_or_else(|_| {
+                count.fetch_add(1, Ordering::Relaxed);
+                Err("it broke down".into())
+            })
+        })
+    }));
+    tokio::spawn(sandbox.clone().run_schedules());
+    broken
 }
 
 /// Lets some of the functions run, where all of them would take too long.
 pub fn begin_only(sandbox: &Sandbox, functions: &'static [&'static str]) {
     sandbox.set_runtime(Arc::new(move |sandbox, invocation| {
         if functions.iter().any(|one| invocation.environment[FUNCTION] == *one) {
-            Box::pin(run(sandbox, invocation))
+            Box::pin(run(sandbox, invocation, None))
         } else {
             Box::pin(std::future::ready(Ok(Json::Null)))
         }
@@ -126,7 +156,7 @@ pub fn begin_only(sandbox: &Sandbox, functions: &'static [&'static str]) {
 
 /// Lets all of them run from now on.
 pub fn begin_the_others(sandbox: &Sandbox) {
-    sandbox.set_runtime(Arc::new(|sandbox, invocation| Box::pin(run(sandbox, invocation))));
+    sandbox.set_runtime(Arc::new(|sandbox, invocation| Box::pin(run(sandbox, invocation, None))));
 }
 
 /// What a region's ledger says.
