@@ -4,7 +4,7 @@ use super::{
     Fault, Instance, InstanceRole, Intent, Lease, Monitor, Probed, Session, Side, Surface,
     evidence::{Look, gather, heartbeat_age},
     monitor::{Seen, Stop},
-    promotion::{CAME_BACK, Closing, in_seconds},
+    promotion::{CAME_BACK, Closing, in_seconds, is_ready},
 };
 use crate::{
     cluster::failover::{Control, Decision, Evidence, Phase, Reason, Sign},
@@ -145,7 +145,7 @@ impl<S: Surface> Monitor<S> {
     /// Notes since when RDS would not promote the standby; where it does not say, what it said before stays.
     fn note_standby(&mut self, own: &Result<Option<Instance>, Fault>) {
         match own {
-            Ok(Some(one)) if one.role == InstanceRole::Replica && one.status != "available" => {
+            Ok(Some(one)) if one.role == InstanceRole::Replica && !is_ready(&one.status) => {
                 self.ledger.busy_since.get_or_insert(self.surface.now());
             }
             Ok(_) => self.ledger.busy_since = None,

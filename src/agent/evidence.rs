@@ -13,7 +13,7 @@ const RECEIVER_FRESH: u64 = 45_000;
 /// How long ago the standby may have been seen so that what has moved since counts as moving.
 const LOOK_FRESH: u64 = 30_000;
 /// How long a lease may stand still and still count as renewed: three renewals.
-const LEASE_FRESH: u64 = 30_000;
+pub(super) const LEASE_FRESH: u64 = 30_000;
 /// How old the last acknowledged write may be at the last sign of life, so that a loss can be estimated from
 /// it: a writer that lived on unseen took writes that nobody here knows of.
 const ACK_FRESH: u64 = 30_000;

@@ -366,6 +366,7 @@ impl<S: Surface> Monitor<S> {
             theirs.holding_since = None;
             theirs.version += 1;
             if self.surface.write_ledger(version, &theirs).await == Ok(Written::Done) {
+                self.unwritten = false;
                 return true;
             }
             let Ok((now, _)) = self.surface.ledger(Side::Here).await else { return false };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     Fault, Instance, InstanceRole, Lease, Ledger, Monitor, Probed, Session, Side, Surface, Written,
-    ledger::REBOOTS, monitor::Stop,
+    evidence::LEASE_FRESH, ledger::REBOOTS, monitor::Stop,
 };
 use crate::{
     cluster::failover::{Control, Evidence, Phase, Sign},
@@ -36,7 +36,7 @@ const IN_VAIN: &str = "for ten minutes, the witness was not to be reached or the
 pub(super) const TRIES: usize = 5;
 
 /// Whether an instance in this state does its work, so that RDS may take a question about it.
-fn is_ready(status: &str) -> bool {
+pub(super) fn is_ready(status: &str) -> bool {
     matches!(status, "available" | "storage-optimization")
 }
 
@@ -73,16 +73,21 @@ impl<S: Surface> Monitor<S> {
         self.ledger.waits = self.ledger.by_hand;
         self.ledger.reboots_left = REBOOTS;
         self.ledger.timeline.clear();
-        // One that was cut off before it was lost has failed since its last sign of life.
-        let series = &self.ledger.series;
-        if let Some(at) = series.first_failure.map(|at| at.max(series.last_life())) {
-            self.ledger.note(at, FIRST_FAILURE);
-        }
+        self.note_failure();
         if self.ledger.by_hand {
             self.ledger.note(now, ASKED_FOR);
         }
         self.ledger.note(now, DECIDED);
         self.save().await
+    }
+
+    /// Notes since when the writer has failed, if it has: one that was cut off before it was lost, since its last sign of
+    /// life.
+    fn note_failure(&mut self) {
+        let series = &self.ledger.series;
+        if let Some(at) = series.first_failure.map(|at| at.max(series.last_life())) {
+            self.ledger.note(at, FIRST_FAILURE);
+        }
     }
 
     pub(super) async fn promote(
@@ -99,7 +104,10 @@ impl<S: Surface> Monitor<S> {
             return Ok(());
         }
         if self.ledger.waits {
+            // What it waited for, and how the writer was then, is of no account any more.
             self.ledger.waits = false;
+            self.ledger.blocked_since = None;
+            self.note_failure();
             self.save().await?;
         }
         // A human knows that the writer may live and renew it.
@@ -229,12 +237,16 @@ impl<S: Surface> Monitor<S> {
             {
                 Some(format!("RDS has the standby as {status}, and promotes what is available"))
             }
+            // Whether a question would be taken, nobody would know, and there is no way back from it.
+            Err(why @ (Fault::Silent | Fault::Failing(_) | Fault::NotNow(_))) => {
+                Some(format!("RDS cannot be asked about the standby ({why})"))
+            }
             _ => None,
         }
     }
 
-    /// Whether there is a writer that applications could go back to. One that had failed when the failover began, RDS may
-    /// go on calling available.
+    /// Whether there is a writer that applications could go back to. One that had failed before anything was done, and for
+    /// which nobody vouched, RDS may go on calling available.
     async fn could_serve(&self, seen: &Evidence) -> bool {
         if [seen.writes, seen.replicates].contains(&Sign::Yes) {
             return true;
@@ -244,7 +256,11 @@ impl<S: Surface> Monitor<S> {
             it,
             Ok(Some(Instance { role: InstanceRole::Writer, status, .. })) if is_ready(&status)
         );
-        is_up && self.ledger.moment(FIRST_FAILURE).is_none()
+        let taken = self.ledger.moment(LEASE_TAKEN).or(self.ledger.moment(DECIDED)).unwrap_or(0);
+        let was_vouched = self.ledger.lease_seen.as_ref().is_some_and(|(lease, at)| {
+            lease.holder == self.config.there && at + LEASE_FRESH >= taken
+        });
+        is_up && (was_vouched || self.ledger.moment(FIRST_FAILURE).is_none())
     }
 
     /// Takes the lease exactly as it was seen to stand still: if it moved meanwhile, the writer lives. Whether
@@ -444,7 +460,7 @@ impl<S: Surface> Monitor<S> {
         let unheard = now.saturating_sub(accepted) >= PROMOTION_UNHEARD;
         match self.surface.instance(Side::Here).await {
             Ok(Some(Instance { role: InstanceRole::Replica, status, .. }))
-                if status == "available" && unheard =>
+                if is_ready(&status) && unheard =>
             {
                 if self.ledger.certain {
                     // It was accepted, the name has moved, and nothing came of it.
