@@ -46,12 +46,14 @@ experiments: ## Trouble on real databases, RUNS times each (default 3, an hour),
 # What is asked and answered in a cluster's life, by drift, and where calls fail, as the tests keep it; and what the functions
 # may do.
 KEPT = $(or $(CARGO_TARGET_DIR),target)/tmp/traffic
-TRAFFIC = $(patsubst %,$(KEPT)/%.json,life drift faults-of-create faults-of-update faults-of-destroy)
+TRAFFIC = $(patsubst %,$(KEPT)/%.json,life drift arguments two-clusters forced restored \
+	faults-of-create faults-of-update faults-of-destroy)
 POLICIES = $(KEPT)/policies-of-functions.json
 
 $(TRAFFIC) $(POLICIES): Cargo.toml Cargo.lock $(shell find src tests examples -type f)
 	$(CARGO) test --locked --test main -- simulation::access::whoever_has_the_published_policies \
-		simulation::drift::drift_shows simulation::faults::any_call
+		simulation::drift::drift_shows simulation::faults::any_call simulation::lifecycle::every_argument \
+		simulation::running::two_clusters simulation::asked::force_does_without simulation::restarts::a_cluster_of_which
 
 contract: $(TRAFFIC) $(POLICIES) ## Sandbox, calls, policies, release against the rules of AWS, GoReleaser, GitHub (needs tests/contract/requirements.txt)
 	$(PYTHON) tests/contract/policies.py examples/iam/*.json $(POLICIES)
