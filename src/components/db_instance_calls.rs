@@ -8,7 +8,7 @@ use aws_sdk_rds::{
 };
 
 use super::{
-    ARN, ENDPOINT, Effect, Env, Failure, Observation, Outputs, Primitive as _, RESOURCE_ID,
+    ARN, ENDPOINT, Effect, Env, Failure, Field, Observation, Outputs, Primitive as _, RESOURCE_ID,
     SECRET_TAG, STATUS, Wanted,
     db_instance::{
         DbInstance, FINAL_SNAPSHOT, GP3_THROUGHPUT, LOGS, NOT_EXTENDED, Origin, baseline, group_of,
@@ -327,12 +327,10 @@ async fn modification(
             "class" => call.db_instance_class(&settings.class),
             "engine_version" => {
                 // What waits is taken back by what there is: `15` would be whatever RDS takes for it.
-                let (now, wanted) = (instance.engine_version(), &settings.engine_version);
-                let is_reached = |now: &&str| {
-                    *now == wanted
-                        || now.strip_prefix(&**wanted).is_some_and(|rest| rest.starts_with('.'))
-                };
-                call.engine_version(now.filter(is_reached).unwrap_or(wanted))
+                let wanted = &settings.engine_version;
+                let field = Field::new("engine_version", &**wanted).version();
+                let now = instance.engine_version().filter(|now| field.is_reached(wanted, now));
+                call.engine_version(now.unwrap_or(wanted))
             }
             "storage_gib" | "iops" | "storage_type" => storage(call, settings, instance),
             "max_storage_gib" => {

@@ -452,8 +452,8 @@ fn database() -> Vec<Attribute> {
         Attribute::optional(
             "iops",
             Type::Number,
-            "Provisioned I/O operations per second: needed for `io1` and `io2` (1,000 to 256,000; half of one to 50 or \
-             1,000 for each GiB), possible for `gp3` from 400 GiB (12,000 to 64,000).",
+            "Provisioned I/O operations per second: needed for `io1` and `io2` (1,000 to 256,000; for each GiB, half of \
+             one at least, and 50 of `io1` or 1,000 of `io2` at most), possible for `gp3` from 400 GiB (12,000 to 64,000).",
         )
         .validate(checks::iops),
         text("db_name", "trading", "The database that is made.")
@@ -465,7 +465,7 @@ fn database() -> Vec<Attribute> {
         number(
             "port",
             5432,
-            "The port, 1150 to 65535. A change restarts both instances at apply, whatever `apply_immediately` says.",
+            "The port, 1150 to 65535. Changed at apply, whatever `apply_immediately` says.",
         )
             .validate(checks::port)
             .on_change(OnChange::Reboot),

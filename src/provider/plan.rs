@@ -335,7 +335,7 @@ fn consequences(opened: &Opened, changes: &Changes) -> Diagnostics {
                             .to_owned()
                     }
                     (_, false) => {
-                        format!(" RDS puts a change of the {} off for nothing.", now.join(", "))
+                        format!(" RDS never puts off a change of the {}.", now.join(", "))
                     }
                 };
                 restarts.extend(now);

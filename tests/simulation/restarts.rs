@@ -104,7 +104,7 @@ fn a_port_changes_at_once_and_the_plan_says_so() {
         assert_eq!(told.len(), 2, "{told:#?}");
         for one in &told {
             assert!(one.contains("Because of: port. "), "{one}");
-            assert!(one.contains("RDS puts a change of the port off for nothing"), "{one}");
+            assert!(one.contains("RDS never puts off a change of the port"), "{one}");
         }
         user.must_apply(&config).await;
         for (region, name) in [(EAST, PRIMARY), (WEST, REPLICA)] {

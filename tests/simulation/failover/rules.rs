@@ -47,26 +47,7 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Held {
 }
 
 fn promotes_or_not(scenario: &Scenario, world: &World) -> Held {
-    let never = matches!(
-        scenario.trouble,
-        Trouble::ControlLost
-            | Trouble::PeeringCut
-            | Trouble::PeeringOneWay
-            | Trouble::IdleCut
-            | Trouble::CutFromOther
-            | Trouble::CutFromWitness
-            // It wrote on for longer than may be lost, unseen: a human decides.
-            | Trouble::SlowDeath
-            | Trouble::CalledOff
-            | Trouble::ZoneFailover
-            | Trouble::Held
-            | Trouble::Destroying
-            | Trouble::PromotedByHand
-            | Trouble::TablesFailing
-            | Trouble::OtherBlind
-            | Trouble::ForcedAtTheWriter
-    );
-    ensure(!(never && world.accepted_at.is_some()), || "promoted where nothing may be".into())?;
+    // Nobody is about to replace the writer, and nobody closes it.
     let serves_on = matches!(
         scenario.trouble,
         Trouble::ControlLost
@@ -79,6 +60,17 @@ fn promotes_or_not(scenario: &Scenario, world: &World) -> Held {
             | Trouble::OtherBlind
             | Trouble::ForcedAtTheWriter
     );
+    let never = matches!(
+        scenario.trouble,
+        // It wrote on for longer than may be lost, unseen: a human decides.
+        Trouble::SlowDeath
+            | Trouble::CalledOff
+            | Trouble::ZoneFailover
+            | Trouble::Held
+            | Trouble::Destroying
+            | Trouble::PromotedByHand
+    ) || serves_on;
+    ensure(!(never && world.accepted_at.is_some()), || "promoted where nothing may be".into())?;
     ensure(!serves_on || world.shut == 0, || {
         format!("a writer that nobody was about to replace was closed for {} ms", world.shut)
     })?;
