@@ -77,6 +77,11 @@ impl ApiError {
 }
 
 impl ApiError {
+    /// A run that was stopped before a call told what it was to tell.
+    pub fn stopped(api: Api, why: impl Into<String>) -> Self {
+        Self { class: ErrorClass::Stopped, ..Self::unusable(api, why) }
+    }
+
     /// An error of ours about the account that the credentials belong to.
     pub fn wrong_account(api: Api, message: impl Into<String>) -> Self {
         Self { class: ErrorClass::WrongAccount, ..Self::unusable(api, message) }
@@ -165,6 +170,13 @@ const MEANINGS: &[Row] = &[
         "",
         ErrorClass::Credentials,
     ),
+    // CloudWatch Logs, of a key whose policy does not count yet (terraform-provider-aws #29282, terraform #24194): before
+    // what is denied.
+    (
+        &["AccessDeniedException"],
+        "KMS key does not exist or is not allowed",
+        ErrorClass::NotYetConsistent,
+    ),
     (
         &[
             "AccessDenied",
@@ -235,6 +247,7 @@ const MEANINGS: &[Row] = &[
     (&["InvalidDBInstanceState", "InvalidDBInstanceAutomatedBackupState"], "", ErrorClass::Busy),
     (&["OperationNotPermitted"], "is not active", ErrorClass::NotYetConsistent),
     (&["InvalidParameterException"], "KMS key", ErrorClass::NotYetConsistent),
+    (&["InvalidParameterException"], "KMS Key Id", ErrorClass::NotYetConsistent),
     (&["SNSNoAuthorization", "SNSTopicArnNotFound"], "", ErrorClass::NotYetConsistent),
     (
         &["InvalidParameterCombination"],

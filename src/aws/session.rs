@@ -281,13 +281,13 @@ impl Session {
         let (mut failing, mut refused) = (0, 0);
         for tries in 1u32.. {
             if let Some(reason) = self.stopped() {
-                return Err(stopped(api, reason));
+                return Err(ApiError::stopped(api, reason));
             }
             // The SDK's futures are tens of kilobytes each; on the heap, they do not add up on the stack.
             let Some(result) = self.in_flight(Box::pin(attempt())).await else {
                 let why = self.stopped().unwrap_or("stopped");
                 let why = format!("{why} while AWS had not answered yet");
-                return Err(stopped(api, &why));
+                return Err(ApiError::stopped(api, &why));
             };
             let error = match result {
                 Ok(output) => {
@@ -331,7 +331,9 @@ impl Session {
             match self.pause(self.backoff(tries)).await {
                 Ok(()) => {}
                 // Nobody knows whether it would have succeeded, and nobody asks for it any more.
-                Err(reason) if self.cancel.is_cancelled() => return Err(stopped(api, reason)),
+                Err(reason) if self.cancel.is_cancelled() => {
+                    return Err(ApiError::stopped(api, reason));
+                }
                 // What has kept it from succeeding until the time was up.
                 Err(_) => return Err(error),
             }
@@ -392,11 +394,6 @@ impl Session {
         let share = f64::from(u32::try_from(drawn % 1000).unwrap_or(0)) / 1000.0;
         full.mul_f64(0.5 + share / 2.0)
     }
-}
-
-fn stopped(api: Api, reason: &str) -> ApiError {
-    let class = ErrorClass::Stopped;
-    ApiError { api, class, code: None, message: reason.to_owned(), request_id: None }
 }
 
 /// What an error of the SDK means for whoever made the call.

@@ -159,7 +159,9 @@ fn seen_condition(one: &MetricAlarm) -> String {
         (one.name().unwrap_or_default().to_owned(), one.value().unwrap_or_default().to_owned())
     });
     let periods = one.evaluation_periods().unwrap_or_default();
-    Alarm::condition_of(
+    // In a unit that the metric does not have, an alarm sees nothing.
+    let unit = one.unit().map(|unit| format!(" in {}", unit.as_str())).unwrap_or_default();
+    let condition = Alarm::condition_of(
         one.namespace().unwrap_or_default(),
         one.metric_name().unwrap_or_default(),
         dimensions.collect(),
@@ -169,7 +171,8 @@ fn seen_condition(one: &MetricAlarm) -> String {
         periods,
         one.datapoints_to_alarm().unwrap_or(periods),
         one.period().unwrap_or_default(),
-    )
+    );
+    condition + &unit
 }
 
 /// The most names that DescribeAlarms takes at once.

@@ -298,7 +298,8 @@ pub async fn glance(env: &Env, region: &str, name: &str) -> Result<Option<Observ
 /// What a state means.
 pub fn readiness(status: &str) -> Readiness {
     match status {
-        "available" | "storage-optimization" => Readiness::Ready,
+        // It takes reads and writes while its volumes are still loaded, and while they are rearranged.
+        "available" | "storage-initialization" | "storage-optimization" => Readiness::Ready,
         "failed"
         | "inaccessible-encryption-credentials"
         | "incompatible-create"
@@ -354,9 +355,10 @@ pub(super) async fn look(
         "pending-reboot".to_owned()
     } else {
         let statics = &wanted.settings.static_names;
-        let values = values(env, region, group).await?.into_iter();
+        let values = values(env, region, group, &wanted.settings.static_parameters).await?;
         // Of those that the group has, RDS says it.
-        let fixed = values.filter(|(name, one)| one.is_static || statics.contains(name));
+        let fixed =
+            values.into_iter().filter(|(name, one)| one.is_static || statics.contains(name));
         parameters_text(&fixed.map(|(name, one)| (name, one.text)).collect())
     };
     if in_force == "pending-reboot" && !restarts {

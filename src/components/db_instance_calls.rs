@@ -215,12 +215,19 @@ pub(super) async fn converge(
         }
         if let Some(changes) = modification(env, wanted, &instance, &left).await? {
             modify(env, wanted, changes, restarts).await?;
-            reached(env, wanted, restarts, &left).await?;
+            // The tag that notes the secret is set afterwards, and a restart is not asked for by a modification.
+            let is_asked =
+                |one: &&str| !matches!(*one, "master_secret" | "static_parameters" | "tags");
+            let asked: Vec<_> = left.iter().copied().filter(is_asked).collect();
+            reached(env, wanted, restarts, &asked).await?;
             if left.contains(&"master_secret") {
                 note_secret(env, wanted, &found).await?;
             }
-        } else if left.contains(&"static_parameters") || hurt {
+        } else if hurt || restarts && group_of(&instance).1 == "pending-reboot" {
             restart(env, region, id).await?;
+        } else if left.contains(&"static_parameters") {
+            // No restart brings what the group does not have, or does not show yet.
+            reached(env, wanted, restarts, &["static_parameters"]).await?;
         }
     }
     let left = left.join(", ");
@@ -296,11 +303,7 @@ async fn reached(
             Ok(left) => left,
             Err(why) => return Ok(Progress::Failed(why.to_string())),
         };
-        // The tag that notes the secret is set afterwards, and a restart is not asked for by a modification.
-        let is_waited_for =
-            |one: &&str| !matches!(*one, "master_secret" | "static_parameters" | "tags");
         let left: Vec<_> = left.into_iter().filter(|one| asked.contains(one)).collect();
-        let left: Vec<_> = left.iter().copied().filter(is_waited_for).collect();
         if left.is_empty() || env.session.clock.since(begun) >= NOTICED {
             return Ok(Progress::Done(()));
         }

@@ -44,52 +44,51 @@ pub fn parameters_text(all: &BTreeMap<String, String>) -> String {
     pairs.join(";")
 }
 
-/// A value that a group was given.
+/// A parameter of a group.
 #[derive(Clone, Debug)]
 pub(super) struct Given {
     pub(super) text: String,
     /// Whether it takes effect at a restart only, by RDS's word.
     pub(super) is_static: bool,
+    /// Whether the group was given a value that RDS would not have used by itself: one that is equal to the default leaves
+    /// the source what it was (terraform-provider-aws #23335).
+    is_own: bool,
 }
 
-/// The values that a group was given, by name, from a call that the group and its instance share.
+impl Given {
+    fn of(one: &Parameter) -> Option<(String, Self)> {
+        let (name, text) = (one.parameter_name()?, one.parameter_value());
+        let is_own = one.source() == Some("user");
+        if text.is_none() && !is_own {
+            return None;
+        }
+        let (text, is_static) = (text.unwrap_or_default(), one.apply_type() == Some("static"));
+        Some((name.to_owned(), Self { text: text.to_owned(), is_static, is_own }))
+    }
+}
+
+/// The values of a group, by name, from a call that the group and its instance share: those that it was given, and whatever
+/// those of these names are.
 pub(super) async fn values(
     env: &Env,
     region: &str,
     group: &str,
+    wanted: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, Given>, ApiError> {
     let key = format!("parameters {region} {group}");
-    let ask = || async {
-        let all = find(env, region, group, Some("user")).await?;
-        let given = |one: &Parameter| {
-            let text = one.parameter_value().unwrap_or_default().to_owned();
-            let is_static = one.apply_type() == Some("static");
-            Some((one.parameter_name()?.to_owned(), Given { text, is_static }))
-        };
-        Ok(all.iter().filter_map(given).collect())
-    };
-    env.shared(key, ask).await
+    let ask =
+        || async { Ok(find(env, region, group).await?.iter().filter_map(Given::of).collect()) };
+    let mut all: BTreeMap<String, Given> = env.shared(key, ask).await?;
+    all.retain(|name, one| one.is_own || wanted.contains_key(name));
+    Ok(all)
 }
 
 fn texts_of(all: BTreeMap<String, Given>) -> BTreeMap<String, String> {
     all.into_iter().map(|(name, one)| (name, one.text)).collect()
 }
 
-fn texts(all: &[Parameter]) -> BTreeMap<String, String> {
-    let pair = |one: &Parameter| {
-        let value = one.parameter_value().unwrap_or_default().to_owned();
-        Some((one.parameter_name()?.to_owned(), value))
-    };
-    all.iter().filter_map(pair).collect()
-}
-
-/// The parameters of a group: those that it was given (`user`), or all.
-async fn find(
-    env: &Env,
-    region: &str,
-    group: &str,
-    source: Option<&str>,
-) -> Result<Vec<Parameter>, ApiError> {
+/// All parameters of a group.
+async fn find(env: &Env, region: &str, group: &str) -> Result<Vec<Parameter>, ApiError> {
     let regional = env.region(region);
     let mut found = Vec::new();
     let mut page: Option<String> = None;
@@ -97,7 +96,7 @@ async fn find(
         let api = regional.api("rds", "DescribeDBParameters");
         let call = || {
             let call = regional.rds.describe_db_parameters().db_parameter_group_name(group);
-            call.set_source(source.map(str::to_owned)).set_marker(page.clone()).send()
+            call.set_marker(page.clone()).send()
         };
         let Some(answer) = env.session.find(api, call).await? else { return Ok(found) };
         page = answer.marker().map(str::to_owned);
@@ -132,7 +131,10 @@ impl Primitive for DbParameterGroup {
                 call.db_parameter_group_name(&wanted.name).send()
             };
             let group = env.session.find(api, call);
-            let (group, values) = futures::join!(group, values(env, region, &wanted.name));
+            let (group, values) = futures::join!(
+                group,
+                values(env, region, &wanted.name, &wanted.settings.parameters)
+            );
             let Some(answer) = group? else { continue };
             let Some(one) = answer.db_parameter_groups().first() else { continue };
             let arn = one.db_parameter_group_arn().unwrap_or_default();
@@ -173,16 +175,13 @@ impl Primitive for DbParameterGroup {
     ) -> Result<Outputs, Failure> {
         if differing.contains(&"parameters") {
             let wants = &wanted.settings.parameters;
-            let all = find(env, &wanted.region, &wanted.name, Some("user")).await?;
-            let has = texts(&all);
+            env.look_again();
+            let mut has = values(env, &wanted.region, &wanted.name, wants).await?;
             let mut new = wants.clone();
-            new.retain(|name, value| has.get(name) != Some(value));
+            new.retain(|name, value| has.get(name).is_none_or(|one| one.text != *value));
             set(env, wanted, &new).await?;
-            let is_wanted = |one: &&Parameter| {
-                one.parameter_name().is_some_and(|name| wants.contains_key(name))
-            };
-            let gone: Vec<_> = all.iter().filter(|one| !is_wanted(one)).collect();
-            reset(env, wanted, &gone).await?;
+            has.retain(|name, _| !wants.contains_key(name));
+            reset(env, wanted, &has).await?;
             env.look_again();
         }
         if differing.contains(&"tags") {
@@ -212,7 +211,7 @@ async fn statics(
     if values.keys().all(known) {
         return Ok(settings.statics.clone());
     }
-    let all = find(env, &wanted.region, &wanted.name, None).await?;
+    let all = find(env, &wanted.region, &wanted.name).await?;
     let fixed = all.iter().filter(|one| one.apply_type() == Some("static"));
     let fixed = fixed.filter_map(|one| one.parameter_name().map(str::to_owned));
     Ok(fixed.chain(settings.statics.iter().cloned()).collect())
@@ -252,17 +251,15 @@ async fn set(
 async fn reset(
     env: &Env,
     wanted: &Wanted<DbParameterGroup>,
-    gone: &[&Parameter],
+    gone: &BTreeMap<String, Given>,
 ) -> Result<(), ApiError> {
     let regional = env.region(&wanted.region);
     let all: Vec<Parameter> = gone
         .iter()
-        .map(|one| {
+        .map(|(name, one)| {
             // A dynamic one that waits for a restart would make the instance wait for it.
-            let is_static = one.apply_type() == Some("static");
             let method =
-                if is_static { ApplyMethod::PendingReboot } else { ApplyMethod::Immediate };
-            let name = one.parameter_name().unwrap_or_default();
+                if one.is_static { ApplyMethod::PendingReboot } else { ApplyMethod::Immediate };
             Parameter::builder().parameter_name(name).apply_method(method).build()
         })
         .collect();

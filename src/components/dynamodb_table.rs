@@ -114,11 +114,21 @@ async fn tags_of(env: &Env, region: &str, arn: &str, wanted: &Tags) -> Result<Ta
     let regional = env.region(region);
     let ask = || async {
         let api = regional.api("dynamodb", "ListTagsOfResource");
-        let call = || regional.dynamodb.list_tags_of_resource().resource_arn(arn).send();
-        // One that is being made has none to be told of yet.
-        let answer = env.session.find(api, call).await?;
-        let pairs = answer.iter().flat_map(|answer| answer.tags());
-        Ok(pairs.map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
+        let (mut found, mut page) = (Tags::new(), None::<String>);
+        loop {
+            let call = || {
+                let call = regional.dynamodb.list_tags_of_resource().resource_arn(arn);
+                call.set_next_token(page.clone()).send()
+            };
+            // One that is being made has none to be told of yet.
+            let Some(answer) = env.session.find(api.clone(), call).await? else { return Ok(found) };
+            let pairs = answer.tags().iter();
+            found.extend(pairs.map(|tag| (tag.key().to_owned(), tag.value().to_owned())));
+            page = answer.next_token().map(str::to_owned);
+            if page.is_none() {
+                return Ok(found);
+            }
+        }
     };
     env.tags_of(region, arn, Some(wanted), ask).await
 }
@@ -191,13 +201,14 @@ impl Primitive for DynamodbTable {
                 .readiness(readiness)
                 .tagged(tags, env);
             if wanted.settings.is_ledger {
+                let holder = said.holder(env.session.clock.now()).to_owned();
                 seen = seen
                     .with("cluster", if said.is_removed { REMOVED } else { KEPT })
                     .output(FAILOVER, said.failover())
                     .output(DRILLS, said.drills)
                     .output(PHASE, said.phase)
                     .output(CLOSED, said.is_closed.to_string())
-                    .output(HOLDER, said.held_by);
+                    .output(HOLDER, holder);
             }
             found.push(seen);
         }
@@ -293,11 +304,36 @@ impl Primitive for DynamodbTable {
         let regional = env.region(&found.region);
         let api = regional.api("dynamodb", "DeleteTable");
         let call = || regional.dynamodb.delete_table().table_name(&found.id).send();
-        env.session.remove(api, call).await?;
+        match env.session.remove(api.clone(), call).await {
+            Err(error) if error.has_code("ValidationException") => {
+                if !unprotect(env, found).await? {
+                    return Err(error.into());
+                }
+                env.session.remove(api, call).await?;
+            }
+            other => other?,
+        }
         let gone = env.session.wait(|| async {
             let left = describe(env, &found.region, &found.id).await?;
             Ok(left.map_or(Progress::Done(()), |_| Progress::Pending("being deleted".into())))
         });
         Ok(gone.await?)
     }
+}
+
+/// Takes the protection away that somebody has given a table; whether it had one. RDS's goes in the same way.
+async fn unprotect(env: &Env, found: &Observation) -> Result<bool, Failure> {
+    let (region, name) = (&found.region, &found.id);
+    let table = describe(env, region, name).await?;
+    if table.and_then(|table| table.deletion_protection_enabled()) != Some(true) {
+        return Ok(false);
+    }
+    let regional = env.region(region);
+    let api = regional.api("dynamodb", "UpdateTable");
+    let call = || {
+        let call = regional.dynamodb.update_table().table_name(name);
+        call.deletion_protection_enabled(false).send()
+    };
+    env.session.call(api, call).await?;
+    Ok(true)
 }

@@ -76,8 +76,9 @@ impl Scope {
             (_, Some(id), Some(ours)) if id != ours => {
                 Owner::Foreign(format!("it belongs to the cluster {id}, not to {ours}"))
             }
-            (_, Some(id), None) => Owner::Foreign(format!(
-                "it is left from the cluster {id}, of which nothing else is known"
+            (Some(suffix), Some(id), None) => Owner::Foreign(format!(
+                "it is left from the cluster {id}, of which nothing else is known here (if that was begun with another \
+                 region, set it back, or import it by `{suffix}/<primary region>/<dr region>` and destroy it)"
             )),
             _ => Owner::Ours,
         }

@@ -11,6 +11,7 @@ use aws_sdk_kms::{
 };
 
 use aws_smithy_types::date_time::Format;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
     ARN, Address, CLUSTER_TAG, Env, Failure, Field, ID, Observation, Outputs, Primitive, Readiness,
@@ -20,6 +21,12 @@ use crate::aws::{ApiError, ErrorClass, Progress};
 
 /// How long AWS keeps a deleted key: the shortest that it allows.
 const PENDING_DAYS: i32 = 7;
+
+/// Days between rotations.
+const YEAR: i32 = 365;
+
+/// How many keys of an account are asked for their tags at once.
+const AT_ONCE: usize = 8;
 
 /// How a key is shown that is to be deleted.
 const PENDING: &str = "pending deletion";
@@ -227,7 +234,10 @@ async fn enable_rotation(
     let (session, was_denied) = (&env.session, AtomicBool::new(false));
     let enabled = session.wait(|| async {
         let api = regional.api("kms", "EnableKeyRotation");
-        let call = || regional.kms.enable_key_rotation().key_id(id).send();
+        let call = || {
+            let call = regional.kms.enable_key_rotation().key_id(id);
+            call.rotation_period_in_days(YEAR).send()
+        };
         let answer = session.call_on_new(api, call).await;
         let is_new = session.clock.since(made) < TAGS_COUNT;
         match answer {
@@ -297,20 +307,19 @@ async fn unnamed(env: &Env, region: &str, known: &[String]) -> Result<Vec<KeyMet
     let is_known = |id: &str| known.iter().any(|arn| arn.ends_with(id));
     let mut ids = Vec::new();
     if env.is_thorough() {
-        for id in all_keys(env, region).await? {
-            if is_known(&id) {
-                continue;
-            }
-            let tags = match tags_of(env, region, &id).await {
-                Ok(tags) => tags,
+        let mut all = all_keys(env, region).await?;
+        all.retain(|id| !is_known(id));
+        // A bank has hundreds.
+        let asked = stream::iter(all).map(|id| async move {
+            match tags_of(env, region, &id).await {
+                Ok(tags) => Ok(env.scope.made(&tags).then_some(id)),
                 // A key that nobody may look at is nobody's of ours.
-                Err(error) if error.class == ErrorClass::Denied => continue,
-                Err(error) => return Err(error),
-            };
-            if env.scope.made(&tags) {
-                ids.push(id);
+                Err(error) if error.class == ErrorClass::Denied => Ok(None),
+                Err(error) => Err(error),
             }
-        }
+        });
+        let ours: Vec<_> = asked.buffered(AT_ONCE).try_collect().await?;
+        ids.extend(ours.into_iter().flatten());
     } else {
         let arns = env.tagged(region).await?;
         let is_key = |arn: &str| arn.contains(":kms:") && arn.contains(":key/");
@@ -370,11 +379,16 @@ async fn look(
     let rotation = async {
         // A key that is pending deletion is not rotated, and may not be asked.
         if is_pending {
-            return Ok(false);
+            return Ok("off".to_owned());
         }
         let api = regional.api("kms", "GetKeyRotationStatus");
         let call = || regional.kms.get_key_rotation_status().key_id(id).send();
-        Ok(env.session.call(api, call).await?.key_rotation_enabled())
+        let answer = env.session.call(api, call).await?;
+        Ok(match answer.rotation_period_in_days().unwrap_or(YEAR) {
+            _ if !answer.key_rotation_enabled() => "off".to_owned(),
+            YEAR => "yearly".to_owned(),
+            days => format!("every {days} days"),
+        })
     };
     let tags = env.tags_of(region, arn, wanted, || tags_of(env, region, id));
     let (policy, rotation, tags) = futures::try_join!(policy, rotation, tags)?;
@@ -396,7 +410,7 @@ async fn look(
         (key.enabled() || readiness != Readiness::Ready).to_string()
     };
     Ok(Observation::new(address.clone(), region, id)
-        .with("rotation", if rotation { "yearly" } else { "off" })
+        .with("rotation", rotation)
         .with("description", key.description().unwrap_or_default())
         .with("enabled", enabled)
         .with("policy", canonical_json(policy.policy().unwrap_or_default()))

@@ -1,6 +1,6 @@
 //! What a region's ledger says of the cluster, and what operators tell the monitors there.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::SystemTime};
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use serde::{Deserialize, Serialize};
@@ -96,6 +96,13 @@ impl Said {
 }
 
 impl Said {
+    /// Who wants that nothing is promoted at a time; empty where nobody does.
+    pub fn holder(&self, now: SystemTime) -> &str {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        let holds = self.hold_until.is_some_and(|until| u128::from(until) > now);
+        if holds { &self.held_by } else { "" }
+    }
+
     /// When something happened in the failover that is under way, or in the last one.
     pub fn at(&self, name: &str) -> Option<u64> {
         self.moments.iter().find(|(what, _)| what == name).map(|(_, at)| *at)

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use aws_sdk_ec2::types::{Filter, IpPermission, IpRange, ResourceType, SecurityGroup as Ec2Group};
+use aws_sdk_ec2::types::{
+    Filter, IpPermission, IpRange, Ipv6Range, ResourceType, SecurityGroup as Ec2Group,
+};
 
 use super::{
     ARN, Address, Env, Failure, Field, ID, Observation, Outputs, Primitive, Wanted, each,
@@ -154,11 +156,17 @@ impl Primitive for SecurityGroup {
         };
         let answer = env.session.call_once(api, call).await?;
         let id = answer.group_id().unwrap_or_default().to_owned();
-        let everything = IpPermission::builder()
-            .ip_protocol("-1")
-            .ip_ranges(IpRange::builder().cidr_ip("0.0.0.0/0").build())
-            .build();
-        revoke_egress(env, &wanted.region, &id, vec![everything]).await?;
+        let everything = IpPermission::builder().ip_protocol("-1");
+        let everywhere = IpRange::builder().cidr_ip("0.0.0.0/0").build();
+        let all = everything.clone().ip_ranges(everywhere).build();
+        revoke_egress(env, &wanted.region, &id, vec![all]).await?;
+        // In a VPC that has IPv6, EC2 adds a second rule; where it has none, EC2 may not know what is meant.
+        let everywhere = Ipv6Range::builder().cidr_ipv6("::/0").build();
+        let all = everything.ipv6_ranges(everywhere).build();
+        match revoke_egress(env, &wanted.region, &id, vec![all]).await {
+            Err(Failure::Api(error)) if error.has_code("InvalidParameterValue") => {}
+            other => other?,
+        }
         let_out(env, wanted, &id).await?;
         let (partition, account) = (&env.scope.partition, &env.scope.account);
         let arn = format!("arn:{partition}:ec2:{}:{account}:security-group/{id}", wanted.region);

@@ -88,8 +88,10 @@ impl Primitive for SnsSubscription {
             let address = Self::address(region, protocol, endpoint);
             let arn = one.subscription_arn().unwrap_or_default();
             let is_wanted = wanted.iter().any(|wanted| wanted.address == address);
-            let waits = !arn.starts_with("arn:");
-            if !PROTOCOLS.contains(&protocol) || (waits && !is_wanted) {
+            let waits = arn == PENDING;
+            // One whose owner has left is listed without an ARN for three days, as `Deleted`.
+            let is_over = !waits && !arn.starts_with("arn:");
+            if !PROTOCOLS.contains(&protocol) || is_over || (waits && !is_wanted) {
                 continue;
             }
             let id = if waits { PENDING } else { arn };

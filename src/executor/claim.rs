@@ -1,7 +1,7 @@
 //! The claim to an environment suffix: which cluster has it, whether its creation was ever finished, and
 //! with which arguments it was last applied.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
@@ -10,12 +10,16 @@ use super::{
     parameters::{make, read, remove, write},
 };
 use crate::{
-    aws::{ApiError, ErrorClass},
+    aws::{ApiError, Attempts, CONSISTENCY_LIMIT, ErrorClass},
     components::{CLUSTER_TAG, Env},
 };
 
 /// What SSM's advanced parameters hold at most.
 const LONGEST: usize = 8192;
+/// When to look again for a record that somebody has made and that does not show yet.
+const AGAIN: Duration = Duration::from_secs(2);
+/// How often it is tried to give a suffix back: nobody shows meanwhile that this run lives.
+const TRIES: u32 = 3;
 
 /// A claim, as it stands in the DR region.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +30,8 @@ pub struct Claim {
     pub is_complete: bool,
     /// The arguments of the last apply, in JSON; absent where they were too long to keep.
     pub arguments: Option<Value>,
+    /// Whether this run has taken the suffix, which nobody had.
+    pub is_new: bool,
     /// When a run on it last wrote something there, its heartbeat included, by AWS's clock.
     pub heard: Option<SystemTime>,
     region: String,
@@ -66,6 +72,7 @@ impl Claim {
             cluster_id: cluster_id.to_owned(),
             is_complete: all.contains_key("complete"),
             arguments,
+            is_new: false,
             heard: all.values().filter_map(|one| one.written).max(),
             region: region.to_owned(),
             path: path.to_owned(),
@@ -91,16 +98,38 @@ impl Claim {
             None => new_id()?,
         };
         let value = json!({"cluster_id": id, "schema_version": 0}).to_string();
-        let made =
-            make(&env.for_cluster(Some(id)), region, &format!("{path}/cluster"), &value).await;
-        match made {
-            Err(error) if error.class != ErrorClass::AlreadyExists => Err(error.into()),
+        let name = format!("{path}/cluster");
+        match make(&env.for_cluster(Some(id.clone())), region, &name, &value).await {
+            // Reads may be behind: what was written is known.
+            Ok(()) => {
+                return Ok(Self {
+                    cluster_id: id,
+                    is_complete: false,
+                    arguments: None,
+                    is_new: true,
+                    heard: None,
+                    region: region.to_owned(),
+                    path: path.to_owned(),
+                });
+            }
+            Err(error) if error.class != ErrorClass::AlreadyExists => return Err(error.into()),
             // Made by an attempt whose answer was lost, or a moment ago by somebody else.
-            _ => Self::find(env, region, path).await?.ok_or_else(|| {
-                let api = env.region(region).api("ssm", "GetParametersByPath");
-                ApiError::unusable(api, "the cluster's record is not visible after it was written")
-                    .into()
-            }),
+            Err(_) => {}
+        }
+        let begun = env.session.clock.now();
+        loop {
+            if let Some(claim) = Self::find(env, region, path).await? {
+                let is_new = claim.cluster_id == id;
+                return Ok(Self { is_new, ..claim });
+            }
+            let api = env.region(region).api("ssm", "GetParametersByPath");
+            if env.session.clock.since(begun) >= CONSISTENCY_LIMIT {
+                let why = "the cluster's record is not visible after it was written";
+                return Err(ApiError::unusable(api, why).into());
+            }
+            if let Err(why) = env.session.pause(AGAIN).await {
+                return Err(ApiError::stopped(api, why).into());
+            }
         }
     }
 
@@ -132,19 +161,29 @@ impl Claim {
         write(env, &self.region, &format!("{}/complete", self.path), "true", false).await
     }
 
-    /// Gives the suffix back, with everything that was kept. The claim itself goes last but for the leases,
-    /// so that an interrupted destroy is found again.
+    /// Gives the suffix back, with everything that was kept. What says whose it is and whether it was finished goes in one
+    /// call: half of it would let another create go on as the cluster that is gone, which the state of that one would
+    /// then destroy. The leases go last, so that nobody begins before.
     ///
     /// # Errors
     /// A call failed.
     pub async fn give_back(env: &Env, region: &str, path: &str) -> Result<(), ApiError> {
+        let env = &env.with_session(env.session.with_attempts(Attempts::at_most(TRIES)));
         let all = read(env, region, path).await?;
         let names = |wanted: fn(&str) -> bool| -> Vec<String> {
             all.keys().filter(|name| wanted(name)).map(|name| format!("{path}/{name}")).collect()
         };
-        remove(env, region, &names(|name| !name.starts_with("lease/") && name != "cluster"))
-            .await?;
-        remove(env, region, &names(|name| name == "cluster")).await?;
-        remove(env, region, &names(|name| name.starts_with("lease/"))).await
+        remove(env, region, &names(|name| !is_record(name) && !is_lease(name))).await?;
+        remove(env, region, &names(is_record)).await?;
+        remove(env, region, &names(is_lease)).await
     }
+}
+
+/// Whose the suffix is, and how far that cluster came.
+fn is_record(name: &str) -> bool {
+    matches!(name, "cluster" | "complete" | "arguments")
+}
+
+fn is_lease(name: &str) -> bool {
+    name.starts_with("lease/")
 }

@@ -268,8 +268,16 @@ impl Lease {
     /// Stops the heart, and returns when it has stopped: before the parameters are removed for good, lest a
     /// beat makes one anew.
     pub async fn quiet(&mut self) {
-        self.heart.abort();
-        let _ = (&mut self.heart).await;
+        if !self.heart.is_finished() {
+            self.heart.abort();
+            let _ = (&mut self.heart).await;
+        }
+    }
+
+    /// Whether nobody else holds it, by a look of now.
+    pub async fn is_ours(&self) -> bool {
+        let found = judged(&self.env, &self.region, &self.path, (self.number, &self.value)).await;
+        found.is_ok_and(|loss| loss.is_none())
     }
 }
 

@@ -1,30 +1,23 @@
 //! Applying: under the lease, observe again, do, observe, until nothing is left to do.
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 
 use super::{
     connect::Configured,
     elsewhere,
+    ending::LAST_LOOK,
     explain::{self, Doing},
     flow::{LOOK_AGAIN, Look, Opened, Trouble, Unseen, environment, session},
     intent::{Hold, farewell},
     read::spec_of,
     removal::{strangers, unsaveable},
-    state::{Kept, differing_lines, observed},
+    state::{Kept, account_of, differing_lines},
     unfinished,
 };
 use crate::{
     aws::CONSISTENCY_LIMIT,
-    cluster::{
-        Change, Changes, Spec, Verb,
-        names::{final_snapshot, parameter_path},
-        roles::INCOMPLETE,
-    },
-    components::{Address, Env, Observation, Owner, kms_key::KmsKey},
+    cluster::{Change, Changes, Spec, Verb, names::parameter_path},
+    components::{Address, Env, Observation, Owner},
     executor::{self, Claim, Lease, Loss, new_id},
     plugin::{ApplyInput, CancellationToken, Context, Diagnostics, Outcome, Schema, Value},
     progress::{Event, Journal},
@@ -32,8 +25,6 @@ use crate::{
 
 /// How often what was done is looked at and done again where it did not take.
 const PASSES: usize = 3;
-/// How long the look after a failure may take in real time, so that an interrupt ends soon.
-const LAST_LOOK: Duration = Duration::from_millis(3500);
 
 pub(super) async fn apply(
     configured: &Configured,
@@ -72,7 +63,8 @@ pub(super) async fn apply(
         Doing::Update => spec.timeouts.update,
         Doing::Destroy => spec.timeouts.delete,
     };
-    let env = match environment(configured, context, &spec, input.prior.as_ref(), limit).await {
+    let account = account_of(&input.private, input.prior.as_ref());
+    let env = match environment(configured, context, &spec, account, limit).await {
         Ok(env) => env,
         Err(error) => return failed(explain::trouble(&error.into(), "beginning")),
     };
@@ -94,13 +86,19 @@ pub(super) async fn apply(
     let env = env.with_journal(journal.clone());
     let began = env.session.clock.now();
     let settled = lease.idle.map_or(began, |idle| began + CONSISTENCY_LIMIT.saturating_sub(idle));
-    let run = Run { configured, schema, env, spec, arguments, input: &input, doing, settled };
+    let is_new = false;
+    let mut run =
+        Run { configured, schema, env, spec, arguments, input: &input, doing, settled, is_new };
     let mut outcome = match doing {
         Doing::Destroy => run.destroy().await,
         Doing::Create | Doing::Update => run.converge().await,
     };
     watch.abort();
-    if let Some(loss) = lease.loss().await {
+    // Refused before anything was made: no state would lead to what is kept of it.
+    let is_refused = run.is_new && outcome.state.is_none();
+    let loss = lease.loss().await;
+    let is_held = loss.is_none();
+    if let Some(loss) = loss {
         let is_done =
             doing != Doing::Destroy && outcome.state.is_some() && !outcome.diagnostics.has_errors();
         if doing == Doing::Create && loss == Loss::TakenOver && !is_done {
@@ -116,10 +114,19 @@ pub(super) async fn apply(
             outcome.private.clone_from(&input.private);
         }
     }
-    if doing == Doing::Destroy && outcome.state.is_none() && !outcome.diagnostics.has_errors() {
+    let is_gone =
+        doing == Doing::Destroy && outcome.state.is_none() && !outcome.diagnostics.has_errors();
+    if is_held && is_refused && ending.session.stopped().is_none() && lease.is_ours().await {
         lease.quiet().await;
         if let Err(error) = Claim::give_back(&ending, &region, &path).await {
-            let found = explain::trouble(&error.into(), "giving back the environment suffix");
+            outcome.diagnostics.extend(explain::claim_left(&path, &region, &error));
+            lease.release(&stop).await;
+        }
+    } else if is_gone {
+        lease.quiet().await;
+        if let Err(error) = Claim::give_back(&ending, &region, &path).await {
+            let mut found = explain::trouble(&error.into(), "giving back the environment suffix");
+            found.say_in_errors(doing.next_step());
             outcome.diagnostics.extend(found);
             outcome.state.clone_from(&input.prior);
             outcome.private.clone_from(&input.private);
@@ -150,16 +157,19 @@ fn journal(configured: &Configured, env: &Env, doing: Doing, spec: &Spec) -> Opt
     }
 }
 
-struct Run<'a> {
-    configured: &'a Configured,
-    schema: &'a Schema,
-    env: Env,
-    spec: Spec,
-    arguments: Value,
-    input: &'a ApplyInput,
-    doing: Doing,
+/// A create, an update or a destroy of a cluster.
+pub(super) struct Run<'a> {
+    pub(super) configured: &'a Configured,
+    pub(super) schema: &'a Schema,
+    pub(super) env: Env,
+    pub(super) spec: Spec,
+    pub(super) arguments: Value,
+    pub(super) input: &'a ApplyInput,
+    pub(super) doing: Doing,
     /// Until when reads may be behind what the run before this one did.
     settled: SystemTime,
+    /// Whether the suffix was nobody's before.
+    is_new: bool,
 }
 
 impl Run<'_> {
@@ -168,7 +178,7 @@ impl Run<'_> {
         Outcome { state: self.input.prior.clone(), private, diagnostics }
     }
 
-    async fn converge(mut self) -> Outcome {
+    async fn converge(&mut self) -> Outcome {
         let kept = Kept::parse(&self.input.private);
         let (region, path) = (self.spec.dr.region.clone(), parameter_path(&self.spec.suffix));
         let claim = Claim::take(&self.env, &region, &path, kept.cluster_id.clone()).await;
@@ -176,6 +186,7 @@ impl Run<'_> {
             Ok(claim) => claim,
             Err(error) => return self.untouched(explain::claim(&error)),
         };
+        self.is_new = claim.is_new;
         if let Some(remembered) = kept.cluster_id.clone().filter(|id| *id != claim.cluster_id) {
             let there = claim.cluster_id.clone();
             let trouble = Trouble::Another { remembered, there };
@@ -186,6 +197,8 @@ impl Run<'_> {
             return self.untouched(found);
         }
         self.env = self.env.for_cluster(Some(claim.cluster_id.clone()));
+        // Reads may be behind, and the record may be removed meanwhile: the run knows whose cluster it makes.
+        let kept = Kept { cluster_id: Some(claim.cluster_id.clone()), ..kept };
         if self.doing == Doing::Create {
             // An earlier attempt may have left something without a name.
             self.env.be_thorough();
@@ -357,88 +370,13 @@ impl Run<'_> {
         all
     }
 
-    /// What is kept of the object that the state has.
-    fn kept_before(&self) -> Kept {
-        let object = match self.doing {
-            Doing::Create => None,
-            Doing::Update | Doing::Destroy => Kept::parse(&self.input.private).object,
-        };
-        Kept { object, ..Kept::default() }.marked()
-    }
-
-    async fn reached(&self, claim: &Claim, opened: Opened, mut found: Diagnostics) -> Outcome {
-        let kept = Kept { cluster_id: Some(claim.cluster_id.clone()), ..self.kept_before() };
-        if self.doing == Doing::Create {
-            let (suffix, id) = (self.spec.suffix.to_string(), claim.cluster_id.clone());
-            self.configured.memory().finished.insert(suffix, id);
-        }
-        let mut state = observed(&self.arguments, &opened);
-        if let Err(error) = claim.complete(&self.env).await {
-            // An error would have Terraform rebuild what is whole.
-            found.extend(explain::unnoted(&error));
-            state = state.with("status", Value::string(INCOMPLETE));
-        }
-        // A drill may have ended meanwhile. What the plan said is promised; the next read tells of the drill.
-        let planned = self.input.planned.as_ref().map(|planned| planned.get("recovery"));
-        if let Some(planned) = planned.filter(|planned| planned.is_wholly_known()) {
-            state = state.with("recovery", planned.clone());
-        }
-        Outcome { state: Some(state), private: kept.to_private(), diagnostics: found }
-    }
-
-    /// What there is after something went wrong. The look is a new one: the run's own session has ended.
-    async fn partial(&self, mut found: Diagnostics) -> Outcome {
-        found.say_in_errors(self.doing.next_step());
-        let session = session(self.configured, CancellationToken::new(), self.spec.timeouts.read);
-        let env = self.env.with_session(session);
-        let id = env.scope.cluster_id.clone();
-        let mut kept = Kept { cluster_id: id.clone(), ..self.kept_before() };
-        let look = Opened::look(&env, &self.spec, id, Look::Lenient);
-        let state = match tokio::time::timeout(LAST_LOOK, look).await {
-            Ok(Ok(opened)) => {
-                let state = observed(&self.arguments, &opened);
-                let is_complete = opened.claim.is_none_or(|claim| claim.is_complete);
-                // A create that gets here has not finished it, whoever has.
-                kept.is_unfinished = self.doing == Doing::Create || !is_complete;
-                // However much of it there is: that it is finished, another apply has to note.
-                if !is_complete { state.with("status", Value::string(INCOMPLETE)) } else { state }
-            }
-            _ => {
-                found.warning(
-                    "What exists by now could not be looked at",
-                    "The state keeps what was known before; the next plan reads all of it.",
-                );
-                kept.is_unfinished =
-                    self.doing == Doing::Create || Kept::parse(&self.input.private).is_unfinished;
-                match &self.input.prior {
-                    Some(prior) => prior.clone(),
-                    None => self.blank(),
-                }
-            }
-        };
-        Outcome { state: Some(state), private: kept.to_private(), diagnostics: found }
-    }
-
-    /// A state of a create of which nothing is known but that it was begun.
-    fn blank(&self) -> Value {
-        let empty = || Value::string_map::<String, String>([]);
-        self.schema
-            .with_defaults(&self.schema.arguments_of(&self.arguments))
-            .with("id", Value::string(self.spec.suffix.as_str()))
-            .with("components", empty())
-            .with("arns", empty())
-            .with("tags_all", Value::string_map(self.spec.tags.clone()))
-            .with("status", Value::string(INCOMPLETE))
-            .with("pending_changes", Value::strings::<String>([]))
-    }
-
-    async fn destroy(mut self) -> Outcome {
+    async fn destroy(&mut self) -> Outcome {
         let mut found = Diagnostics::new();
         if self.spec.deletion.protection {
             return self.untouched(explain::protected());
         }
         let kept = Kept::parse(&self.input.private);
-        self.env = self.env.removing();
+        self.env = self.env.clone().removing();
         self.env.be_thorough();
         let (mut seen, mut done) = (BTreeSet::new(), BTreeSet::new());
         let (mut pass, [mut pause, longest]) = (0, LOOK_AGAIN);
@@ -479,6 +417,7 @@ impl Run<'_> {
                 && let Err(error) = farewell(&opened).await
             {
                 found.extend(explain::trouble(&error.into(), "telling the monitors"));
+                found.extend(explain::told_to_go());
                 return self.untouched(found);
             }
             let removal = Changes::removal(&opened.inventory);
@@ -538,50 +477,6 @@ impl Run<'_> {
             hidden.push("what an interrupted create may have made".into());
         }
         hidden
-    }
-
-    async fn remaining(&self, found: Diagnostics) -> Outcome {
-        let mut outcome = self.partial(found).await;
-        outcome.private.clone_from(&self.input.private);
-        outcome
-    }
-
-    fn gone(&self, mut found: Diagnostics, opened: &Opened) -> Outcome {
-        let kept_id = opened.env.scope.cluster_id.clone();
-        let mut left = vec![format!(
-            "the KMS keys in {}, {} and {}, which AWS deletes after 7 days (their aliases are gone)",
-            self.spec.primary.region, self.spec.dr.region, self.spec.failover.witness_region
-        )];
-        if self.spec.deletion.final_snapshot {
-            let id = kept_id.unwrap_or_default();
-            let name = final_snapshot(&self.spec.suffix, &id);
-            left.push(format!(
-                "the snapshot {name}, which was asked for: to restore from it, cancel the deletion of its \
-                 {} within these 7 days",
-                KmsKey::KIND
-            ));
-        }
-        if self.spec.database.monitoring_interval > 0 {
-            left.push(
-                "the log group RDSOSMetrics, which all instances of the account share".into(),
-            );
-        }
-        let theirs = opened.inventory.all().filter(|one| one.owner != Owner::Ours);
-        let theirs: Vec<_> = theirs.map(|one| one.address.to_string()).collect();
-        if !theirs.is_empty() {
-            left.push(format!(
-                "what has the cluster's names and is somebody else's by its tags: {}",
-                theirs.join(", ")
-            ));
-        }
-        found.warning(
-            format!("Nothing of the cluster {} is left", self.spec.suffix),
-            format!(
-                "Every service was looked at again. Still there, as it must be: {}.",
-                left.join("; ")
-            ),
-        );
-        Outcome { state: None, private: Vec::new(), diagnostics: found }
     }
 }
 

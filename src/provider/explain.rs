@@ -320,6 +320,42 @@ pub(super) fn finished_by_another(suffix: &str) -> Diagnostics {
     )
 }
 
+/// An update came to its end, and the cluster is another one than its plan said.
+pub(super) fn moved_meanwhile(what: &[String]) -> Diagnostics {
+    Diagnostics::from_error(
+        "The cluster changed by itself while this apply ran",
+        format!(
+            "All changes are done, and kept in the state. Otherwise than planned are: {}. The monitors may have failed over, or \
+             keep applications out of a writer, or somebody has changed it. `terraform plan` shows what there is now.",
+            what.join(", ")
+        ),
+    )
+}
+
+/// A create was refused, and what says that the suffix is taken could not be removed.
+pub(super) fn claim_left(path: &str, region: &str, error: &ApiError) -> Diagnostics {
+    let mut found = Diagnostics::new();
+    found.warning(
+        "The environment suffix is still taken",
+        format!(
+            "Nothing was made, but the parameters below {path} in {region} could not be removed: {error}. Another create \
+             of the suffix takes it over; to do without the suffix, delete them."
+        ),
+    );
+    found
+}
+
+/// A destroy stopped while there are databases.
+pub(super) fn told_to_go() -> Diagnostics {
+    let mut found = Diagnostics::new();
+    found.warning(
+        "Nothing may be promoted any more",
+        "The monitors were told, or may have been told, that the cluster is being removed, and fail over nothing then. To \
+         keep the cluster: `terraform apply` puts back what is missing and lets them act again.",
+    );
+    found
+}
+
 /// The next object of the same resource has the cluster already.
 pub(super) fn gone_on_with(suffix: &str) -> Diagnostics {
     let mut found = Diagnostics::new();

@@ -2,16 +2,19 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{connect::Configured, state::account_of};
+use super::connect::Configured;
 use crate::{
     aws::{ApiError, CONSISTENCY_LIMIT, ErrorClass, Session},
     cluster::{
         Blueprint, Change, Changes, DiscoveryError, Inventory, Mistake, Roles, Site, Spec,
-        Surroundings, Verb, names::parameter_path, parameters::are_known, surroundings::discover,
+        Surroundings, Verb,
+        names::parameter_path,
+        parameters::{are_known, merged},
+        surroundings::discover,
     },
     components::{Env, Owner, Text, kms_key::KmsKey},
     executor::Claim,
-    plugin::{CancellationToken, Context, Value},
+    plugin::{CancellationToken, Context},
 };
 
 /// Why a cluster could not be looked at.
@@ -82,7 +85,7 @@ pub(super) fn session(
     Session::new(clock, cancel, Some(deadline)).with_attempts(configured.aws.attempts())
 }
 
-/// The environment of an operation on a cluster, and on what a state knows of it, where there is one.
+/// The environment of an operation on a cluster, of which `account` is the account where that is known.
 ///
 /// # Errors
 /// The caller's identity could not be found out, or is of another account than the state's cluster: there, nothing of
@@ -91,14 +94,14 @@ pub(super) async fn environment(
     configured: &Configured,
     context: &Context,
     spec: &Spec,
-    state: Option<&Value>,
+    account: Option<String>,
     limit: Duration,
 ) -> Result<Env, ApiError> {
     let session = session(configured, context.cancel.clone(), limit);
     let scope = configured
         .scope(&session, spec.suffix.as_str(), [&spec.dr.region, &spec.primary.region])
         .await?;
-    if let Some(account) = state.and_then(account_of)
+    if let Some(account) = account
         && account != scope.account
     {
         let api = configured.aws.region(&spec.dr.region).api("sts", "GetCallerIdentity");
@@ -258,8 +261,11 @@ impl Opened {
         let parameters = (&self.spec.database.parameters, &spec.database.parameters);
         let known = |spec: &Spec| !spec.unknown.contains("database.parameters");
         let same_parameters = parameters.0 == parameters.1 && known(&self.spec) == known(spec);
+        // What a group has anyway is looked at where it is wanted.
+        let names = |all| merged(all, 0).into_keys();
+        let same_names = names(parameters.0).eq(names(parameters.1));
         let alike = rules
-            && (same_parameters || are_known(parameters.1))
+            && (same_parameters || same_names && are_known(parameters.1))
             && self.spec.peering_connection_id == spec.peering_connection_id
             && self.spec.database.apply_immediately == spec.database.apply_immediately
             && self.spec.database.port == spec.database.port

@@ -9,6 +9,7 @@ mod connect;
 mod data_source;
 mod draft;
 mod elsewhere;
+mod ending;
 mod explain;
 mod flow;
 pub mod graph;

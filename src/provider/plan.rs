@@ -7,7 +7,7 @@ use super::{
     explain::{self, Doing},
     flow::{Look, Opened, Trouble, Unseen, environment},
     read::{remember, spec_of, warnings},
-    state::{Kept, planned, undecided},
+    state::{Kept, account_of, planned, undecided},
     unfinished::{self, at},
     walk::Busy,
 };
@@ -134,7 +134,8 @@ pub(super) async fn plan(
             let is_known = !matches!(&trouble, Trouble::Api(error) if error.api.service == "sts");
             let env = match is_known && !is_create {
                 true => {
-                    environment(configured, context, &spec, input.prior.as_ref(), limit).await.ok()
+                    let account = account_of(&input.private, input.prior.as_ref());
+                    environment(configured, context, &spec, account, limit).await.ok()
                 }
                 false => None,
             };
@@ -362,8 +363,8 @@ async fn look(
     input: &PlanInput,
     asks_first: bool,
 ) -> Result<Opened, Trouble> {
-    let mut env =
-        environment(configured, context, spec, input.prior.as_ref(), spec.timeouts.read).await?;
+    let account = account_of(&input.private, input.prior.as_ref());
+    let mut env = environment(configured, context, spec, account, spec.timeouts.read).await?;
     let mut how = Look::Strict;
     if input.prior.is_none() {
         let memory = configured.memory();

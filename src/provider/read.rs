@@ -5,8 +5,9 @@ use super::{
     draft::{Draft, diagnose},
     elsewhere, explain,
     flow::{Look, Opened, Trouble, environment, session},
+    intent::Hold,
     recovery,
-    state::{Kept, observed},
+    state::{Kept, account_of, observed},
     walk::Busy,
 };
 use crate::{
@@ -58,8 +59,8 @@ pub(super) async fn read(
     let kept = Kept::parse(&private);
     // What create_before_destroy keeps of an unfinished create is no resource of its own.
     let _busy = (!kept.is_unfinished).then(|| Busy::with(configured, spec.suffix.as_str()));
-    let env = match environment(configured, context, &spec, Some(&state), spec.timeouts.read).await
-    {
+    let account = account_of(&private, Some(&state));
+    let env = match environment(configured, context, &spec, account, spec.timeouts.read).await {
         Ok(env) => env,
         Err(error) => {
             let found = explain::trouble(&error.into(), "reading the cluster");
@@ -79,7 +80,9 @@ pub(super) async fn read(
         return gone(configured, &spec);
     }
     let new = observed(&state, &opened);
-    let kept = Kept { cluster_id: opened.env.scope.cluster_id.clone(), noted: None, ..kept };
+    let scope = &opened.env.scope;
+    let (cluster_id, account) = (scope.cluster_id.clone(), Some(scope.account.clone()));
+    let kept = Kept { cluster_id, account, noted: None, ..kept };
     let mut diagnostics = warnings(&opened);
     if kept.is_unfinished && opened.claim.as_ref().is_some_and(|claim| claim.is_complete) {
         diagnostics.extend(explain::finished_since(spec.suffix.as_str()));
@@ -133,6 +136,13 @@ pub(super) fn warnings(opened: &Opened) -> Diagnostics {
             "A failover is under way",
             "The monitors are promoting the standby. Nothing is planned for the instances, their backups and what \
              leads to them until that is done.",
+        );
+    }
+    if Hold::left(opened).is_some() {
+        found.warning(
+            "The monitors promote nothing: an apply has them wait",
+            "It is changing the databases, or was interrupted while it did. They act again when an apply gets to its end, \
+             or when timeouts.update has passed since; until then, a region that is lost is not failed over by itself.",
         );
     }
     if opened.roles.is_closed && !opened.roles.failed_over() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::{flow::Opened, recovery};
+use super::{flow::Opened, intent::Hold, recovery};
 use crate::{
     cluster::{
         Changes, Site, Verb,
@@ -41,6 +41,8 @@ pub(super) const COMPUTED: [&str; 12] = [
 pub(super) struct Kept {
     /// The cluster's id.
     pub(super) cluster_id: Option<String>,
+    /// The account that it is in.
+    pub(super) account: Option<String>,
     /// What the instances were when the plan was made.
     pub(super) roles: Option<String>,
     /// Removals, replacements and refusals of the plan.
@@ -60,6 +62,7 @@ impl Kept {
         let grave = json["grave"].as_array().into_iter().flatten();
         Self {
             cluster_id: text("cluster_id"),
+            account: text("account"),
             roles: text("roles"),
             grave: grave.filter_map(|one| one.as_str().map(str::to_owned)).collect(),
             is_unfinished: json["unfinished"] == true,
@@ -78,7 +81,7 @@ impl Kept {
         let json = json!({
             "schema_version": super::cluster_schema::VERSION, "cluster_id": self.cluster_id,
             "roles": self.roles, "grave": self.grave, "unfinished": self.is_unfinished,
-            "noted": self.noted, "object": self.object,
+            "noted": self.noted, "object": self.object, "account": self.account,
         });
         json.to_string().into_bytes()
     }
@@ -200,7 +203,11 @@ pub(super) fn planned(
 ) -> Value {
     let is_create = prior.is_none();
     let settled = prior.filter(|prior| {
-        changes.is_empty() && opened.spec.unknown.is_empty() && !is_unnoted(prior, opened)
+        changes.is_empty()
+            && opened.spec.unknown.is_empty()
+            && !is_unnoted(prior, opened)
+            // An update that was interrupted has the monitors wait; an apply that gets to its end lets them act again.
+            && Hold::left(opened).is_none()
     });
     match settled {
         Some(prior) => {
@@ -233,6 +240,54 @@ pub(super) fn differing_lines(
         _ => Some(format!("{address} would not be there")),
     };
     addresses.into_iter().filter_map(told).collect()
+}
+
+/// A value as it was promised, with what was left open as it came out.
+fn promised(planned: &Value, value: &Value) -> Value {
+    match planned {
+        Value::Unknown => value.clone(),
+        Value::Mapping(all) => {
+            let there = |key: &String| match value {
+                Value::Mapping(came) => came.get(key).cloned(),
+                _ => None,
+            };
+            // What is not there any more was promised to have some value.
+            let came = |key| there(key).unwrap_or_else(|| Value::string(""));
+            let each = all.iter().map(|(key, one)| (key.clone(), promised(one, &came(key))));
+            Value::Mapping(each.collect())
+        }
+        known => known.clone(),
+    }
+}
+
+/// The state of a finished run as its plan promised it: the cluster may have changed by itself meanwhile, and Terraform
+/// would take that for a fault.
+pub(super) fn as_promised(planned: &Value, state: &Value) -> Value {
+    let one = |state: Value, name: &&str| {
+        let value = promised(planned.get(name), state.get(name));
+        state.with(name, value)
+    };
+    COMPUTED.iter().fold(state.clone(), one)
+}
+
+/// The attributes of a finished run's state, and the components in them, that came out otherwise than promised.
+pub(super) fn broken_promises(planned: &Value, state: &Value) -> Vec<String> {
+    let promised = as_promised(planned, state);
+    let differ = COMPUTED.iter().filter(|name| promised.get(name) != state.get(name));
+    let mut all = BTreeSet::new();
+    for name in differ {
+        match (promised.get(name), state.get(name)) {
+            (Value::Mapping(one), Value::Mapping(other)) => {
+                let keys = one.keys().chain(other.keys());
+                let differ = keys.filter(|key| one.get(*key) != other.get(*key));
+                all.extend(differ.cloned());
+            }
+            _ => {
+                all.insert((*name).to_owned());
+            }
+        }
+    }
+    all.into_iter().collect()
 }
 
 fn assembled(
@@ -316,8 +371,13 @@ fn assembled(
         .with("recovery", later("recovery", objectives))
 }
 
-/// The account that a state's components are in; `None` where it names none.
-pub(super) fn account_of(state: &Value) -> Option<&str> {
+/// The account that a cluster is in: as it is kept beside the state, or as the state's components have it; `None` where
+/// nothing names it.
+pub(super) fn account_of(private: &[u8], state: Option<&Value>) -> Option<String> {
+    Kept::parse(private).account.or_else(|| named(state?).map(str::to_owned))
+}
+
+fn named(state: &Value) -> Option<&str> {
     let Value::Mapping(arns) = state.get("arns") else { return None };
     let is_account = |text: &&str| text.len() == 12 && text.bytes().all(|one| one.is_ascii_digit());
     arns.values().filter_map(Value::as_str).filter_map(|arn| arn.split(':').nth(4)).find(is_account)

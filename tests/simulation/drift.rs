@@ -40,6 +40,13 @@ fn cases(user: &User) -> Vec<Case> {
             "us-east-1/kms-key",
         ),
         (
+            east,
+            "kms-key",
+            id(east, "kms-key"),
+            Some(json!({"_rotation_days": 2560})),
+            "us-east-1/kms-key",
+        ),
+        (
             west,
             "kms-key",
             id(west, "kms-key"),

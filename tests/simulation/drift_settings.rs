@@ -194,6 +194,14 @@ fn of_the_rest(user: &User) -> Vec<Case> {
         case(EAST, "alarm", cpu, json!({"AlarmDescription": "Mine"}), "us-east-1/alarm/cpu"),
         case(EAST, "alarm", cpu, json!({"TreatMissingData": "breaching"}), "us-east-1/alarm/cpu"),
         case(EAST, "alarm", cpu, json!({"Period": 300}), "us-east-1/alarm/cpu"),
+        case(EAST, "alarm", cpu, json!({"Unit": "Count"}), "us-east-1/alarm/cpu"),
+        case(
+            EAST,
+            "sns-subscription",
+            &id_of(user, EAST, "sns-subscription"),
+            json!({"_left": true}),
+            "us-east-1/sns-subscription/",
+        ),
         case(
             WEST,
             "alarm",

@@ -36,6 +36,9 @@ fn with_credentials_of_another_account_no_cluster_counts_as_gone() {
         let state = user.state.value.as_ref().unwrap().to_json().to_string();
         let elsewhere = state.replace(aws_sandbox::ACCOUNT, "210987654321");
         user.state.value = Some(user.value(&serde_json::from_str(&elsewhere).unwrap()));
+        // So has what is kept beside it.
+        let kept = String::from_utf8(user.state.private.clone()).unwrap();
+        user.state.private = kept.replace(aws_sandbox::ACCOUNT, "210987654321").into_bytes();
         let before = user.state.value.clone();
         user.restart().await;
         user.sandbox.forget_calls();

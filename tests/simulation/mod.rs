@@ -20,6 +20,7 @@ mod faults;
 mod left_behind;
 mod lifecycle;
 mod looking;
+mod midway;
 mod networks;
 mod odd_states;
 mod overview;

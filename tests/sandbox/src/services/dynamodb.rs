@@ -33,7 +33,12 @@ const OPERATIONS: &[Operation] = &[
         let table = found(world, request)?;
         Ok(json!({"Table": shown(table)}))
     }),
-    op("UpdateTable", "TableName SSESpecification BillingMode", on_table, update),
+    op(
+        "UpdateTable",
+        "TableName SSESpecification BillingMode DeletionProtectionEnabled",
+        on_table,
+        update,
+    ),
     op("DeleteTable", "TableName", on_table, delete),
     op(
         "PutItem",
@@ -265,6 +270,7 @@ fn encryption(world: &World, request: &Request) -> Reply {
 fn update(world: &mut World, request: &Request) -> Reply {
     let description = encryption(world, request)?;
     let billing = request.text("BillingMode").map(str::to_owned);
+    let protected = request.flag("DeletionProtectionEnabled");
     let table = found_mut(world, request)?;
     if table["TableStatus"] != "ACTIVE" {
         let message = "Attempt to change a resource which is still in use";
@@ -275,6 +281,9 @@ fn update(world: &mut World, request: &Request) -> Reply {
     }
     if let Some(billing) = billing {
         table["BillingModeSummary"]["BillingMode"] = billing.into();
+    }
+    if let Some(protected) = protected {
+        table["DeletionProtectionEnabled"] = protected.into();
     }
     table["TableStatus"] = "UPDATING".into();
     let view = shown(table);

@@ -56,7 +56,10 @@ const OPERATIONS: &[Operation] = &[
     op("GetKeyRotationStatus", "KeyId", on_key, |world, request| {
         let id = usable(world, request)?;
         let key = &world.table(&request.region, KEY)[&id];
-        let period = key["_rotation"].as_bool().filter(|on| *on).map(|_| 365);
+        let period = key["_rotation"].as_bool().filter(|on| *on).map(|_| {
+            // A year, unless it is told (KMS API, EnableKeyRotation).
+            key["_rotation_days"].as_i64().unwrap_or(365)
+        });
         Ok(
             json!({"KeyRotationEnabled": key["_rotation"], "KeyId": id, "RotationPeriodInDays": period}),
         )
@@ -357,12 +360,22 @@ fn put_key_policy(world: &mut World, request: &Request) -> Reply {
 
 fn rotate(world: &mut World, request: &Request, on: bool) -> Reply {
     let id = usable(world, request)?;
+    let days = request.number("RotationPeriodInDays").unwrap_or(365);
+    if !(90..=2560).contains(&days) {
+        let message = format!(
+            "1 validation error detected: Value '{days}' at 'rotationPeriodInDays' failed to satisfy constraint"
+        );
+        return Err(Failure::new("ValidationException", message));
+    }
     let key = key_mut(world, request, &id)?;
     if key["KeyState"] == "Disabled" {
         let message = format!("{} is disabled.", key["Arn"].as_str().unwrap_or_default());
         return Err(Failure::new("DisabledException", message));
     }
     key["_rotation"] = on.into();
+    if on {
+        key["_rotation_days"] = days.into();
+    }
     Ok(Value::Null)
 }
 

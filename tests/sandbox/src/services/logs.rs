@@ -154,7 +154,7 @@ fn check_key(world: &World, request: &Request, key: &str, name: &str) -> Result<
     let message = format!(
         "The specified KMS key does not exist or is not allowed to be used with Arn '{group}'"
     );
-    Err(Failure::new("InvalidParameterException", message))
+    Err(Failure::new("AccessDeniedException", message))
 }
 
 fn create(world: &mut World, request: &Request) -> Reply {

@@ -248,6 +248,7 @@ fn subscribe(world: &mut World, request: &Request) -> Reply {
         one["TopicArn"] == topic.as_str()
             && one["Protocol"] == protocol.as_str()
             && one["Endpoint"] == endpoint.as_str()
+            && one["_left"] != true
     });
     let known = known.and_then(|one| one["SubscriptionArn"].as_str()).map(str::to_owned);
     let wants_arn = request.flag("ReturnSubscriptionArn").unwrap_or(false);
@@ -308,7 +309,10 @@ fn list_subscriptions(world: &mut World, request: &Request) -> Reply {
         .filter(|one| one["TopicArn"] == topic.as_str())
         .map(|one| {
             let mut view = shown(one);
-            if one["_confirmed"] != true {
+            if one["_left"] == true {
+                // Its owner has unsubscribed: listed so for three days (AWS knowledge centre, "Deleted" subscriptions).
+                view["SubscriptionArn"] = "Deleted".into();
+            } else if one["_confirmed"] != true {
                 view["SubscriptionArn"] = PENDING.into();
             }
             view

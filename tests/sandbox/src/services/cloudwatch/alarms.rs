@@ -113,6 +113,7 @@ pub(super) fn put(world: &mut World, request: &Request) -> Reply {
         "Statistic",
         "ComparisonOperator",
         "TreatMissingData",
+        "Unit",
     ] {
         record[member] = request.get(member).clone();
     }

@@ -31,7 +31,9 @@ pub(super) fn create(world: &mut World, request: &Request) -> Reply {
     let name = request.required("GroupName")?.to_owned();
     let description = request.required("GroupDescription")?.to_owned();
     let vpc = request.required("VpcId")?.to_owned();
-    world.get(&request.region, VPC, &vpc).ok_or_else(|| missing_vpc(&vpc))?;
+    let its = world.get(&request.region, VPC, &vpc).ok_or_else(|| missing_vpc(&vpc))?;
+    let has_ipv6 =
+        its["ipv6CidrBlockAssociationSet"]["item"].as_array().is_some_and(|all| !all.is_empty());
     let allowed = |one: char| one.is_ascii_alphanumeric() || " ._-:/()#,@[]+=&;{}!$*".contains(one);
     if name.starts_with("sg-") || name.len() > 255 || !name.chars().all(allowed) {
         let message = format!("Value ({name}) for parameter GroupName is invalid.");
@@ -53,13 +55,20 @@ pub(super) fn create(world: &mut World, request: &Request) -> Reply {
     }
     let id = world.new_id("sg");
     let rule = world.new_id("sgr");
+    let mut rules =
+        vec![json!({"id": rule, "egress": true, "protocol": "-1", "cidr": "0.0.0.0/0"})];
+    if has_ipv6 {
+        // Over IPv6 as well, where the VPC has it (VPC guide, default rules of a group; terraform #15075).
+        let rule = world.new_id("sgr");
+        rules.push(json!({"id": rule, "egress": true, "protocol": "-1", "cidr6": "::/0"}));
+    }
     let arn = request.arn("ec2", &format!("security-group/{id}"));
     let tags = specified_tags(request, "security-group");
     let record = json!({
         "groupId": id, "groupName": name, "groupDescription": description, "vpcId": vpc, "ownerId": ACCOUNT,
         "securityGroupArn": arn, "_arn": arn, "_tags": tags,
         // AWS lets everything out until told otherwise.
-        "_rules": [{"id": rule, "egress": true, "protocol": "-1", "cidr": "0.0.0.0/0"}],
+        "_rules": rules,
     });
     world.put(&request.region, GROUP, &id, record);
     Ok(json!({"groupId": id}))
@@ -70,12 +79,16 @@ fn permission(rule: &Value) -> Value {
     let ranges = rule["cidr"]
         .as_str()
         .map(|cidr| json!({"cidrIp": cidr, "description": rule["description"]}));
+    let wide = rule["cidr6"]
+        .as_str()
+        .map(|cidr| json!({"cidrIpv6": cidr, "description": rule["description"]}));
     let groups = rule["group"].as_str().map(
         |group| json!({"groupId": group, "userId": ACCOUNT, "description": rule["description"]}),
     );
     json!({
         "ipProtocol": rule["protocol"], "fromPort": rule["from"], "toPort": rule["to"],
         "ipRanges": {"item": ranges.into_iter().collect::<Vec<_>>()},
+        "ipv6Ranges": {"item": wide.into_iter().collect::<Vec<_>>()},
         "groups": {"item": groups.into_iter().collect::<Vec<_>>()},
     })
 }
@@ -108,7 +121,7 @@ fn described_rule(group: &str, rule: &Value) -> Value {
         "ipProtocol": rule["protocol"],
         "fromPort": if rule["from"].is_null() { json!(-1) } else { rule["from"].clone() },
         "toPort": if rule["to"].is_null() { json!(-1) } else { rule["to"].clone() },
-        "cidrIpv4": rule["cidr"], "description": rule["description"],
+        "cidrIpv4": rule["cidr"], "cidrIpv6": rule["cidr6"], "description": rule["description"],
         "tagSet": {"item": tag_list(rule, "key", "value")},
         "referencedGroupInfo": if rule["group"].is_null() { Value::Null } else { json!({"groupId": rule["group"], "userId": ACCOUNT}) },
     })
@@ -164,6 +177,17 @@ fn asked(world: &World, request: &Request, egress: bool) -> Result<Vec<Value>, F
             rule["description"] = range["Description"].clone();
             rules.push(rule);
         }
+        for range in one["Ipv6Ranges"].as_array().into_iter().flatten() {
+            let mut rule = base.clone();
+            let cidr = range["CidrIpv6"].as_str().unwrap_or_default();
+            if !cidr.contains(':') || !cidr.contains('/') {
+                let message = format!("CIDR block {cidr} is malformed");
+                return Err(Failure::new("InvalidParameterValue", message));
+            }
+            rule["cidr6"] = cidr.into();
+            rule["description"] = range["Description"].clone();
+            rules.push(rule);
+        }
         let groups = one.get("Groups").or_else(|| one.get("UserIdGroupPairs"));
         for pair in groups.and_then(Value::as_array).into_iter().flatten() {
             let group = pair["GroupId"].as_str().unwrap_or_default();
@@ -185,7 +209,7 @@ fn asked(world: &World, request: &Request, egress: bool) -> Result<Vec<Value>, F
 }
 
 fn same(one: &Value, other: &Value) -> bool {
-    ["egress", "protocol", "from", "to", "cidr", "group"]
+    ["egress", "protocol", "from", "to", "cidr", "cidr6", "group"]
         .iter()
         .all(|member| one[*member] == other[*member])
 }

@@ -178,9 +178,11 @@ fn change(world: &mut World, request: &Request, resetting: bool) -> Reply {
     let (mut any_static, mut any_dynamic) = (false, false);
     for one in &asked {
         let parameter = one["ParameterName"].as_str().unwrap_or_default();
+        let usual = catalog::parameter(parameter).map(|one| one.default);
         if resetting {
             values.shift_remove(parameter);
-        } else {
+        } else if values.contains_key(parameter) || one["ParameterValue"].as_str() != usual {
+            // A value that the parameter has by itself leaves its source as it was (terraform-provider-aws #23335).
             values.insert(parameter.to_owned(), one["ParameterValue"].clone());
         }
         let waits = one["ApplyMethod"] == "pending-reboot";

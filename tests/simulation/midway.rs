@@ -1,0 +1,339 @@
+//! What becomes of a cluster while a run is under way, or right after one that did not get to its end: what AWS finishes by
+//! itself, a failover, a destroy that is called off, a record that is given back in part.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use aws_sandbox::{Effect, Fault, Rule, Sandbox};
+use serde_json::{Value as Json, json};
+
+use crate::support::{
+    agent::{EAST, LEDGER, WEST},
+    aws::{Way, connect, pass, simulate},
+    user::{State, User, configuration, differences, errors, lines, set},
+};
+
+const STANDBY: &str = "trading-db-replica-prod";
+const RECORD: &str = "/trading-db/prod/cluster";
+
+fn record(sandbox: &Sandbox, region: &str, kind: &str, id: &str) -> Json {
+    sandbox.with(|world| world.record(region, kind, id))
+}
+
+/// Interrupts what runs as soon as an operation was called.
+async fn interrupt_after(sandbox: Sandbox, cancel: trading::plugin::CancellationToken, name: &str) {
+    let has = |sandbox: &Sandbox| sandbox.calls().iter().any(|call| call.operation == name);
+    while !has(&sandbox) {
+        pass(1).await;
+    }
+    cancel.cancel();
+}
+
+#[test]
+fn what_aws_finishes_after_an_interrupt_leaves_the_monitors_waiting_and_an_apply_ends_that() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        set(&mut config, "database.instance_class", json!("db.r6g.large"));
+        user.sandbox.forget_calls();
+        let (sandbox, cancel) = (user.sandbox.clone(), user.cancel.clone());
+        let (found, ()) = futures::join!(
+            user.apply(&config),
+            interrupt_after(sandbox, cancel, "ModifyDBInstance")
+        );
+        assert!(found.has_errors());
+        user.restart().await;
+        let holder = |user: &User| {
+            let item = user.sandbox.with(|world| world.item(WEST, LEDGER, "prod", "intent"));
+            item["held_by"]["S"].as_str().map(str::to_owned)
+        };
+        // RDS goes on, one instance after the other where that is needed.
+        let mut rounds = 0;
+        loop {
+            pass(1800).await;
+            let planned = user.plan(&config).await;
+            let told = lines(&planned.diagnostics);
+            let planned = planned.state.unwrap();
+            let shown = user.component_changes(&planned);
+            assert_eq!(holder(&user).as_deref(), Some("apply"));
+            if shown.is_empty() {
+                // The only change is that they are to act again.
+                let all = differences(user.state.value.as_ref().unwrap(), &planned);
+                assert!(all.iter().any(|one| one.starts_with("status: ")), "{all:#?}");
+                let seen = lines(&user.refresh().await);
+                let is_told = |one: &String| one.contains("The monitors promote nothing");
+                assert!(seen.iter().any(is_told), "{seen:#?} {told:#?}");
+                break;
+            }
+            rounds += 1;
+            assert!(rounds < 4, "{shown:#?}");
+            user.sandbox.forget_calls();
+            let (sandbox, cancel) = (user.sandbox.clone(), user.cancel.clone());
+            let (found, ()) = futures::join!(
+                user.apply(&config),
+                interrupt_after(sandbox, cancel, "ModifyDBInstance")
+            );
+            assert!(found.has_errors());
+            user.restart().await;
+        }
+        user.must_apply(&config).await;
+        assert_eq!(holder(&user), None);
+        user.must_be_unchanged(&config).await;
+    });
+}
+
+/// The standby writes once an operation was called in a region so often, as after a promotion; `None` is never.
+fn promoted_at(operation: &'static str, region: &'static str) -> (Way, Arc<Mutex<Option<usize>>>) {
+    let calls: Arc<Mutex<Option<usize>>> = Arc::default();
+    let left = Arc::clone(&calls);
+    let witness = move |sandbox: &Sandbox| {
+        let mut left = left.lock().unwrap();
+        let last = sandbox.with(|world| world.last_call().cloned());
+        let is_it = last.is_some_and(|call| call.operation == operation && call.region == region);
+        let Some(count) = (*left).filter(|_| is_it) else { return };
+        *left = count.checked_sub(1).filter(|count| *count > 0);
+        if left.is_none() {
+            let change = json!({
+                "ReadReplicaSourceDBInstanceIdentifier": null, "_source": null, "StatusInfos": null,
+            });
+            let change = Some(&change);
+            sandbox.with(|world| world.drift(WEST, "db-instance", STANDBY, change)).unwrap();
+        }
+    };
+    (Way::watched(Arc::new(witness)), calls)
+}
+
+/// The line of the instance in the DR region.
+fn standby(user: &User) -> String {
+    let components = user.state.value.as_ref().unwrap().get("components");
+    components.get("us-west-2/db-instance").as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_failover_during_an_update_is_told_and_is_no_fault_of_the_provider() {
+    simulate(async || {
+        let (way, calls) = promoted_at("PutMetricAlarm", EAST);
+        let mut user = User::by(Sandbox::new(1.0), way).await;
+        let mut config = configuration(&user.sandbox);
+        user.must_apply(&config).await;
+        set(&mut config, "monitoring.cpu_percent", json!(70));
+        *calls.lock().unwrap() = Some(1);
+        let found = user.apply(&config).await;
+        assert_eq!(*calls.lock().unwrap(), None);
+        let told = errors(&found);
+        assert_eq!(told.len(), 1, "{told:#?}");
+        assert!(told[0].contains("changed by itself while this apply ran"), "{told:#?}");
+        assert!(told[0].contains("us-west-2/db-instance"), "{told:#?}");
+        assert!(!user.state.tainted);
+        assert!(standby(&user).contains("role=writer"), "{}", standby(&user));
+        // What was asked for is done.
+        let planned = user.plan(&config).await;
+        assert!(!planned.diagnostics.has_errors(), "{:#?}", errors(&planned.diagnostics));
+        let shown = user.component_changes(planned.state.as_ref().unwrap());
+        assert!(shown.iter().all(|one| !one.contains("alarm/cpu")), "{shown:#?}");
+    });
+}
+
+#[test]
+fn a_promotion_at_the_end_of_a_create_shows_with_the_next_read() {
+    let mut count = 0;
+    simulate(async || {
+        let (user, _) = User::with_cluster().await;
+        let is_look = |call: &&aws_sandbox::CallRecord| {
+            call.operation == "DescribeDBInstances" && call.region == WEST
+        };
+        count = user.sandbox.calls().iter().filter(is_look).count();
+    });
+    assert!(count > 2);
+    simulate(async || {
+        // All but the last look at it.
+        let (way, calls) = promoted_at("DescribeDBInstances", WEST);
+        let mut user = User::by(Sandbox::new(1.0), way).await;
+        let config = configuration(&user.sandbox);
+        *calls.lock().unwrap() = Some(count - 1);
+        user.must_apply(&config).await;
+        assert_eq!(*calls.lock().unwrap(), None);
+        assert!(standby(&user).contains("role=replica"), "as planned: {}", standby(&user));
+        user.refresh().await;
+        assert!(standby(&user).contains("role=writer"), "{}", standby(&user));
+    });
+}
+
+#[test]
+fn of_a_create_of_which_nothing_could_be_looked_at_the_account_is_known() {
+    simulate(async || {
+        // Whatever is looked at is refused once the create has failed.
+        let witness = |sandbox: &Sandbox| {
+            let last = sandbox.with(|world| world.last_call().cloned());
+            if last.is_some_and(|call| call.operation == "CreateDBInstance") {
+                let refused = Effect::Fail {
+                    code: "AccessDeniedException".into(),
+                    message: "not authorized".into(),
+                    status: 400,
+                };
+                let rule = Rule { operation: Some("ListKeys".into()), ..Rule::default() };
+                sandbox.add_fault(Fault::new(rule, refused));
+            }
+        };
+        let mut user = User::by(Sandbox::new(1.0), Way::watched(Arc::new(witness))).await;
+        let config = configuration(&user.sandbox);
+        user.refuse("CreateDBInstance");
+        let found = user.apply(&config).await;
+        assert!(found.has_errors() && user.state.tainted);
+        let state = user.state.value.clone().unwrap();
+        assert_eq!(state.get("components").entries().count(), 0, "it knows nothing");
+        user.sandbox.clear_faults();
+        // Somebody goes on with credentials of another account: here, the state is the one that moves.
+        let kept = user.state.private.clone();
+        let elsewhere = String::from_utf8(kept.clone()).unwrap();
+        assert!(elsewhere.contains(aws_sandbox::ACCOUNT), "{elsewhere}");
+        user.state.private = elsewhere.replace(aws_sandbox::ACCOUNT, "210987654321").into_bytes();
+        user.restart().await;
+        for found in [user.refresh().await, user.destroy().await] {
+            let told = errors(&found);
+            assert!(told.iter().any(|one| one.contains("are of another account")), "{told:#?}");
+        }
+        assert_eq!(user.state.value, Some(state));
+        user.state.private = kept;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_record_that_could_not_be_given_back_still_says_that_the_cluster_was_whole() {
+    simulate(async || {
+        for effect in [Effect::DropBefore, Effect::DropAfter] {
+            let (mut user, config) = User::with_cluster().await;
+            // The first one removes the lease of the create.
+            let operation = Some("DeleteParameters".into());
+            let rule = Rule { operation, after: 1, ..Rule::default() };
+            user.sandbox.add_fault(Fault::new(rule, effect.clone()));
+            let told = errors(&user.destroy().await);
+            user.sandbox.clear_faults();
+            assert!(told.iter().any(|one| one.contains("goes on from there")), "{told:#?}");
+            let there = |name: &str| !record(&user.sandbox, WEST, "ssm-parameter", name).is_null();
+            let all = ["cluster", "complete", "arguments"];
+            let all = all.map(|name| there(&format!("/trading-db/prod/{name}")));
+            assert_eq!(all, [effect == Effect::DropBefore; 3], "{effect:?}");
+            // Somebody else takes the suffix, where it is free; the first one's destroy leaves theirs alone.
+            let mut other = User::of(user.sandbox.clone()).await;
+            pass(600).await;
+            let found = other.apply(&config).await;
+            assert_eq!(found.has_errors(), all[0], "{:#?}", errors(&found));
+            user.restart().await;
+            let found = user.destroy().await;
+            if all[0] {
+                assert!(!found.has_errors(), "{:#?}", errors(&found));
+            } else {
+                assert!(found.has_errors());
+                other.must_be_unchanged(&config).await;
+                other.must_destroy().await;
+            }
+            assert_eq!(user.leftovers(), Vec::<String>::new());
+        }
+    });
+}
+
+#[test]
+fn a_create_that_is_refused_before_it_makes_anything_leaves_no_record() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        let planned = user.plan(&config).await;
+        assert!(!planned.diagnostics.has_errors());
+        // Somebody takes a name between plan and apply.
+        let sns = connect(&user.sandbox).await.region(EAST).sns.clone();
+        let topic = sns.create_topic().name("trading-db-alerts-prod").send().await.unwrap();
+        let found = user.apply_planned(&config, planned).await;
+        assert!(found.has_errors() && user.state.value.is_none());
+        assert_eq!(record(&user.sandbox, WEST, "ssm-parameter", RECORD), Json::Null);
+        sns.delete_topic().topic_arn(topic.topic_arn().unwrap()).send().await.unwrap();
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+        // What another one has begun is not given back.
+        let killed = tokio::time::timeout(Duration::from_secs(900), user.apply(&config)).await;
+        assert!(killed.is_err(), "it is killed in the middle");
+        user.state = State::default();
+        user.restart().await;
+        pass(600).await;
+        let mut elsewhere = config.clone();
+        set(&mut elsewhere, "failover.witness_region", json!("eu-west-1"));
+        assert!(user.apply(&elsewhere).await.has_errors());
+        assert_ne!(record(&user.sandbox, WEST, "ssm-parameter", RECORD), Json::Null);
+        user.must_apply(&config).await;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn whoever_calls_a_destroy_off_is_told_that_nothing_is_promoted_any_more() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        user.sandbox.forget_calls();
+        let (sandbox, cancel) = (user.sandbox.clone(), user.cancel.clone());
+        let (found, ()) =
+            futures::join!(user.destroy(), interrupt_after(sandbox, cancel, "UpdateItem"));
+        assert!(found.has_errors());
+        let told = lines(&found);
+        let is_told = |one: &String| {
+            one.contains("Nothing may be promoted") && one.contains("terraform apply")
+        };
+        assert!(told.iter().any(is_told), "{told:#?}");
+        let calls = user.sandbox.calls().into_iter().filter(|one| one.service != "ssm");
+        let removed = calls.into_iter().find(|one| one.operation.starts_with("Del"));
+        assert!(removed.is_none(), "{removed:?}");
+        user.restart().await;
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+    });
+}
+
+#[test]
+fn a_table_that_somebody_has_protected_goes_with_the_cluster() {
+    simulate(async || {
+        let (mut user, _) = User::with_cluster().await;
+        for region in [EAST, WEST] {
+            let dynamodb = connect(&user.sandbox).await.region(region).dynamodb.clone();
+            let call = dynamodb.update_table().table_name(LEDGER).deletion_protection_enabled(true);
+            call.send().await.unwrap();
+            pass(60).await;
+            let table = record(&user.sandbox, region, "dynamodb-table", LEDGER);
+            assert_eq!(table["DeletionProtectionEnabled"], true);
+        }
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn nothing_goes_out_over_ipv6_either() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        for (region, site) in [(EAST, "primary"), (WEST, "dr")] {
+            let vpc = config[site]["vpc_id"].as_str().unwrap();
+            let block = json!([{
+                "associationId": "vpc-cidr-assoc-0a1b2c3d", "ipv6CidrBlock": "2600:1f18:1::/56",
+                "ipv6CidrBlockState": {"state": "associated"},
+            }]);
+            let change = json!({"ipv6CidrBlockAssociationSet": {"item": block}});
+            user.sandbox.with(|world| world.drift(region, "vpc", vpc, Some(&change))).unwrap();
+        }
+        user.must_apply(&config).await;
+        for region in [EAST, WEST] {
+            for name in ["trading-db-sg-prod", crate::support::agent::PROBE_GROUP] {
+                let group = user.sandbox.with(|world| world.group_id(region, name));
+                let rules =
+                    record(&user.sandbox, region, "security-group", &group)["_rules"].clone();
+                let rules = rules.as_array().unwrap();
+                assert!(!rules.is_empty());
+                assert!(rules.iter().all(|rule| rule["cidr6"].is_null()), "{rules:#?}");
+            }
+        }
+        user.must_be_unchanged(&config).await;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
