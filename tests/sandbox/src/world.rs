@@ -55,6 +55,8 @@ pub struct World {
     pub(crate) dark: BTreeSet<String>,
     /// Pairs of regions that do not reach each other, both ways round.
     pub(crate) cut: BTreeSet<(String, String)>,
+    /// Whether the tagging API may have something to learn: of what was changed since it last looked, or what is late.
+    pub(crate) tags_move: bool,
     /// The world as it was after earlier calls, for as long as reads may be stale.
     past: VecDeque<Arc<World>>,
 }
@@ -93,6 +95,7 @@ impl World {
     }
 
     pub(crate) fn table_mut(&mut self, region: &str, kind: &'static str) -> &mut Table {
+        self.tags_move = true;
         self.tables.entry((region.to_owned(), kind)).or_default()
     }
 
@@ -106,6 +109,7 @@ impl World {
         kind: &'static str,
         id: &str,
     ) -> Option<&mut Value> {
+        self.tags_move = true;
         self.tables.get_mut(&(region.to_owned(), kind))?.get_mut(id)
     }
 
@@ -125,6 +129,7 @@ impl World {
 
     /// The record that a drift names by text.
     pub(crate) fn table_named(&mut self, region: &str, kind: &str) -> Option<&mut Table> {
+        self.tags_move = true;
         let mut all = self.tables.iter_mut();
         all.find(|((its, name), _)| its == region && *name == kind).map(|(_, table)| table)
     }

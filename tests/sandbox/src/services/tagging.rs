@@ -31,6 +31,9 @@ const OPERATIONS: &[Operation] = &[op(
 
 /// What the API knows: tags as they were [`TAGGING_LAG`] seconds ago. Called before every call.
 pub(crate) fn refresh(world: &mut World) {
+    if !world.tags_move {
+        return;
+    }
     let due = world.now.0.saturating_sub(TAGGING_LAG * 1000);
     let mut seen: Vec<(String, &'static str, String, Value)> = Vec::new();
     for (region, kind, table) in world.tables() {
@@ -42,6 +45,7 @@ pub(crate) fn refresh(world: &mut World) {
             seen.push((region.to_owned(), kind, id.clone(), current.clone()));
         }
     }
+    let is_late = !seen.is_empty();
     for (region, kind, id, current) in seen {
         let now = world.now.0;
         let Some(record) = world.get_mut(&region, kind, &id) else { continue };
@@ -52,6 +56,7 @@ pub(crate) fn refresh(world: &mut World) {
             record["_tags_seen"] = current;
         }
     }
+    world.tags_move = is_late;
 }
 
 fn get_resources(world: &mut World, request: &Request) -> Reply {
