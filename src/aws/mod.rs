@@ -16,6 +16,6 @@ pub use credentials::{
     Credentials, RoleSession, RoleToAssume, Shared, SharedFiles, Token, WebIdentity,
 };
 pub use error::{ApiError, ErrorClass};
-pub use network::{Network, NetworkError};
+pub use network::{Network, NetworkError, function_client};
 pub use session::{Api, Attempts, CONSISTENCY_LIMIT, Session};
 pub use wait::{Progress, WaitError};

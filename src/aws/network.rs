@@ -1,6 +1,6 @@
 //! How requests leave the machine: through which proxies, trusting whom, and under which name.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use aws_smithy_http_client::{
     Builder, Connector,
@@ -228,6 +228,20 @@ fn client(proxy: ProxyConfig, trust: &TlsContext) -> SharedHttpClient {
         builder.set_connector_settings(settings.cloned());
         builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
         builder.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(trust.clone()).build()
+    })
+}
+
+/// How long a connection may idle that a function keeps from one run to the next: Lambda freezes it between them, and AWS may
+/// have closed the connection meanwhile, which only the next request would notice.
+const FUNCTION_IDLE: Duration = Duration::from_secs(15);
+
+/// What sends the requests of a function: directly, and soon with new connections.
+pub fn function_client() -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(|settings, components| {
+        let mut builder = Connector::builder().pool_idle_timeout(FUNCTION_IDLE);
+        builder.set_connector_settings(settings.cloned());
+        builder.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+        builder.tls_provider(Provider::Rustls(CryptoMode::AwsLc)).build()
     })
 }
 

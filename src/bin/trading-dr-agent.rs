@@ -18,7 +18,7 @@ use trading::{
         postgres::Postgres,
         probe,
     },
-    aws::{Aws, Connection, Credentials},
+    aws::{Aws, Connection, Credentials, function_client},
     contract::{ASSIGNMENT, Copying, FUNCTION, SETTINGS, drill::Drilling},
 };
 
@@ -33,6 +33,7 @@ fn parsed<T: serde::de::DeserializeOwned>(name: &str) -> Result<T, Error> {
 /// AWS, as the function's role.
 async fn aws() -> Result<Arc<Aws>, Error> {
     let connection = Connection::from_environment(BTreeMap::new())?;
+    let connection = Connection { http: Some(function_client()), ..connection };
     Ok(Arc::new(Aws::connect(connection, &Credentials::default()).await?))
 }
 

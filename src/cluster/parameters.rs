@@ -58,7 +58,6 @@ pub const CHOICES: &[Choice] = &[
         "1",
         "tells after a failover which commits the old writer took alone",
     ),
-    ("wal_compression", "1", "less traffic between the regions for a little CPU"),
     ("max_worker_processes", "16", "a limit that the standby must not undercut, so it is fixed"),
     (
         "max_prepared_transactions",
@@ -311,8 +310,8 @@ mod tests {
                 assert_eq!(value, only);
             }
         }
-        let left = merged(&BTreeMap::from([("wal_compression".into(), DEFAULT.into())]), 100);
-        assert!(!left.contains_key("wal_compression") && left.contains_key("wal_keep_size"));
+        let left = merged(&BTreeMap::from([("log_lock_waits".into(), DEFAULT.into())]), 100);
+        assert!(!left.contains_key("log_lock_waits") && left.contains_key("wal_keep_size"));
         assert!(mistakes(&BTreeMap::from([("rds.force_ssl".into(), "0".into())])).len() == 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use aws_sdk_ec2::types::{Filter, RouteTable, Subnet};
+use aws_sdk_ec2::types::{Filter, RouteTable, Subnet, VpcCidrBlockStateCode};
 use ipnet::Ipv4Net;
 
 use super::{
@@ -17,6 +17,10 @@ use crate::{
     components::{Env, db_instance::subnets_of, hosted_zone::zone, route::tables_of},
 };
 
+/// The one zone in which Lambda puts no function into a subnet, as far as is known: in us-east-1, by the name that is the
+/// same in all accounts.
+const WITHOUT_LAMBDA: &str = "use1-az3";
+
 /// A subnet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subnetwork {
@@ -24,6 +28,8 @@ pub struct Subnetwork {
     pub id: String,
     /// Its availability zone.
     pub zone: String,
+    /// Lambda puts functions into it.
+    pub has_lambda: bool,
     /// It was found and not named, leads to an internet gateway, and stays because the instance may be in it.
     pub is_exposed: bool,
 }
@@ -321,6 +327,11 @@ async fn network(
         Err(error) => return Err(error.into()),
     };
     let blocks = vpcs.vpcs().iter().flat_map(|vpc| vpc.cidr_block_association_set());
+    // EC2 lists for a while what was taken away, or could not be had.
+    let blocks = blocks.filter(|block| {
+        let state = block.cidr_block_state().and_then(|state| state.state());
+        state.is_none_or(|state| *state == VpcCidrBlockStateCode::Associated)
+    });
     let cidrs: Vec<Ipv4Net> =
         blocks.filter_map(|block| block.cidr_block().and_then(|text| text.parse().ok())).collect();
     let (subnets, tables, used) = (subnets?, tables?, used?);
@@ -449,6 +460,7 @@ fn choose_subnets(
         .map(|one| Subnetwork {
             id: one.subnet_id().unwrap_or_default().to_owned(),
             zone: one.availability_zone().unwrap_or_default().to_owned(),
+            has_lambda: one.availability_zone_id() != Some(WITHOUT_LAMBDA),
             is_exposed: wanted.subnet_ids.is_none()
                 && is_public(one.subnet_id().unwrap_or_default(), tables),
         })

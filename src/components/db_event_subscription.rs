@@ -20,6 +20,10 @@ pub const CATEGORIES: [&str; 8] = [
     "recovery",
 ];
 
+/// What RDS says of one whose instances are all gone, until one of them is named again (AWS's own resource for
+/// CloudFormation, #551).
+const SOURCELESS: &str = "all-sources-deleted";
+
 /// An event subscription.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DbEventSubscription {
@@ -68,7 +72,7 @@ async fn active(env: &Env, region: &str, name: &str) -> Result<(), Failure> {
                 }
                 state => Progress::Pending(state.to_owned()),
             },
-            None => Progress::Pending("not visible yet".into()),
+            None => Progress::Unseen(format!("the event subscription {name} is gone")),
         })
     });
     Ok(wait.await?)
@@ -95,13 +99,17 @@ impl Primitive for DbEventSubscription {
         let mut found = Vec::new();
         for wanted in wanted {
             let Some(one) = describe(env, region, &wanted.name).await? else { continue };
+            if one.status() == Some("deleting") {
+                continue;
+            }
             let arn = one.event_subscription_arn().unwrap_or_default();
             let tags = rds_tags_of(env, region, arn, Some(&wanted.tags)).await?;
-            // RDS has given up on the topic: naming it again mends that.
+            // RDS has given up on the topic, or all instances are gone: naming them again mends that.
             let (state, readiness) = match one.status().unwrap_or_default() {
                 "active" => ("active", Readiness::Ready),
                 "no-permission" => ("no-permission", Readiness::Ready),
                 "topic-not-exist" => ("topic-not-exist", Readiness::Ready),
+                SOURCELESS => (SOURCELESS, Readiness::Ready),
                 state => ("active", Readiness::Busy(state.into())),
             };
             found.push(
@@ -150,6 +158,10 @@ impl Primitive for DbEventSubscription {
         if !differing.contains(&"state") {
             active(env, region, name).await?;
         }
+        if found.settings.get("state").is_some_and(|state| state == SOURCELESS) {
+            add_source(env, wanted).await?;
+            active(env, region, name).await?;
+        }
         if differing.iter().any(|one| ["topic", "categories", "enabled", "state"].contains(one)) {
             let topic = env.resolve(&settings.topic)?;
             let api = regional.api("rds", "ModifyEventSubscription");
@@ -166,12 +178,7 @@ impl Primitive for DbEventSubscription {
             let has = found.settings.get("source").cloned().unwrap_or_default();
             let has: Vec<&str> = has.split(',').filter(|one| !one.is_empty()).collect();
             if !has.contains(&settings.source.as_str()) {
-                let api = regional.api("rds", "AddSourceIdentifierToSubscription");
-                let call = || {
-                    let call = regional.rds.add_source_identifier_to_subscription();
-                    call.subscription_name(name).source_identifier(&settings.source).send()
-                };
-                env.session.call(api, call).await?;
+                add_source(env, wanted).await?;
             }
             for other in has.into_iter().filter(|one| *one != settings.source) {
                 let api = regional.api("rds", "RemoveSourceIdentifierFromSubscription");
@@ -193,6 +200,21 @@ impl Primitive for DbEventSubscription {
         let regional = env.region(&found.region);
         let api = regional.api("rds", "DeleteEventSubscription");
         let call = || regional.rds.delete_event_subscription().subscription_name(&found.id).send();
-        Ok(env.session.remove(api, call).await?)
+        env.session.remove(api, call).await?;
+        let gone = env.session.wait(|| async {
+            let left = describe(env, &found.region, &found.id).await?;
+            Ok(left.map_or(Progress::Done(()), |_| Progress::Pending("being deleted".into())))
+        });
+        Ok(gone.await?)
     }
+}
+
+async fn add_source(env: &Env, wanted: &Wanted<DbEventSubscription>) -> Result<(), ApiError> {
+    let regional = env.region(&wanted.region);
+    let api = regional.api("rds", "AddSourceIdentifierToSubscription");
+    let call = || {
+        let call = regional.rds.add_source_identifier_to_subscription();
+        call.subscription_name(&wanted.name).source_identifier(&wanted.settings.source).send()
+    };
+    env.session.call(api, call).await.map(|_| ())
 }

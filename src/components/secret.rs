@@ -289,6 +289,7 @@ impl Primitive for Secret {
             let has: Vec<_> =
                 has.split(',').filter(|one| !one.is_empty()).map(str::to_owned).collect();
             remove_replicas(env, &wanted.region, name, has).await?;
+            without_replica(env, &wanted.region, name, &wanted.settings.replica_region).await?;
             replicate(env, wanted).await?;
         }
         if differing.contains(&"tags") {
@@ -317,8 +318,13 @@ impl Primitive for Secret {
         let Some(one) = describe(env, region, name).await? else { return Ok(()) };
         // A secret with replicas cannot be deleted (aws-facts 12b).
         if !one.is_deleted {
-            let replicas = one.replicas.into_iter().map(|(region, ..)| region).collect();
-            remove_replicas(env, region, name, replicas).await?;
+            let listed = one.replicas.into_iter().map(|(region, ..)| region).collect();
+            remove_replicas(env, region, name, listed).await?;
+            // One that an interrupted run has had removed is not listed any more, and may still be there.
+            let replica = found.outputs.get(REPLICA_ARN).and_then(|arn| arn.split(':').nth(3));
+            if let Some(place) = replica {
+                without_replica(env, region, name, place).await?;
+            }
         }
         let regional = env.region(region);
         let api = regional.api("secretsmanager", "DeleteSecret");
@@ -395,6 +401,21 @@ async fn remove_replicas(
         call.set_remove_replica_regions(Some(replicas.clone())).send()
     };
     env.session.call(api, call).await.map(|_| ())
+}
+
+/// Waits until the replica in a region is gone: that takes about a minute after it was asked for. Without its primary, it
+/// would stay for good as a secret of its own, and no other one of its name could be replicated to its region.
+async fn without_replica(env: &Env, region: &str, name: &str, place: &str) -> Result<(), Failure> {
+    let gone = env.session.wait(|| async {
+        let left = describe(env, place, name).await?;
+        let is_replica =
+            |one: &Described| !one.is_deleted && one.primary.as_deref() == Some(region);
+        Ok(match left.filter(is_replica) {
+            Some(_) => Progress::Pending("its replica is being removed".into()),
+            None => Progress::Done(()),
+        })
+    });
+    Ok(gone.await?)
 }
 
 async fn in_sync(env: &Env, wanted: &Wanted<Secret>) -> Result<(), Failure> {

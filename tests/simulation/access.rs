@@ -173,6 +173,7 @@ async fn call_off(user: &mut User, config: &Json) {
     let probe = "trading-db-probe-prod";
     let call = regional.secrets.remove_regions_from_replication().secret_id(probe);
     call.remove_replica_regions(WEST).send().await.unwrap();
+    pass(120).await;
     let call = regional.secrets.delete_secret().secret_id(probe).recovery_window_in_days(7);
     call.send().await.unwrap();
     user.must_apply(config).await;

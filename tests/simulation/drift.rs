@@ -82,7 +82,7 @@ fn cases(user: &User) -> Vec<Case> {
             west,
             "db-parameter-group",
             name("trading-db-params-prod"),
-            Some(json!({"_values": {"wal_compression": "0"}})),
+            Some(json!({"_values": {"hot_standby_feedback": "0"}})),
             "us-west-2/db-parameter-group",
         ),
         (

@@ -166,6 +166,7 @@ fn a_secret_that_waits_to_be_deleted_goes_with_its_cluster() {
         let secrets = connect(&user.sandbox).await.region(EAST).secrets.clone();
         let call = secrets.remove_regions_from_replication().secret_id(name);
         call.remove_replica_regions(WEST).send().await.unwrap();
+        pass(120).await;
         secrets.delete_secret().secret_id(name).recovery_window_in_days(30).send().await.unwrap();
         user.restart().await;
         user.must_destroy().await;

@@ -93,7 +93,7 @@ fn every_argument_that_can_change_in_place_does() {
             ("database.port", json!(6432)),
             ("database.parameters", json!({"work_mem": "65536"})),
             ("database.parameters", json!({"work_mem": "65536", "max_connections": "700"})),
-            ("database.parameters", json!({"wal_compression": "default"})),
+            ("database.parameters", json!({"log_lock_waits": "default"})),
             ("database.performance_insights", json!(false)),
             ("database.monitoring_interval", json!(0)),
             ("database.monitoring_interval", json!(15)),

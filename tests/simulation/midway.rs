@@ -337,3 +337,71 @@ fn nothing_goes_out_over_ipv6_either() {
         assert_eq!(user.leftovers(), Vec::<String>::new());
     });
 }
+
+#[test]
+fn a_replica_that_is_made_anew_is_told_of_again() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let rds = connect(&user.sandbox).await.region(WEST).rds.clone();
+        let call = rds.delete_db_instance().db_instance_identifier(STANDBY);
+        call.skip_final_snapshot(true).send().await.unwrap();
+        pass(3600).await;
+        let id = super::drift::id_of(&user, WEST, "db-event-subscription");
+        let state = |user: &User| {
+            let one = record(&user.sandbox, WEST, "db-event-subscription", &id);
+            one["Status"].as_str().unwrap().to_owned()
+        };
+        assert_eq!(state(&user), "all-sources-deleted");
+        user.must_apply(&config).await;
+        assert_eq!(state(&user), "active");
+        user.must_be_unchanged(&config).await;
+    });
+}
+
+#[test]
+fn the_probe_is_put_where_lambda_is() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        let network = user.sandbox.with(|world| world.network());
+        let subnet = network[EAST]["private_subnet_ids"][0].as_str().unwrap().to_owned();
+        let change = json!({"availabilityZoneId": "use1-az3"});
+        user.sandbox.with(|world| world.drift(EAST, "subnet", &subnet, Some(&change))).unwrap();
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+        let probe = record(&user.sandbox, EAST, "function", "trading-db-probe-prod");
+        let subnets =
+            probe["VpcConfig"]["SubnetIds"].as_array().unwrap_or_else(|| panic!("{probe:#}"));
+        assert!(subnets.len() > 1 && !subnets.contains(&json!(subnet)), "{probe:#}");
+    });
+}
+
+#[test]
+fn no_replica_of_a_secret_outlives_its_primary() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        user.sandbox.forget_calls();
+        // It is killed while the replica goes: nothing lists it any more.
+        let killed = async {
+            let has = |name: &str| user.sandbox.calls().iter().any(|one| one.operation == name);
+            while !has("RemoveRegionsFromReplication") {
+                pass(1).await;
+            }
+        };
+        let mut dying = User::of(user.sandbox.clone()).await;
+        dying.state = user.state.clone();
+        tokio::select! {
+            biased;
+            () = killed => {}
+            found = dying.destroy() => panic!("it ended: {:#?}", errors(&found)),
+        }
+        // Another run's heart has stopped with it.
+        pass(120).await;
+        user.restart().await;
+        user.must_destroy().await;
+        pass(3600).await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+        user.must_apply(&config).await;
+        user.must_destroy().await;
+    });
+}

@@ -112,7 +112,12 @@ fn blueprint(spec: &Spec) -> Blueprint {
         cidrs: vec![
             format!("10.{}.0.0/16", if site == Site::Primary { 10 } else { 20 }).parse().unwrap(),
         ],
-        subnets: vec![Subnetwork { id: "subnet-1".into(), zone: "a".into(), is_exposed: false }],
+        subnets: vec![Subnetwork {
+            id: "subnet-1".into(),
+            zone: "a".into(),
+            has_lambda: true,
+            is_exposed: false,
+        }],
         route_tables: BTreeSet::from(["rtb-1".to_owned()]),
     };
     let surroundings = Surroundings {

@@ -75,6 +75,7 @@ fn a_secret_that_was_deleted_is_had_back_with_its_login() {
         let secrets = connect(&user.sandbox).await.region(EAST).secrets.clone();
         let call = secrets.remove_regions_from_replication().secret_id(name);
         call.remove_replica_regions(WEST).send().await.unwrap();
+        pass(120).await;
         secrets.delete_secret().secret_id(name).recovery_window_in_days(7).send().await.unwrap();
         user.restart().await;
         user.must_apply(&config).await;

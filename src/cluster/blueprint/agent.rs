@@ -453,7 +453,10 @@ impl Plan<'_> {
     /// Lambda takes sixteen subnets at most; one in each zone is what it takes to survive a zone.
     fn one_subnet_per_zone(&self, site: Site) -> Vec<String> {
         let mut zones = std::collections::BTreeMap::new();
-        for one in &self.surroundings.network(site).subnets {
+        let subnets = &self.surroundings.network(site).subnets;
+        // Where there is no other one, Lambda says so.
+        let anywhere = !subnets.iter().any(|one| one.has_lambda);
+        for one in subnets.iter().filter(|one| one.has_lambda || anywhere) {
             zones.entry(one.zone.clone()).or_insert_with(|| one.id.clone());
         }
         let mut ids: Vec<String> = zones.into_values().take(16).collect();

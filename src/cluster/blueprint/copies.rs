@@ -27,8 +27,9 @@ const COPIER: &str = "copier";
 const SECONDS: i32 = 60;
 /// Level-triggered: an hour that is missed costs an hour.
 const EVERY_HOUR: &str = "rate(1 hour)";
-/// How old what the newest copy holds may be: a day between two snapshots, and two hours to copy.
-const OLDEST: f64 = 26.0 * 3600.0;
+/// How old what the newest copy holds may be: a day between two snapshots, and six hours: an hour until it is seen, the window,
+/// and the copy itself.
+const OLDEST: f64 = 30.0 * 3600.0;
 const ARGUMENT: &str = "backup.snapshot_copies";
 
 impl Plan<'_> {

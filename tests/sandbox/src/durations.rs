@@ -52,6 +52,8 @@ pub const PEERING_ACTIVE: u64 = 5;
 pub const PEERING_GONE: u64 = 3600;
 /// Until a secret's replica is in sync.
 pub const SECRET_REPLICATION: u64 = 5;
+/// Until a replica that is to be removed is gone: 40 to 90 seconds were seen.
+pub const SECRET_REMOVAL: u64 = 60;
 /// Until a deleted secret's name is free again, without a recovery window.
 pub const SECRET_DELETE: u64 = 5;
 /// Until a change of Route 53's is in sync (aws-facts 1.5).

@@ -161,8 +161,19 @@ fn subnet(
     kind: &str,
 ) -> String {
     let id = world.new_id("subnet");
+    // us-east-1 is use1, us-west-2 usw2; which letter is which zone differs from account to account.
+    let parts: Vec<&str> = region.split('-').collect();
+    let short = |index: usize| parts.get(index).copied().unwrap_or_default();
+    let number = match letter {
+        "a" => 1,
+        "b" => 2,
+        _ => 4,
+    };
+    let zone =
+        format!("{}{}{}-az{number}", short(0), short(1).get(..1).unwrap_or_default(), short(2));
     let record = json!({
         "subnetId": id, "vpcId": vpc, "cidrBlock": cidr, "state": "available", "availabilityZone": format!("{region}{letter}"),
+        "availabilityZoneId": zone,
         "ownerId": ACCOUNT, "availableIpAddressCount": 251, "mapPublicIpOnLaunch": kind == "public",
         "_tags": {"Name": format!("{kind}-{letter}")}, "_account": true,
     });

@@ -297,6 +297,12 @@ fn check_vpc(world: &World, request: &Request, config: &Value) -> Result<Value, 
     if vpcs.iter().any(|vpc| *vpc != vpcs[0]) {
         return Err(invalid("The security groups and subnets are of different VPCs"));
     }
+    // In one zone of us-east-1 there is none (keboola/developer-portal #81; which one, by what other services leave out).
+    if subnets.iter().filter_map(subnet).any(|one| one["availabilityZoneId"] == "use1-az3") {
+        return Err(invalid(
+            "The provided subnets contain availability zone Lambda doesn't support. Please use a different set of subnets.",
+        ));
+    }
     Ok(json!({"SubnetIds": subnets, "SecurityGroupIds": groups, "VpcId": vpcs[0]}))
 }
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Operation, Service, op};
 use crate::{
-    durations::{SECRET_DELETE, SECRET_REPLICATION},
+    durations::{SECRET_DELETE, SECRET_REMOVAL, SECRET_REPLICATION},
     iam::Need,
     request::{Failure, Reply, Request},
     services::kms,
@@ -223,10 +223,19 @@ fn replicate(world: &mut World, request: &Request, name: &str) -> Result<(), Fai
             usable_key(world, request, &region, key)?;
         }
         if world.get(&region, KIND, name).is_some() {
-            return Err(Failure::new(
-                "ResourceExistsException",
-                format!("A secret with the name {name} already exists in region {region}."),
-            ));
+            // Told by the status, also of a replica that is still being removed.
+            let why = format!(
+                "Replication failed: a secret with the name {name} already exists in {region}."
+            );
+            let failed = json!({
+                "Region": region, "KmsKeyId": wanted["KmsKeyId"], "Status": "Failed", "StatusMessage": why,
+            });
+            let secret = secret_mut(world, request, name)?;
+            secret["PrimaryRegion"] = request.region.clone().into();
+            let mut all = secret["ReplicationStatus"].as_array().cloned().unwrap_or_default();
+            all.push(failed);
+            secret["ReplicationStatus"] = all.into();
+            continue;
         }
         let primary = world.table(&request.region, KIND)[name].clone();
         let arn = primary["ARN"].as_str().unwrap_or_default().replace(&request.region, &region);
@@ -245,7 +254,9 @@ fn replicate(world: &mut World, request: &Request, name: &str) -> Result<(), Fai
     world.after(SECRET_REPLICATION, &request.region, name, |world, region, name| {
         let Some(secret) = world.get_mut(region, KIND, name) else { return };
         for status in secret["ReplicationStatus"].as_array_mut().into_iter().flatten() {
-            status["Status"] = "InSync".into();
+            if status["Status"] == "InProgress" {
+                status["Status"] = "InSync".into();
+            }
         }
     });
     Ok(())
@@ -327,6 +338,22 @@ fn delete(world: &mut World, request: &Request) -> Reply {
     let days = u64::try_from(request.number("RecoveryWindowInDays").unwrap_or(30)).unwrap_or(30);
     let seconds = if force { SECRET_DELETE } else { days * 86_400 };
     let date = request.now.plus_seconds(if force { 0 } else { seconds }).as_seconds();
+    // A replica that is still on its way out is cut off, and becomes a secret of its own.
+    let regions: Vec<String> = world
+        .tables()
+        .filter(|(region, kind, table)| {
+            let its = table.get(&name).map(|one| &one["PrimaryRegion"]);
+            *kind == KIND
+                && *region != request.region
+                && its.is_some_and(|one| *one == request.region.as_str())
+        })
+        .map(|(region, ..)| region.to_owned())
+        .collect();
+    for region in regions {
+        if let Some(replica) = world.get_mut(&region, KIND, &name) {
+            replica["PrimaryRegion"] = Value::Null;
+        }
+    }
     let secret = secret_mut(world, request, &name)?;
     secret["DeletedDate"] = date.into();
     secret["_forced"] = force.into();
@@ -352,7 +379,15 @@ fn remove_regions(world: &mut World, request: &Request) -> Reply {
             .get(region, KIND, &name)
             .is_some_and(|one| one["PrimaryRegion"] == request.region.as_str());
         if is_replica {
-            world.remove(region, KIND, &name);
+            // It goes in its own time. One that has lost its primary by then stays.
+            world.after(SECRET_REMOVAL, region, &name, |world, region, name| {
+                let still = world
+                    .get(region, KIND, name)
+                    .is_some_and(|one| one["PrimaryRegion"] != Value::Null);
+                if still {
+                    world.remove(region, KIND, name);
+                }
+            });
         }
     }
     let secret = secret_mut(world, request, &name)?;

@@ -211,7 +211,8 @@ pub(super) const PARAMETERS: &[Parameter] = &[
     dynamic("timezone", "UTC", ""),
     fixed("track_commit_timestamp", "0", "0,1"),
     dynamic("track_io_timing", "1", "0,1"),
-    dynamic("wal_compression", "1", "0,1"),
+    // A word since PostgreSQL 15, and no switch.
+    dynamic("wal_compression", "on", "pglz,lz4,zstd,on,off"),
     dynamic("wal_keep_size", "2048", "0-2147483647"),
     dynamic("wal_receiver_status_interval", "", "0-2147483"),
     dynamic("wal_receiver_timeout", "30000", "0-3600000"),

@@ -104,9 +104,13 @@ pub(super) fn create(world: &mut World, request: &Request) -> Reply {
     Ok(json!({"EventSubscription": described(&record)}))
 }
 
+/// The state of a subscription of which no instance is left.
+const SOURCELESS: &str = "all-sources-deleted";
+
 fn settle(world: &mut World, region: &str, name: &str) {
     world.after(EVENT_SUBSCRIPTION, region, name, |world, region, name| {
-        if let Some(one) = world.get_mut(region, SUBSCRIPTION, name) {
+        let one = world.get_mut(region, SUBSCRIPTION, name);
+        if let Some(one) = one.filter(|one| one["Status"] != "deleting") {
             one["Status"] = "active".into();
         }
     });
@@ -166,6 +170,9 @@ fn sources(world: &mut World, request: &Request, adds: bool) -> Reply {
             all.push(id.into());
         }
     }
+    if adds && one["Status"] == SOURCELESS {
+        one["Status"] = "active".into();
+    }
     Ok(json!({"EventSubscription": described(one)}))
 }
 
@@ -179,8 +186,27 @@ pub(super) fn remove_source(world: &mut World, request: &Request) -> Reply {
 
 pub(super) fn delete(world: &mut World, request: &Request) -> Reply {
     let name = request.required("SubscriptionName")?;
-    let gone = world.remove(&request.region, SUBSCRIPTION, name).ok_or_else(|| missing(name))?;
-    Ok(json!({"EventSubscription": described(&gone)}))
+    let gone = world.get_mut(&request.region, SUBSCRIPTION, name).ok_or_else(|| missing(name))?;
+    // It is shown so for a while.
+    gone["Status"] = "deleting".into();
+    let answer = described(gone);
+    world.after(EVENT_SUBSCRIPTION, &request.region, name, |world, region, name| {
+        world.remove(region, SUBSCRIPTION, name);
+    });
+    Ok(json!({"EventSubscription": answer}))
+}
+
+/// What becomes of subscriptions when an instance is gone.
+pub(super) fn lose(world: &mut World, region: &str, id: &str) {
+    let there: Vec<String> = world.table(region, INSTANCE).keys().cloned().collect();
+    let all = world.table_mut(region, SUBSCRIPTION).values_mut();
+    for one in all.filter(|one| one["Status"] == "active") {
+        let sources = one["SourceIdsList"].as_array().cloned().unwrap_or_default();
+        let left = |source: &Value| there.iter().any(|id| *source == id.as_str());
+        if sources.iter().any(|source| *source == id) && !sources.iter().any(left) {
+            one["Status"] = SOURCELESS.into();
+        }
+    }
 }
 
 /// Something happened to an instance: it is on record, and subscribers are told.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     INSTANCE, SNAPSHOT, answer, backups, busy, catalog,
-    events::happened,
+    events::{self, happened},
     granted_key,
     instances::{check_settings, check_storage, combination, flush_logs, invalid},
     missing_instance, parameters, snapshots,
@@ -555,6 +555,7 @@ pub(super) fn delete(world: &mut World, request: &Request) -> Reply {
         cut_from_source(world, region, id);
         let gone = world.remove(region, INSTANCE, id);
         let gone = gone.unwrap_or_default();
+        events::lose(world, region, id);
         snapshots::forget(world, region, id);
         orphan_replicas(world, &gone);
         backups::retain_all(world, &gone["DBInstanceArn"]);
