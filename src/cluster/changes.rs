@@ -9,7 +9,8 @@ use super::{
 };
 use crate::components::{
     Address, Component, Difference, Effect, HostedZone, Observation, Owner, Readiness, SOURCE,
-    Text, database_role::DatabaseRole, db_backup::DbBackup, db_instance::DbInstance,
+    Text, database_role::DatabaseRole, db_backup::DbBackup,
+    db_event_subscription::DbEventSubscription, db_instance::DbInstance,
     db_parameter_group::DbParameterGroup, dns_record::DnsRecord, health_check::HealthCheck,
     hosted_zone_association::HostedZoneAssociation, is_byproduct, kinds,
     lambda_function::LambdaFunction, security_group_rule::SecurityGroupRule,
@@ -66,11 +67,12 @@ const HELD_KINDS: [&str; 8] = [
 ];
 
 /// Whether a component stays as it is after a failover. Rules of the lost writer are among them: whoever
-/// closed it must not be undone by an apply.
+/// closed it must not be undone by an apply. So is what tells of its instance, which may be gone for good.
 pub fn is_held(spec: &Spec, roles: Roles, address: &Address) -> bool {
-    let closed =
-        address.kind() == SecurityGroupRule::KIND && address.place() == spec.primary.region;
-    let stays = closed || HELD_KINDS.contains(&address.kind());
+    let (kind, is_lost) = (address.kind(), address.place() == spec.primary.region);
+    let closed = is_lost && kind == SecurityGroupRule::KIND;
+    let tells = is_lost && kind == DbEventSubscription::KIND;
+    let stays = closed || tells || HELD_KINDS.contains(&kind);
     (roles.are_moving() && stays) || (roles.is_closed && closed)
 }
 

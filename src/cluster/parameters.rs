@@ -131,6 +131,7 @@ const DYNAMICS: &[&str] = &[
     "statement_timeout",
     "synchronous_commit",
     "track_io_timing",
+    "wal_compression",
     "work_mem",
 ];
 

@@ -155,11 +155,12 @@ impl Primitive for DbEventSubscription {
     ) -> Result<Outputs, Failure> {
         let (region, name, settings) = (&wanted.region, &wanted.name, &wanted.settings);
         let regional = env.region(region);
-        if !differing.contains(&"state") {
-            active(env, region, name).await?;
-        }
-        if found.settings.get("state").is_some_and(|state| state == SOURCELESS) {
+        // It may have come to that since it was found, while its instance is made anew.
+        let now = describe(env, region, name).await?;
+        if now.is_some_and(|one| one.status() == Some(SOURCELESS)) {
             add_source(env, wanted).await?;
+            active(env, region, name).await?;
+        } else if !differing.contains(&"state") {
             active(env, region, name).await?;
         }
         if differing.iter().any(|one| ["topic", "categories", "enabled", "state"].contains(one)) {

@@ -286,10 +286,11 @@ impl Primitive for Secret {
         }
         if ["replica", "replica_key", "replica_status"].iter().any(|one| differing.contains(one)) {
             let has = found.settings.get("replica").cloned().unwrap_or_default();
-            let has: Vec<_> =
+            let mut places: Vec<_> =
                 has.split(',').filter(|one| !one.is_empty()).map(str::to_owned).collect();
-            remove_replicas(env, &wanted.region, name, has).await?;
-            without_replica(env, &wanted.region, name, &wanted.settings.replica_region).await?;
+            remove_replicas(env, &wanted.region, name, places.clone()).await?;
+            places.push(wanted.settings.replica_region.clone());
+            without_replicas(env, &wanted.region, name, &places).await?;
             replicate(env, wanted).await?;
         }
         if differing.contains(&"tags") {
@@ -317,15 +318,14 @@ impl Primitive for Secret {
         let (region, name) = (&found.region, &found.id);
         let Some(one) = describe(env, region, name).await? else { return Ok(()) };
         // A secret with replicas cannot be deleted (aws-facts 12b).
+        let mut places: Vec<_> = one.replicas.into_iter().map(|(region, ..)| region).collect();
         if !one.is_deleted {
-            let listed = one.replicas.into_iter().map(|(region, ..)| region).collect();
-            remove_replicas(env, region, name, listed).await?;
-            // One that an interrupted run has had removed is not listed any more, and may still be there.
-            let replica = found.outputs.get(REPLICA_ARN).and_then(|arn| arn.split(':').nth(3));
-            if let Some(place) = replica {
-                without_replica(env, region, name, place).await?;
-            }
+            remove_replicas(env, region, name, places.clone()).await?;
         }
+        // One that somebody had removed a moment ago is not listed any more, and may still be there.
+        let usual = found.outputs.get(REPLICA_ARN).and_then(|arn| arn.split(':').nth(3));
+        places.extend(usual.map(str::to_owned));
+        without_replicas(env, region, name, &places).await?;
         let regional = env.region(region);
         let api = regional.api("secretsmanager", "DeleteSecret");
         let call = || {
@@ -379,6 +379,8 @@ async fn restore(env: &Env, wanted: &Wanted<Secret>) -> Result<Option<String>, F
         Err(error) => return Err(error.into()),
     }
     if !one.replicas.iter().any(|(region, ..)| *region == wanted.settings.replica_region) {
+        let place = wanted.settings.replica_region.clone();
+        without_replicas(env, &wanted.region, &wanted.name, &[place]).await?;
         replicate(env, wanted).await?;
     }
     in_sync(env, wanted).await?;
@@ -403,19 +405,25 @@ async fn remove_replicas(
     env.session.call(api, call).await.map(|_| ())
 }
 
-/// Waits until the replica in a region is gone: that takes about a minute after it was asked for. Without its primary, it
-/// would stay for good as a secret of its own, and no other one of its name could be replicated to its region.
-async fn without_replica(env: &Env, region: &str, name: &str, place: &str) -> Result<(), Failure> {
-    let gone = env.session.wait(|| async {
-        let left = describe(env, place, name).await?;
-        let is_replica =
-            |one: &Described| !one.is_deleted && one.primary.as_deref() == Some(region);
-        Ok(match left.filter(is_replica) {
-            Some(_) => Progress::Pending("its replica is being removed".into()),
-            None => Progress::Done(()),
-        })
-    });
-    Ok(gone.await?)
+/// Waits until the replicas in these regions are gone: that takes about a minute after it was asked for. Without its
+/// primary, one would stay for good as a secret of its own, and no other one of its name could be replicated to its region.
+async fn without_replicas(
+    env: &Env,
+    region: &str,
+    name: &str,
+    places: &[String],
+) -> Result<(), Failure> {
+    for place in places {
+        let gone = env.session.wait(|| async {
+            let left = describe(env, place, name).await?;
+            Ok(match left.filter(|one| one.primary.as_deref() == Some(region)) {
+                Some(_) => Progress::Pending(format!("its replica in {place} is being removed")),
+                None => Progress::Done(()),
+            })
+        });
+        gone.await?;
+    }
+    Ok(())
 }
 
 async fn in_sync(env: &Env, wanted: &Wanted<Secret>) -> Result<(), Failure> {

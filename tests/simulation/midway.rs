@@ -379,29 +379,53 @@ fn the_probe_is_put_where_lambda_is() {
 #[test]
 fn no_replica_of_a_secret_outlives_its_primary() {
     simulate(async || {
-        let (mut user, config) = User::with_cluster().await;
-        user.sandbox.forget_calls();
-        // It is killed while the replica goes: nothing lists it any more.
-        let killed = async {
-            let has = |name: &str| user.sandbox.calls().iter().any(|one| one.operation == name);
-            while !has("RemoveRegionsFromReplication") {
-                pass(1).await;
+        for is_deleted in [false, true] {
+            let (mut user, config) = User::with_cluster().await;
+            // Somebody has had it removed a moment ago: nothing lists it any more.
+            let name = "trading-db-master-prod";
+            let secrets = connect(&user.sandbox).await.region(EAST).secrets.clone();
+            let call = secrets.remove_regions_from_replication().secret_id(name);
+            call.remove_replica_regions(WEST).send().await.unwrap();
+            let replica = record(&user.sandbox, WEST, "secret", name);
+            assert_eq!(replica["PrimaryRegion"], EAST, "{replica:#}");
+            if is_deleted {
+                // Put back, it is replicated again once the old replica is gone.
+                user.sandbox.with(|world| {
+                    let date =
+                        json!({"DeletedDate": world.record(EAST, "secret", name)["CreatedDate"]});
+                    world.drift(EAST, "secret", name, Some(&date)).unwrap();
+                });
+                user.must_apply(&config).await;
+                user.must_be_unchanged(&config).await;
             }
-        };
-        let mut dying = User::of(user.sandbox.clone()).await;
-        dying.state = user.state.clone();
-        tokio::select! {
-            biased;
-            () = killed => {}
-            found = dying.destroy() => panic!("it ended: {:#?}", errors(&found)),
+            user.must_destroy().await;
+            pass(3600).await;
+            assert_eq!(user.leftovers(), Vec::<String>::new());
         }
-        // Another run's heart has stopped with it.
-        pass(120).await;
-        user.restart().await;
-        user.must_destroy().await;
+    });
+}
+
+#[test]
+fn after_a_failover_nothing_is_planned_for_what_told_of_the_lost_writer() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let rds = |region: &'static str| {
+            let sandbox = user.sandbox.clone();
+            async move { connect(&sandbox).await.region(region).rds.clone() }
+        };
+        let promote = rds(WEST).await.promote_read_replica().db_instance_identifier(STANDBY);
+        promote.send().await.unwrap();
+        pass(1800).await;
+        let call = rds(EAST).await.delete_db_instance().skip_final_snapshot(true);
+        call.db_instance_identifier("trading-db-primary-prod").send().await.unwrap();
         pass(3600).await;
-        assert_eq!(user.leftovers(), Vec::<String>::new());
-        user.must_apply(&config).await;
-        user.must_destroy().await;
+        let id = super::drift::id_of(&user, EAST, "db-event-subscription");
+        let one = record(&user.sandbox, EAST, "db-event-subscription", &id);
+        assert_eq!(one["Status"], "all-sources-deleted");
+        user.refresh().await;
+        user.must_be_unchanged(&config).await;
+        let mut other = config.clone();
+        set(&mut other, "monitoring.cpu_percent", json!(70));
+        user.must_apply(&other).await;
     });
 }

@@ -151,10 +151,16 @@ pub(super) fn modify(world: &mut World, request: &Request) -> Reply {
     if let Some(flag) = request.flag("Enabled") {
         one["Enabled"] = flag.into();
     }
-    one["Status"] = "modifying".into();
+    // Without instances it stays what it is, whatever else is changed.
+    let is_sourceless = one["Status"] == SOURCELESS;
+    if !is_sourceless {
+        one["Status"] = "modifying".into();
+    }
     let answer = described(one);
     let name = request.required("SubscriptionName")?.to_owned();
-    settle(world, &request.region, &name);
+    if !is_sourceless {
+        settle(world, &request.region, &name);
+    }
     Ok(json!({"EventSubscription": answer}))
 }
 
