@@ -371,14 +371,19 @@ fn assembled(
         .with("recovery", later("recovery", objectives))
 }
 
+fn is_account(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|one| one.is_ascii_digit())
+}
+
 /// The account that a cluster is in: as it is kept beside the state, or as the state's components have it; `None` where
 /// nothing names it.
 pub(super) fn account_of(private: &[u8], state: Option<&Value>) -> Option<String> {
-    Kept::parse(private).account.or_else(|| named(state?).map(str::to_owned))
+    let kept = Kept::parse(private).account.filter(|account| is_account(account));
+    kept.or_else(|| named(state?).map(str::to_owned))
 }
 
 fn named(state: &Value) -> Option<&str> {
     let Value::Mapping(arns) = state.get("arns") else { return None };
-    let is_account = |text: &&str| text.len() == 12 && text.bytes().all(|one| one.is_ascii_digit());
-    arns.values().filter_map(Value::as_str).filter_map(|arn| arn.split(':').nth(4)).find(is_account)
+    let accounts = arns.values().filter_map(Value::as_str).filter_map(|arn| arn.split(':').nth(4));
+    accounts.into_iter().find(|account| is_account(account))
 }
