@@ -126,7 +126,7 @@ fn the_age_of_copies_is_told_while_the_source_does_not_answer() {
         pass_hours(6).await;
         assert_eq!(alarm(&user.sandbox, WEST, "snapshot-copy-age"), "OK");
         assert_eq!(alarm(&user.sandbox, WEST, "snapshot-copier-errors"), "ALARM");
-        pass_hours(24).await;
+        pass_hours(28).await;
         assert_eq!(alarm(&user.sandbox, WEST, "snapshot-copy-age"), "ALARM");
     });
 }
