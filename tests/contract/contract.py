@@ -251,6 +251,7 @@ def drive_rest(account, network, key):
     secrets.tag_resource(SecretId="contract", Tags=[{"Key": "c", "Value": "d"}])
     secrets.untag_resource(SecretId="contract", TagKeys=["c"])
     secrets.remove_regions_from_replication(SecretId="contract", RemoveReplicaRegions=[WEST])
+    account.advance(100)
     secrets.delete_secret(SecretId="contract")
     secrets.restore_secret(SecretId="contract")
     secrets.delete_secret(SecretId="contract", ForceDeleteWithoutRecovery=True)
