@@ -254,7 +254,7 @@ impl Recorded {
 }
 
 /// How an error says what to do about it.
-const WAYS: [&str; 10] = [
+const WAYS: [&str; 11] = [
     "try again",
     "Try again",
     "plan again",
@@ -262,6 +262,7 @@ const WAYS: [&str; 10] = [
     "apply again",
     "same command again",
     "goes on from there",
+    "goes on without",
     "terraform untaint",
     "shows whether they work",
     "in the policies of whoever runs Terraform",

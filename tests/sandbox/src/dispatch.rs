@@ -288,10 +288,12 @@ pub(crate) fn handle(world: &mut World, incoming: &Incoming) -> Outgoing {
     });
     out.effect = effect;
     let is_answered = !matches!(out.effect, Some(Effect::Hang | Effect::DropBefore));
-    let kept = (world.traffic.is_kept() && is_answered).then(|| reply.clone().ok());
+    let is_kept =
+        is_answered && world.calls.last().is_some_and(|call| world.traffic.has_room(call));
+    let is_cbor = service.protocol == Protocol::Three && Dialect::of(incoming) == Dialect::Cbor;
+    let tree = if is_kept && is_cbor { reply.clone().ok() } else { None };
     let out = encode(service, incoming, &name, reply, out);
-    if let (Some(tree), Some(call)) = (kept, world.calls.last()) {
-        let tree = tree.filter(|_| Dialect::of(incoming) == Dialect::Cbor);
+    if let Some(call) = world.calls.last().filter(|_| is_kept) {
         world.traffic.keep(Exchange::of(call, out.status, tree.as_ref(), &out.body));
     }
     out

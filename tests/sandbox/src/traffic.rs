@@ -54,27 +54,38 @@ impl Exchange {
 /// How many calls of an operation are kept that succeed, and how many that fail with the same code.
 const MOST: usize = 200;
 
-/// Of calls whose questions and answers differ in nothing but numbers, the first; shared by every copy of the world.
+/// Of calls whose questions and answers differ in nothing but numbers, the first, by kind; shared by every copy of the
+/// world.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Traffic(Option<Arc<Mutex<BTreeMap<String, Exchange>>>>);
+pub(crate) struct Traffic(Option<Arc<Mutex<Kinds>>>);
+
+/// Exchanges of each kind of call, by what was asked and answered.
+type Kinds = BTreeMap<String, BTreeMap<String, Exchange>>;
+
+fn without_digits(text: &str) -> String {
+    text.replace(|sign: char| sign.is_ascii_digit(), "")
+}
+
+/// Calls of an operation that end alike.
+fn kind(service: &str, operation: &str, error: Option<&str>) -> String {
+    without_digits(&format!("{service} {operation} {}", error.unwrap_or_default()))
+}
 
 impl Traffic {
-    pub(crate) fn is_kept(&self) -> bool {
-        self.0.is_some()
+    /// Whether there is room for another call of this kind: asked first, as most calls find none.
+    pub(crate) fn has_room(&self, call: &CallRecord) -> bool {
+        let Some(record) = &self.0 else { return false };
+        let kind = kind(&call.service, &call.operation, call.error.as_deref());
+        let record = record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.get(&kind).is_none_or(|same| same.len() < MOST)
     }
 
     pub(crate) fn keep(&self, one: Exchange) {
         let Some(record) = &self.0 else { return };
-        let end = one.error.as_deref().unwrap_or_default();
-        let kind = format!("{} {} {end} ", one.service, one.operation);
-        let kind = kind.replace(|sign: char| sign.is_ascii_digit(), "");
-        let key = format!("{} {}", one.parameters, one.answer);
-        let key = kind.clone() + &key.replace(|sign: char| sign.is_ascii_digit(), "");
+        let kind = kind(&one.service, &one.operation, one.error.as_deref());
+        let key = without_digits(&format!("{} {}", one.parameters, one.answer));
         let mut record = record.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = record.range(kind.clone()..).take_while(|(key, _)| key.starts_with(&kind));
-        if same.count() < MOST {
-            record.entry(key).or_insert(one);
-        }
+        record.entry(kind).or_default().entry(key).or_insert(one);
     }
 }
 
@@ -87,6 +98,7 @@ impl World {
     /// What was asked and answered since then.
     pub fn traffic(&self) -> Vec<Exchange> {
         let Some(record) = &self.traffic.0 else { return Vec::new() };
-        record.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let record = record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.values().flat_map(BTreeMap::values).cloned().collect()
     }
 }
