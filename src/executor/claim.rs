@@ -124,7 +124,7 @@ impl Claim {
             }
             let api = env.region(region).api("ssm", "GetParametersByPath");
             if env.session.clock.since(begun) >= CONSISTENCY_LIMIT {
-                let why = "the cluster's record is not visible after it was written";
+                let why = "the cluster's record is not visible after it was written; try again";
                 return Err(ApiError::unusable(api, why).into());
             }
             if let Err(why) = env.session.pause(AGAIN).await {

@@ -338,7 +338,7 @@ impl Run<'_> {
                 "The arguments are too long to be kept in AWS",
                 "Everything works but an import, which needs them: keep the state safe.",
             ),
-            Err(error) => return Err(explain::trouble(&error.into(), "keeping the arguments")),
+            Err(error) => return Err(explain::untouched(&error, "keeping the arguments")),
         }
         Ok(found)
     }

@@ -114,12 +114,20 @@ pub(super) fn lease(error: &LeaseError, suffix: &str) -> Diagnostics {
     }
 }
 
+/// Why a run ended before it touched anything of the cluster.
+pub(super) fn untouched(error: &ApiError, doing: &str) -> Diagnostics {
+    let mut text = api(error);
+    if error.class == ErrorClass::Stopped {
+        text +=
+            "\n\nThis run made and changed nothing of the cluster yet. Run the same command again.";
+    }
+    Diagnostics::from_error(summary(error, doing), text)
+}
+
 /// Why there is no claim to the suffix.
 pub(super) fn claim(error: &ClaimError) -> Diagnostics {
     match error {
-        ClaimError::Api(error) => {
-            Diagnostics::from_error(summary(error, "claiming the environment suffix"), api(error))
-        }
+        ClaimError::Api(error) => untouched(error, "claiming the environment suffix"),
         ClaimError::NoRandomness(_) => {
             Diagnostics::from_error("The cluster got no id", error.to_string())
         }

@@ -254,7 +254,7 @@ impl Recorded {
 }
 
 /// How an error says what to do about it.
-const WAYS: [&str; 11] = [
+const WAYS: [&str; 12] = [
     "try again",
     "Try again",
     "plan again",
@@ -263,6 +263,7 @@ const WAYS: [&str; 11] = [
     "same command again",
     "goes on from there",
     "goes on without",
+    "Check the id and the credentials",
     "terraform untaint",
     "shows whether they work",
     "in the policies of whoever runs Terraform",
@@ -282,6 +283,12 @@ const FATES_OF_A_READ: usize = 3;
 fn tried_before() -> usize {
     let from = std::env::var("CRASH_FROM").ok().filter(|_| is_whole());
     from.map_or(0, |text| text.parse().expect("CRASH_FROM is a number"))
+}
+
+/// What the points have in common that are tried, of all that a run of `make crash` would: part of a call or of its fate,
+/// as failures print them.
+fn only() -> Option<String> {
+    std::env::var("CRASH_ONLY").ok().filter(|_| is_whole())
 }
 
 fn try_points(deed: Deed) {
@@ -315,8 +322,11 @@ fn try_points(deed: Deed) {
         "{deed:?}: {all} points: {calls} calls that change something, {} of {of} reads",
         reads.len()
     );
-    let before = tried_before();
-    assert!(before < all, "CRASH_FROM={before} leaves nothing to try");
+    if let Some(part) = only() {
+        points.retain(|(call, fate, _)| format!("{call:?} {fate:?}").contains(&part));
+    }
+    let (before, all) = (tried_before(), points.len());
+    assert!(before < all, "CRASH_FROM={before} or CRASH_ONLY leaves nothing to try");
     let points = points.split_off(before);
     let tried = points.len();
     let (times, failed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));

@@ -1,10 +1,11 @@
 //! Networks that somebody changes while a cluster is in them.
 
+use aws_sandbox::{Effect, Fault, Rule};
 use aws_sdk_ec2::types::Filter;
 use serde_json::{Value as Json, json};
 
 use crate::support::{
-    agent::{EAST, WEST},
+    agent::{EAST, PROBE_GROUP, WEST},
     aws::{connect, simulate},
     user::{User, configuration, errors, lines},
 };
@@ -143,5 +144,52 @@ fn a_database_goes_into_no_public_subnet_that_nobody_named() {
         let before = user.sandbox.with(|world| world.inventory());
         refused(&errors(&user.apply(&config).await));
         assert_eq!(user.sandbox.with(|world| world.inventory()), before);
+    });
+}
+
+#[test]
+fn a_new_group_lets_nothing_out_although_its_own_rule_shows_late() {
+    simulate(async || {
+        let mut user = User::new().await;
+        let config = configuration(&user.sandbox);
+        let operation = Some("RevokeSecurityGroupEgress".into());
+        let rule = Rule { operation, times: Some(6), ..Rule::default() };
+        let code = "InvalidPermission.NotFound".into();
+        let message = "The specified rule does not exist in this security group.".into();
+        user.sandbox.add_fault(Fault::new(rule, Effect::Fail { code, message, status: 400 }));
+        user.must_apply(&config).await;
+        user.must_be_unchanged(&config).await;
+    });
+}
+
+/// How often a group's way out was closed, and opened.
+fn turns(user: &User) -> [usize; 2] {
+    let calls = user.sandbox.calls();
+    ["RevokeSecurityGroupEgress", "AuthorizeSecurityGroupEgress"]
+        .map(|name| calls.iter().filter(|call| call.operation == name).count())
+}
+
+#[test]
+fn the_way_to_the_databases_stays_open_while_a_group_is_put_back() {
+    simulate(async || {
+        let (mut user, config) = User::with_cluster().await;
+        let group = user.sandbox.with(|world| world.group_id(WEST, PROBE_GROUP));
+        let rules = record(&user, WEST, "security-group", &group)["_rules"].clone();
+        let mut more = rules.clone();
+        more.as_array_mut().unwrap().push(json!({
+            "id": "sgr-0more", "egress": true, "protocol": "-1", "cidr": "0.0.0.0/0",
+        }));
+        let mut less = rules.clone();
+        less.as_array_mut().unwrap().pop().unwrap();
+        for (changed, wanted) in [(more, [1, 0]), (less, [0, 1])] {
+            drift(&user, WEST, "security-group", &group, &json!({"_rules": changed}));
+            user.refresh().await;
+            let planned = user.must_plan(&config).await;
+            assert_eq!(user.changed_components(&planned), ["us-west-2/security-group/probe"]);
+            user.sandbox.forget_calls();
+            user.must_apply(&config).await;
+            assert_eq!(turns(&user), wanted);
+            user.must_be_unchanged(&config).await;
+        }
     });
 }
