@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, sync::Arc, time::SystemTime};
 use super::{
     connect::Configured,
     elsewhere,
-    ending::LAST_LOOK,
     explain::{self, Doing},
     flow::{LOOK_AGAIN, Look, Opened, Trouble, Unseen, environment, session},
     intent::{Hold, farewell},
@@ -308,16 +307,18 @@ impl Run<'_> {
         }
     }
 
-    /// Lets the monitors act again. The run's own session may have ended.
+    /// Lets the monitors act again, which protect nothing until then. The run's own session may have ended.
     async fn lift(&self, hold: Hold) -> Diagnostics {
         let session = session(self.configured, CancellationToken::new(), self.spec.timeouts.read);
         let env = self.env.with_session(session);
         let mut found = Diagnostics::new();
-        let lifted = tokio::time::timeout(LAST_LOOK, hold.lift(&env)).await;
-        let why = match lifted {
-            Ok(Ok(())) => return found,
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => "there was no answer".into(),
+        let why = tokio::select! {
+            biased;
+            lifted = hold.lift(&env) => match lifted {
+                Ok(()) => return found,
+                Err(error) => error.to_string(),
+            },
+            () = self.patience() => "there was no answer".into(),
         };
         found.warning(
             "The monitors go on waiting",

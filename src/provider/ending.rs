@@ -106,8 +106,8 @@ impl Run<'_> {
         Outcome { state: Some(state), private: kept.to_private(), diagnostics: found }
     }
 
-    /// Ends when the last look has had its time: little of it once somebody waits for the end.
-    async fn patience(&self) {
+    /// Ends when what comes last has had its time: little of it once somebody waits for the end.
+    pub(super) async fn patience(&self) {
         if self.env.session.stopped().is_none() {
             let stopped = self.env.session.cancel.cancelled();
             let _ = tokio::time::timeout(THOROUGH_LOOK, stopped).await;
