@@ -22,6 +22,12 @@ fn record(sandbox: &Sandbox, region: &str, kind: &str, id: &str) -> Json {
     sandbox.with(|world| world.record(region, kind, id))
 }
 
+/// Who holds the monitors of a region.
+fn holder(user: &User, region: &str) -> Option<String> {
+    let item = user.sandbox.with(|world| world.item(region, LEDGER, "prod", "intent"));
+    item["held_by"]["S"].as_str().map(str::to_owned)
+}
+
 /// Interrupts what runs as soon as an operation was called.
 async fn interrupt_after(sandbox: Sandbox, cancel: trading::plugin::CancellationToken, name: &str) {
     let has = |sandbox: &Sandbox| sandbox.calls().iter().any(|call| call.operation == name);
@@ -29,6 +35,22 @@ async fn interrupt_after(sandbox: Sandbox, cancel: trading::plugin::Cancellation
         pass(1).await;
     }
     cancel.cancel();
+}
+
+#[test]
+fn the_monitors_act_again_however_slowly_aws_answers() {
+    simulate(async || {
+        let (mut user, mut config) = User::with_cluster().await;
+        set(&mut config, "database.instance_class", json!("db.r6g.large"));
+        let rule = Rule { service: Some("dynamodb".into()), ..Rule::default() };
+        user.sandbox.add_fault(Fault::new(rule, Effect::Delay { milliseconds: 4000 }));
+        let told = lines(&user.apply(&config).await);
+        assert!(!told.iter().any(|one| one.contains("monitors")), "{told:#?}");
+        for region in [EAST, WEST] {
+            assert_eq!(holder(&user, region), None, "{region}");
+        }
+        user.must_be_unchanged(&config).await;
+    });
 }
 
 #[test]
@@ -44,10 +66,6 @@ fn what_aws_finishes_after_an_interrupt_leaves_the_monitors_waiting_and_an_apply
         );
         assert!(found.has_errors());
         user.restart().await;
-        let holder = |user: &User| {
-            let item = user.sandbox.with(|world| world.item(WEST, LEDGER, "prod", "intent"));
-            item["held_by"]["S"].as_str().map(str::to_owned)
-        };
         // RDS goes on, one instance after the other where that is needed.
         let mut rounds = 0;
         loop {
@@ -56,7 +74,7 @@ fn what_aws_finishes_after_an_interrupt_leaves_the_monitors_waiting_and_an_apply
             let told = lines(&planned.diagnostics);
             let planned = planned.state.unwrap();
             let shown = user.component_changes(&planned);
-            assert_eq!(holder(&user).as_deref(), Some("apply"));
+            assert_eq!(holder(&user, WEST).as_deref(), Some("apply"));
             if shown.is_empty() {
                 // The only change is that they are to act again.
                 let all = differences(user.state.value.as_ref().unwrap(), &planned);
@@ -78,7 +96,7 @@ fn what_aws_finishes_after_an_interrupt_leaves_the_monitors_waiting_and_an_apply
             user.restart().await;
         }
         user.must_apply(&config).await;
-        assert_eq!(holder(&user), None);
+        assert_eq!(holder(&user, WEST), None);
         user.must_be_unchanged(&config).await;
     });
 }
