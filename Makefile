@@ -32,7 +32,7 @@ test: ## Every test
 docs: ## Write what the pages take from the schema, the examples and the calls
 	UPDATE_DOCS=1 $(CARGO) test --locked --test main -- documentation::reference
 
-# Two hours; with CRASH_FROM=n, the faults go on after so many points of each kind of run; with CRASH_ONLY=text, only the
+# More than an hour; with CRASH_FROM=n, the faults go on after so many points of each kind of run; with CRASH_ONLY=text, only the
 # points are tried whose call or fate, as a failure prints it, has the text in it.
 crash: ## Every call refused, failing, hanging, or without its answer; killed at twenty points (make test tries a sample)
 	CRASH_POINTS=all $(CARGO) test --locked --test main -- --include-ignored --nocapture simulation::crash \
