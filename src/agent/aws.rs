@@ -186,6 +186,15 @@ impl AwsSurface {
         }
     }
 
+    /// Takes permissions of a region's database away.
+    async fn take_away(&self, side: Side, what: Vec<IpPermission>) -> Result<(), ApiError> {
+        let (regional, region) = (self.regional(side), self.region(side));
+        let api = regional.api("ec2", "RevokeSecurityGroupIngress");
+        let call = regional.ec2.revoke_security_group_ingress().group_id(&region.group);
+        let call = call.set_ip_permissions(Some(what)).send();
+        self.session.attempt(api, ANSWER, call).await.map(|_| ())
+    }
+
     async fn ask(&self, question: &Question) -> Result<Answer, Fault> {
         let regional = self.regional(Side::Here);
         let api = regional.api("lambda", "Invoke");
@@ -446,18 +455,27 @@ impl Surface for AwsSurface {
     }
 
     async fn revoke(&self, side: Side, rules: &[String]) -> Result<(), Fault> {
-        let (regional, region) = (self.regional(side), self.region(side));
-        for rule in parsed(rules) {
-            let api = regional.api("ec2", "RevokeSecurityGroupIngress");
-            let call = regional.ec2.revoke_security_group_ingress().group_id(&region.group);
-            let call = call.ip_permissions(rule.permission()).send();
-            match self.session.attempt(api, ANSWER, call).await {
-                Ok(_) => {}
+        let all: Vec<_> = parsed(rules).map(|rule| rule.permission()).collect();
+        if all.is_empty() {
+            return Ok(());
+        }
+        // Everybody at once: a fence is waited for. EC2 takes all of them or none.
+        match self.take_away(side, all.clone()).await {
+            Ok(()) => return Ok(()),
+            Err(error) if matches!(error.class, ErrorClass::NotFound | ErrorClass::Refused) => {}
+            Err(error) => return Err(fault(&error)),
+        }
+        // One that is gone, or that EC2 refuses, must not keep the door open for the others.
+        let mut result = Ok(());
+        for one in all {
+            match self.take_away(side, vec![one]).await {
+                Ok(()) => {}
                 Err(error) if error.is_not_found() => {}
+                Err(error) if error.class == ErrorClass::Refused => result = Err(fault(&error)),
                 Err(error) => return Err(fault(&error)),
             }
         }
-        Ok(())
+        result
     }
 
     async fn restore(&self, side: Side, rules: &[String]) -> Result<Vec<String>, Fault> {

@@ -88,12 +88,18 @@ impl<S: Surface> Monitor<S> {
         lease: Result<Option<Lease>, Fault>,
         probed: &Result<Probed, Fault>,
     ) -> Result<(), Stop> {
+        let lasts = self.alarmed;
+        self.alarmed = match decision {
+            Decision::Stay => false,
+            Decision::Alarm(_) => true,
+            _ => lasts,
+        };
         match decision {
             Decision::Stay | Decision::Wait => self.ledger.told.clear(),
-            Decision::Nothing => {}
-            Decision::Alarm(reason) => {
+            Decision::Alarm(reason) if reason.is_plain() || lasts => {
                 self.tell("The cluster needs attention", reason.text()).await;
             }
+            Decision::Nothing | Decision::Alarm(_) => {}
             Decision::Diverge => {
                 self.ledger.phase = Phase::Diverged;
                 self.tell("The cluster needs a decision", Reason::Diverged.text()).await;

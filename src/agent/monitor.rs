@@ -29,6 +29,9 @@ const PROMPT: [(u64, u64); 2] = [(1_000, 60_000), (3_000, 600_000)];
 /// How long a look waits, at its end, for the moment that it would decide in, in milliseconds.
 const NEARLY: u64 = 2_000;
 
+/// How long after an answer that did not come the same is asked again where a human waits, in milliseconds.
+const AGAIN: u64 = 1_000;
+
 /// What a monitor is told about its cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -64,6 +67,8 @@ pub struct Monitor<S> {
     pub(super) goes_without: bool,
     /// Whether what it remembers is more than what it could write.
     unwritten: bool,
+    /// Whether a look before this one gave alarm, and none since found that all is well.
+    pub(super) alarmed: bool,
 }
 
 /// What a tick saw.
@@ -141,6 +146,7 @@ impl<S: Surface> Monitor<S> {
             ledger: Ledger::default(),
             goes_without: false,
             unwritten: false,
+            alarmed: false,
         }
     }
 
@@ -179,6 +185,11 @@ impl<S: Surface> Monitor<S> {
         }
     }
 
+    /// Before the same is asked once more: by one answer that is lost, nobody is told to use force.
+    async fn breathe(&self) {
+        self.surface.sleep_until(self.surface.now() + AGAIN).await;
+    }
+
     /// A human asks for a failover: refused while the writer takes writes, unless it is forced; and where one has begun
     /// since the ledger was at the `epoch` that was asked for.
     ///
@@ -186,7 +197,11 @@ impl<S: Surface> Monitor<S> {
     /// Why it was not begun.
     pub async fn fail_over(&mut self, force: bool, epoch: Option<u64>) -> Result<(), String> {
         let text = |fault: Fault| fault.to_string();
-        let lease = self.surface.lease().await;
+        let mut lease = self.surface.lease().await;
+        if lease.is_err() && !force {
+            self.breathe().await;
+            lease = self.surface.lease().await;
+        }
         if let Err(fault) = &lease
             && !force
         {
@@ -195,7 +210,12 @@ impl<S: Surface> Monitor<S> {
             ));
         }
         let holds = matches!(&lease, Ok(Some(lease)) if lease.holder == self.config.here);
-        let probed = self.surface.probe().await.map_err(text)?;
+        let mut probed = self.surface.probe().await;
+        if probed.is_err() {
+            self.breathe().await;
+            probed = self.surface.probe().await;
+        }
+        let probed = probed.map_err(text)?;
         match probed {
             Probed { there: Session::Writer { .. }, .. } if !force => {
                 return Err("the writer takes writes; say force to fail over all the same".into());

@@ -251,6 +251,42 @@ fn a_writer_that_is_lost_while_its_region_answers_is_closed_first() {
     });
 }
 
+/// A fence is waited for: applications and the other region's network lose their way in by one call. EC2 takes all rules
+/// of a call or none.
+#[test]
+fn a_fence_closes_for_everybody_and_what_ec2_does_not_take_keeps_it_open_for_nobody_else() {
+    // What EC2 says to the first calls, and how many it takes until the writer is closed.
+    let troubles = [
+        (None, 0, 1..=1),
+        (Some("InvalidPermission.NotFound"), 1, 3..=3),
+        (Some("InvalidParameterValue"), 2, 4..=5),
+    ];
+    simulate(async || {
+        for (code, times, expected) in troubles {
+            let (user, _) = User::with_cluster().await;
+            begin(&user.sandbox);
+            pass(200).await;
+            assert_eq!(doors(&user.sandbox, EAST).len(), 2);
+            user.sandbox.forget_calls();
+            if let Some(code) = code {
+                let operation = Some("RevokeSecurityGroupIngress".into());
+                let rule = Rule { operation, times: Some(times), ..Rule::default() };
+                let (code, message) = (code.to_owned(), "It is refused.".to_owned());
+                let refused = Effect::Fail { status: 400, code, message };
+                user.sandbox.add_fault(Fault::new(rule, refused));
+            }
+            user.sandbox.with(|world| world.set_dark(EAST, true));
+            pass(300).await;
+            assert_eq!(doors(&user.sandbox, EAST), Vec::<String>::new(), "{code:?}");
+            assert_eq!(ledger(&user.sandbox, WEST)["phase"], "promoted", "{code:?}");
+            let calls = user.sandbox.calls();
+            let closing = |call: &&CallRecord| call.operation == "RevokeSecurityGroupIngress";
+            let tries = calls.iter().filter(closing).count();
+            assert!(expected.contains(&tries), "{code:?}: {tries}");
+        }
+    });
+}
+
 #[test]
 fn a_hold_and_a_destroy_keep_the_monitors_from_acting() {
     simulate(async || {

@@ -402,6 +402,32 @@ fn what_a_human_asked_for_is_gone_on_with_where_no_schedule_begins_a_run() {
     });
 }
 
+/// Or it would be advised to use force, by one answer.
+#[test]
+fn what_a_human_asks_for_does_not_fail_for_one_lost_answer() {
+    simulate(async || {
+        // The first call of a function is the monitor's own.
+        let lost = [("lambda", WEST, 1), ("dynamodb", WITNESS, 0)];
+        for (service, region, after) in lost {
+            let user = watched_by_hand().await;
+            let off = json!({"State": "DISABLED"});
+            let rule = "trading-db-monitor-prod";
+            user.sandbox.with(|world| world.drift(WEST, "event-rule", rule, Some(&off))).unwrap();
+            set_lost(&user.sandbox, EAST, true);
+            // Whatever the schedule has begun is over: nobody else can meet it.
+            pass(200).await;
+            let mut once = fault(service, None, region);
+            (once.rule.after, once.rule.times) = (after, Some(1));
+            user.sandbox.add_fault(once);
+            let question = json!({"action": "failover"});
+            let answer = ask(&user, &question).await;
+            answer.unwrap_or_else(|why| panic!("{service}: {why}"));
+            let phase = &ledger(&user.sandbox, WEST)["phase"];
+            assert!(phase == "accepted" || phase == "promoted", "{service}: {phase}");
+        }
+    });
+}
+
 #[test]
 fn a_message_that_the_topic_did_not_take_is_told_later() {
     simulate(async || {

@@ -30,6 +30,15 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether one look says it. What one answer that is lost, or one connection, looks like is told when the next look
+    /// finds it as well.
+    pub fn is_plain(self) -> bool {
+        match self {
+            Self::Manual | Self::DataLoss | Self::PromotedByHand | Self::Diverged => true,
+            Self::Partition | Self::Unknown | Self::Held | Self::Intended => false,
+        }
+    }
+
     /// What to tell whoever is woken.
     pub fn text(self) -> &'static str {
         match self {

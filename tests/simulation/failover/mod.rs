@@ -9,7 +9,7 @@ use std::{cell::RefCell, rc::Rc};
 
 use scenario::{BEGINNING, END, scenario};
 use script::{Event, live};
-use world::{Shared, World};
+use world::{Place, Shared, World};
 
 fn story(world: &World) -> String {
     let said: Vec<_> = world
@@ -99,6 +99,30 @@ fn a_lost_region_is_decided_as_soon_as_it_has_been_lost_for_long_enough() {
     // Another look would take three to five seconds, and a fifth of them would need one.
     let very: Vec<_> = late.into_iter().filter(|late| *late > 3_000).collect();
     assert!(very.len() < 10, "{very:?}");
+}
+
+/// One answer that is lost is in the metrics, and wakes nobody; the next look would find it again.
+#[test]
+fn one_lost_look_is_not_told() {
+    let lives = |seconds: u64| {
+        let mut blind = 0;
+        for seed in 0..20 {
+            let world: Shared = Rc::new(RefCell::new(World::new(seed)));
+            let script = [
+                (BEGINNING, Event::Probes(Place::D, false)),
+                (BEGINNING + seconds, Event::Probes(Place::D, true)),
+            ];
+            live(&world, &script, BEGINNING + 200);
+            let world = world.borrow();
+            let looks = world.said.iter().filter(|(_, _, what)| what.contains("Unknown")).count();
+            blind += usize::from(looks > 0);
+            assert_eq!(world.notes.len(), usize::from(looks > 1), "seed {seed}\n{}", story(&world));
+        }
+        blind
+    };
+    // Looks are ten seconds apart.
+    assert!((5..20).contains(&lives(6)), "some of them look meanwhile, and once");
+    assert_eq!(lives(60), 20);
 }
 
 #[test]
