@@ -34,9 +34,9 @@ docs: ## Write what the pages take from the schema, the examples and the calls
 
 # More than an hour; with CRASH_FROM=n, the faults go on after so many points of each kind of run; with CRASH_ONLY=text, only the
 # points are tried whose call or fate, as a failure prints it, has the text in it.
-crash: ## Every call refused, failing, hanging, or without its answer; killed at twenty points (make test tries a sample)
+crash: ## Every call refused, failing, hanging, interrupted, or without its answer; killed at twenty points (make test tries a sample)
 	CRASH_POINTS=all $(CARGO) test --locked --test main -- --include-ignored --nocapture simulation::crash \
-		simulation::faults simulation::storms simulation::abuse::what_a_plan killed_at_twenty_points
+		simulation::faults simulation::interrupts simulation::storms simulation::abuse::what_a_plan killed_at_twenty_points
 
 simulate: ## Failovers in a typed world, SEEDS of them (default 100000; make test tries 2052)
 	SEEDS=$(or $(SEEDS),100000) $(CARGO) test --locked --test main -- --nocapture simulation::failover::what_must_hold
@@ -47,14 +47,14 @@ experiments: ## Trouble on real databases, RUNS times each (default 3, an hour),
 # What is asked and answered in a cluster's life, by drift, and where calls fail, as the tests keep it; and what the functions
 # may do.
 KEPT = $(or $(CARGO_TARGET_DIR),target)/tmp/traffic
-TRAFFIC = $(patsubst %,$(KEPT)/%.json,life drift arguments two-clusters forced restored \
+TRAFFIC = $(patsubst %,$(KEPT)/%.json,life drift arguments two-clusters neighbours forced restored \
 	faults-of-create faults-of-update faults-of-destroy)
 POLICIES = $(KEPT)/policies-of-functions.json
 
 $(TRAFFIC) $(POLICIES): Cargo.toml Cargo.lock $(shell find src tests examples -type f)
 	$(CARGO) test --locked --test main -- simulation::access::whoever_has_the_published_policies \
 		simulation::drift::drift_shows simulation::faults::any_call simulation::lifecycle::every_argument \
-		simulation::running::two_clusters simulation::asked::force_does_without simulation::restarts::a_cluster_of_which
+		simulation::running::two_clusters simulation::neighbours simulation::asked::force_does_without simulation::restarts::a_cluster_of_which
 
 contract: $(TRAFFIC) $(POLICIES) ## Sandbox, calls, policies, release against the rules of AWS, GoReleaser, GitHub (needs tests/contract/requirements.txt)
 	$(PYTHON) tests/contract/policies.py examples/iam/*.json $(POLICIES)

@@ -58,18 +58,21 @@ pub struct Attempts {
     pub failing: u32,
     /// While it is throttled: it will get its turn.
     pub throttled: u32,
+    /// For how long AWS or the network may fail in a row, however often that was: what swallows calls lets each of them
+    /// wait until it is taken for lost. Without, the number alone counts.
+    pub silence: Option<Duration>,
 }
 
 impl Default for Attempts {
     fn default() -> Self {
-        Self { failing: 8, throttled: 30 }
+        Self { failing: 8, throttled: 30, silence: Some(Duration::from_secs(90)) }
     }
 }
 
 impl Attempts {
     /// So often, whatever the reason; once at least.
     pub fn at_most(count: u32) -> Self {
-        Self { failing: count.max(1), throttled: count.max(1) }
+        Self { failing: count.max(1), throttled: count.max(1), silence: None }
     }
 }
 
@@ -279,9 +282,14 @@ impl Session {
     {
         let begun = self.clock.now();
         let (mut failing, mut refused) = (0, 0);
+        // Whatever the pace of the clock, an answer is waited for in real time.
+        let mut answered = tokio::time::Instant::now();
         for tries in 1u32.. {
             if let Some(reason) = self.stopped() {
                 return Err(ApiError::stopped(api, reason));
+            }
+            if failing == 0 {
+                answered = tokio::time::Instant::now();
             }
             // The SDK's futures are tens of kilobytes each; on the heap, they do not add up on the stack.
             let Some(result) = self.in_flight(Box::pin(attempt())).await else {
@@ -319,6 +327,7 @@ impl Session {
                 ErrorClass::Transient => {
                     repeat_ambiguous
                         && failing < self.attempts.failing
+                        && self.attempts.silence.is_none_or(|most| answered.elapsed() < most)
                         && refused < self.attempts.throttled
                 }
                 ErrorClass::NotYetConsistent => self.clock.since(begun) < CONSISTENCY_LIMIT,

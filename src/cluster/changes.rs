@@ -11,8 +11,8 @@ use crate::components::{
     Address, Component, Difference, Effect, HostedZone, Observation, Owner, Readiness, SOURCE,
     Text, database_role::DatabaseRole, db_backup::DbBackup,
     db_event_subscription::DbEventSubscription, db_instance::DbInstance,
-    db_parameter_group::DbParameterGroup, dns_record::DnsRecord, health_check::HealthCheck,
-    hosted_zone_association::HostedZoneAssociation, is_byproduct, kinds,
+    db_parameter_group::DbParameterGroup, dns_record::DnsRecord, drill_instance::DrillInstance,
+    health_check::HealthCheck, hosted_zone_association::HostedZoneAssociation, is_byproduct, kinds,
     lambda_function::LambdaFunction, security_group_rule::SecurityGroupRule,
 };
 
@@ -118,6 +118,13 @@ impl Changes {
             let comes_and_goes = is_byproduct(&found.address);
             if unwanted && !comes_and_goes && !is_held(spec, roles, &found.address) {
                 all.insert(found.address.clone(), removal(found));
+            }
+            // Nothing of a plan's, and no drill could be held.
+            if let Owner::Foreign(why) = &found.owner
+                && found.address.kind() == DrillInstance::KIND
+            {
+                let verb = Verb::Refuse(exists(&found.id, why));
+                all.insert(found.address.clone(), Change { verb, ..removal(found) });
             }
         }
         let mut changes = Self { all, after: BTreeMap::new() };
@@ -271,6 +278,14 @@ fn removal(found: &Observation) -> Change {
     }
 }
 
+/// Of something of somebody else's.
+fn exists(name: &str, why: &str) -> String {
+    format!(
+        "{name} exists already and is not this cluster's: {why}. Rename or remove it, or choose another \
+         environment_suffix"
+    )
+}
+
 fn verb(
     component: &Component,
     found: Option<&Observation>,
@@ -279,11 +294,7 @@ fn verb(
 ) -> Option<Verb> {
     let Some(found) = found else { return Some(Verb::Create) };
     if let Owner::Foreign(why) = &found.owner {
-        return Some(Verb::Refuse(format!(
-            "{} exists already and is not this cluster's: {why}. Rename or remove it, or choose another \
-             environment_suffix",
-            component.name
-        )));
+        return Some(Verb::Refuse(exists(&component.name, why)));
     }
     let mut differing = component.differing(found, resolve);
     // What comes from an argument that is not known yet says nothing.

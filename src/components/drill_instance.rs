@@ -28,13 +28,16 @@ impl Primitive for DrillInstance {
         Vec::new()
     }
 
-    /// Only where no stone is left unturned: drills remove it themselves.
+    /// Only where no stone is left unturned, as drills remove it themselves; and before there is a cluster, whose drills
+    /// somebody else's would keep from being held.
     async fn observe(
         env: &Env,
         region: &str,
         wanted: &[&Wanted<Self>],
     ) -> Result<Vec<Observation>, ApiError> {
-        let Some(any) = wanted.first().filter(|_| env.is_thorough()) else {
+        let Some(any) =
+            wanted.first().filter(|_| env.is_thorough() || env.scope.cluster_id.is_none())
+        else {
             return Ok(Vec::new());
         };
         let found = describe(env, region, &any.name).await?;

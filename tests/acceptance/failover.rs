@@ -66,7 +66,29 @@ fn the_program_that_a_new_version_brings_fails_a_lost_region_over() {
         served.sandbox.with(|world| world.log_lines(WEST, "/aws/lambda/trading-db-monitor-prod"));
     assert!(said.iter().any(|line| line.contains("Max Memory Used")), "{said:#?}");
 
+    must_keep_its_login_to_itself(&served);
     must_come_back_closed_and_go(&served, workspace, host);
+}
+
+/// The probes log in, and the monitors hand them what with.
+fn must_keep_its_login_to_itself(served: &Served) {
+    served.sandbox.with(|world| {
+        let secrets = world.inventory()[EAST]["secret"].as_object().cloned().unwrap();
+        let values = secrets.keys().map(|id| world.record(EAST, "secret", id)["_value"].clone());
+        let passwords: Vec<String> = values
+            .map(|value| serde_json::from_str::<Json>(value.as_str().unwrap()).unwrap())
+            .map(|value| value["password"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(passwords.len(), 2);
+        for (region, function) in
+            [(EAST, "monitor"), (WEST, "monitor"), (EAST, "probe"), (WEST, "probe")]
+        {
+            let said = world.log_lines(region, &format!("/aws/lambda/trading-db-{function}-prod"));
+            assert!(!said.is_empty() || function == "probe", "{region} {function}");
+            let told = said.iter().any(|line| passwords.iter().any(|one| line.contains(one)));
+            assert!(!told, "{region}: the {function}'s log has a password");
+        }
+    });
 }
 
 /// Whoever takes it over finds the writer where it is, and nothing to change.

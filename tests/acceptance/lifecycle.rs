@@ -225,6 +225,70 @@ fn no_secret_is_in_a_state_a_plan_or_a_log() {
     }
 }
 
+/// What carries a password, or is handed one, fails: neither the error nor the log tells what was sent.
+#[test]
+fn no_secret_is_in_what_is_said_of_a_call_that_failed() {
+    let served = Served::new();
+    let mut workspace = Workspace::new(&served, &cluster(&served, "prod", ""));
+    workspace.variable("TF_LOG", "TRACE");
+    workspace.variable("AWS_SECRET_ACCESS_KEY", CREDENTIAL);
+    let mut texts = Vec::new();
+    let mut apply = |workspace: &Workspace, refused: Option<(&str, &str)>| {
+        if let Some((service, operation)) = refused {
+            let (service, operation) = (Some(service.into()), Some(operation.into()));
+            let rule = Rule { service, operation, ..Rule::default() };
+            let (code, message) = ("ValidationException".into(), "Not like this.".into());
+            let refusal = Effect::Fail { code, message, status: 400 };
+            served.sandbox.add_fault(Fault::new(rule, refusal));
+        }
+        let ran = workspace.run(&["apply", "-no-color", "-auto-approve"]);
+        let told = format!("{refused:?}: {}", ran.message());
+        assert_eq!(ran.code, i32::from(refused.is_some()), "{told}");
+        assert!(ran.err.contains("[TRACE]"), "{told}");
+        if let Some((_, operation)) = refused {
+            assert!(ran.message().contains(operation), "{told}");
+            // A create that failed; what fails later is no create any more.
+            workspace.run(&["untaint", "trading_dr_cluster.prod"]);
+        }
+        served.sandbox.clear_faults();
+        let files = ["terraform.tfstate", ".terraform/trading-dr-prod.jsonl"];
+        let kept = files.map(|name| std::fs::read_to_string(workspace.path(name)).unwrap());
+        texts.extend(kept.into_iter().chain([ran.out.clone(), ran.err.clone()]));
+    };
+    apply(&workspace, Some(("secretsmanager", "CreateSecret")));
+    apply(&workspace, Some(("rds", "CreateDBInstance")));
+    // The probe is handed what it logs in with.
+    apply(&workspace, Some(("lambda", "Invoke")));
+    apply(&workspace, None);
+    let mut passwords = passwords(&served);
+    assert_eq!(passwords.len(), 2);
+    // The secret is lost, and the database is to take another password.
+    for region in ["us-east-1", "us-west-2"] {
+        served
+            .sandbox
+            .with(|world| world.drift(region, "secret", "trading-db-master-prod", None))
+            .unwrap();
+    }
+    let rule = Rule { operation: Some("ModifyDBInstance".into()), ..Rule::default() };
+    let (code, message) = ("InvalidParameterValue".into(), "Not like this.".into());
+    served.sandbox.add_fault(Fault::new(rule, Effect::Fail { code, message, status: 400 }));
+    let ran = workspace.run(&["apply", "-no-color", "-auto-approve"]);
+    assert!(ran.code == 1 && ran.message().contains("ModifyDBInstance"), "{}", ran.message());
+    served.sandbox.clear_faults();
+    texts.extend([ran.out, ran.err]);
+    workspace.apply().must_succeed();
+    passwords.extend(self::passwords(&served));
+    assert_eq!(passwords.len(), 3);
+    let hidden: Vec<_> = texts.iter().map(|text| decoded(text)).collect();
+    for text in texts.iter().chain(&hidden) {
+        assert!(!text.contains("SecretString") && !text.contains("MasterUserPassword"));
+        assert!(!text.contains(CREDENTIAL));
+        let found = passwords.iter().find_map(|one| text.find(one.as_str()));
+        let around = found.map(|at| &text[at.saturating_sub(200)..at]);
+        assert_eq!(around, None, "a password comes after this");
+    }
+}
+
 #[test]
 fn values_that_are_not_known_yet_are_planned_as_far_as_possible() {
     let served = Served::new();

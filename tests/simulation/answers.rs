@@ -45,6 +45,26 @@ enum Garbage {
     Many(usize),
 }
 
+/// What things of AWS are said to be when all is well, each service in its own words.
+const STATES: [&str; 16] = [
+    "ACTIVE",
+    "Active",
+    "ENABLED",
+    "Enabled",
+    "INSYNC",
+    "InSync",
+    "OK",
+    "Success",
+    "Successful",
+    "active",
+    "applied",
+    "available",
+    "completed",
+    "enabled",
+    "in-sync",
+    "replicating",
+];
+
 impl Garbage {
     /// All of them, drawn by a number where there is something to draw.
     fn all(draw: usize) -> [Self; 9] {
@@ -62,6 +82,14 @@ impl Garbage {
     }
 
     fn of(self, body: &Bytes) -> Bytes {
+        // What speaks CBOR has members as well; what cannot be read at all is no matter of members.
+        let is_raw = matches!(self, Self::Empty | Self::Page | Self::Half);
+        let is_cbor = body.first().is_some_and(|first| (0xa0..=0xbf).contains(first));
+        if let (false, true, Some(tree)) = (is_raw, is_cbor, aws_sandbox::from_cbor(body)) {
+            let changed = self.of(&Bytes::from(tree.to_string()));
+            let changed: Json = serde_json::from_slice(&changed).expect("JSON stays JSON");
+            return Bytes::from(aws_sandbox::to_cbor(&changed));
+        }
         let text = String::from_utf8_lossy(body);
         let between = |inner: &dyn Fn(&str) -> String| {
             // The texts of XML are between tags, those of JSON behind colons.
@@ -81,9 +109,7 @@ impl Garbage {
             Self::Half => body.slice(..body.len() / 2),
             Self::Hollow => between(&|_| String::new()),
             Self::Unknown => between(&|text| {
-                let states =
-                    ["available", "active", "in-sync", "Enabled", "ACTIVE", "OK", "replicating"];
-                if states.contains(&text) { "frobnicating".into() } else { text.into() }
+                if STATES.contains(&text) { "frobnicating".into() } else { text.into() }
             }),
             Self::Absurd => {
                 let texts = between(&|text| {
@@ -95,6 +121,11 @@ impl Garbage {
                 let text = String::from_utf8_lossy(&texts);
                 Bytes::from(number.replace_all(&text, "${1}1e300${2}").into_owned())
             }
+            Self::Missing(draw) if text.starts_with('<') => {
+                let all = elements(&text);
+                let gone = all.get(draw % all.len().max(1)).cloned().unwrap_or_default();
+                Bytes::from([&text[..gone.start], &text[gone.end..]].concat())
+            }
             Self::Missing(draw) => altered(&text, draw, |_| String::new()),
             Self::Huge(draw) => {
                 altered(&text, draw, |leaf| leaf.replace(inner(leaf), &"x".repeat(1 << 20)))
@@ -102,6 +133,25 @@ impl Garbage {
             Self::Many(draw) => altered(&text, draw, |leaf| leaf.repeat(10_000)),
         }
     }
+}
+
+/// Where the elements of XML are, structures and lists as well as texts; all but the outermost.
+fn elements(text: &str) -> Vec<std::ops::Range<usize>> {
+    let (mut open, mut all) = (Vec::new(), Vec::new());
+    for (start, _) in text.match_indices('<') {
+        let end = text[start..].find('>').map_or(text.len(), |at| start + at + 1);
+        let tag = &text[start..end];
+        if tag.starts_with("</") {
+            let began = open.pop().unwrap_or(start);
+            all.push(began..end);
+        } else if tag.ends_with("/>") {
+            all.push(start..end);
+        } else if !tag.starts_with("<?") {
+            open.push(start);
+        }
+    }
+    all.pop();
+    all
 }
 
 /// What is between an element's tags.
@@ -401,4 +451,24 @@ fn whatever_aws_answers_the_data_source_it_reads_or_says_why_not() {
             }
         }
     });
+}
+
+/// A mangler that does nothing would find nothing.
+#[test]
+fn each_kind_of_garbage_changes_answers_of_each_form() {
+    let xml =
+        "<?xml version=\"1.0\"?><R><Endpoint><Port>5432</Port></Endpoint><S>available</S></R>";
+    let json = json!({"State": "Active", "Endpoint": {"Port": 5432}});
+    let cbor = aws_sandbox::to_cbor(&json!({"StateValue": "OK", "Period": 60}));
+    for body in [xml.as_bytes().to_vec(), json.to_string().into_bytes(), cbor] {
+        let body = Bytes::from(body);
+        for kind in Garbage::all(0) {
+            assert_ne!(kind.of(&body), body, "{kind:?} {body:?}");
+        }
+    }
+    let gone: Vec<_> = (0..3)
+        .map(|draw| Garbage::Missing(draw).of(&Bytes::from_static(xml.as_bytes())))
+        .map(|body| String::from_utf8(body.to_vec()).unwrap())
+        .collect();
+    assert!(gone.iter().any(|one| !one.contains("Endpoint") && one.contains("<S>")), "{gone:#?}");
 }

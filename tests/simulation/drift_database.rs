@@ -4,6 +4,7 @@
 use aws_sdk_rds::types::{ApplyMethod, Parameter};
 use serde_json::json;
 
+use super::crash::changes_something;
 use crate::support::{
     agent::{EAST, WEST},
     aws::{connect, pass, simulate},
@@ -125,6 +126,46 @@ fn a_parameter_that_needs_a_restart_is_put_back_with_one() {
             }
             user.must_apply(&config).await;
             user.must_be_unchanged(&config).await;
+        }
+    });
+}
+
+/// On an instance that holds data there is no way back: that is told, with the way out, and nothing is done.
+#[test]
+fn what_no_call_can_put_back_is_refused_by_name() {
+    simulate(async || {
+        let (made, config) = User::with_cluster().await;
+        let (world, state) = (made.sandbox.world(), made.state.clone());
+        let key = json!({"KmsKeyId": "arn:aws:kms:us-east-1:123456789012:key/of-somebody-else"});
+        let group = json!({"DBSubnetGroup": {"DBSubnetGroupName": "others"}});
+        let extended = json!({"EngineLifecycleSupport": "open-source-rds-extended-support"});
+        for (region, id, field, change) in [
+            (EAST, "trading-db-primary-prod", "key", &key),
+            (WEST, "trading-db-replica-prod", "key", &key),
+            (EAST, "trading-db-primary-prod", "subnet_group", &group),
+            (WEST, "trading-db-replica-prod", "subnet_group", &group),
+            (EAST, "trading-db-primary-prod", "extended_support", &extended),
+            (EAST, "trading-db-primary-prod", "db_name", &json!({"DBName": "others"})),
+            (EAST, "trading-db-primary-prod", "username", &json!({"MasterUsername": "others"})),
+        ] {
+            let told = format!("{region} {field}");
+            let sandbox = aws_sandbox::Sandbox::with_world(world.clone(), 1.0);
+            let mut user = User::of(sandbox).await;
+            user.state = state.clone();
+            user.sandbox
+                .with(|world| world.drift(region, "db-instance", id, Some(change)))
+                .unwrap();
+            user.sandbox.forget_calls();
+            let found = errors(&user.apply(&config).await);
+            let address = format!("{region}/db-instance");
+            let is_named = |one: &String| one.contains(&address) && one.contains(field);
+            assert!(found.iter().any(is_named), "{told}: {found:#?}");
+            let way = "restore from a snapshot into a new cluster";
+            assert!(found.iter().any(|one| one.contains(way)), "{told}: {found:#?}");
+            assert_eq!(found.len(), 1, "{told}: {found:#?}");
+            let calls = user.sandbox.calls();
+            let changing: Vec<_> = calls.iter().filter(|call| changes_something(call)).collect();
+            assert!(changing.is_empty(), "{told}: {changing:#?}");
         }
     });
 }

@@ -29,7 +29,7 @@ use crate::support::{
 
 /// The n-th call of an operation in a region.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Call {
+pub(super) struct Call {
     service: String,
     operation: String,
     region: String,
@@ -39,7 +39,7 @@ struct Call {
 }
 
 impl Call {
-    fn rule(&self, lasts: bool) -> Rule {
+    pub(super) fn rule(&self, lasts: bool) -> Rule {
         Rule {
             service: Some(self.service.clone()),
             operation: Some(self.operation.clone()),
@@ -59,23 +59,23 @@ impl Call {
 
 /// What is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Deed {
+pub(super) enum Deed {
     Create,
     Update,
     Destroy,
 }
 
 /// A run, recorded: where it begins, what it calls, and what there is in the end.
-struct Recorded {
-    deed: Deed,
+pub(super) struct Recorded {
+    pub(super) deed: Deed,
     world: World,
     state: State,
-    config: Json,
-    calls: Vec<Call>,
+    pub(super) config: Json,
+    pub(super) calls: Vec<Call>,
     reads: Vec<Call>,
-    census: BTreeMap<String, usize>,
+    pub(super) census: BTreeMap<String, usize>,
     /// What is made, each how often.
-    made: Made,
+    pub(super) made: Made,
 }
 
 /// What a run was seen to call.
@@ -128,7 +128,7 @@ fn drawn(reads: Vec<Call>, draw: &mut fastrand::Rng) -> Vec<Call> {
 }
 
 impl Recorded {
-    fn of(deed: Deed) -> Self {
+    pub(super) fn of(deed: Deed) -> Self {
         let mut recorded = None;
         simulate(async || {
             let seen: Arc<Mutex<Seen>> = Arc::default();
@@ -175,13 +175,27 @@ impl Recorded {
         recorded.unwrap()
     }
 
+    /// Somebody who is about to run it.
+    pub(super) async fn begin(&self) -> User {
+        let mut user = User::of(Sandbox::with_world(self.world.clone(), 1.0)).await;
+        user.state = self.state.clone();
+        user
+    }
+
+    /// Whether everything is as an undisturbed run leaves it.
+    pub(super) fn is_right(&self, user: &User) -> bool {
+        match self.deed {
+            Deed::Create | Deed::Update => census(&user.sandbox) == self.census,
+            Deed::Destroy => user.leftovers().is_empty(),
+        }
+    }
+
     /// Lives through the run with a call that fares so, and through another one after it, which goes on with what there
     /// is, or builds it anew where Terraform would; how many seconds of the account's time the latter took.
     async fn live(&self, call: &Call, fate: &Fate, goes_on: bool) -> u64 {
         let way = if goes_on { "goes on" } else { "builds anew" };
         let told = format!("{:?}: {call:?} {fate:?}, {way}, SEED={}", self.deed, seed());
-        let mut user = User::of(Sandbox::with_world(self.world.clone(), 1.0)).await;
-        user.state = self.state.clone();
+        let mut user = self.begin().await;
         user.sandbox.add_fault(Fault::new(call.rule(fate.lasts), fate.effect.clone()));
         let found = self.run(&mut user).await;
         let hits = user.sandbox.hits();
@@ -221,12 +235,8 @@ impl Recorded {
         let is_named = is_told(&call.name());
         // Who does not hear from SSM loses the lease before a call to it is given up.
         let is_silenced = call.service == "ssm" && is_told("lease could not be renewed");
-        let is_right = match self.deed {
-            Deed::Create | Deed::Update => census(&user.sandbox) == self.census,
-            Deed::Destroy => user.leftovers().is_empty(),
-        };
         if !found.has_errors() {
-            assert!(is_right, "{told}: succeeds, and has not done it: {all:#?}");
+            assert!(self.is_right(user), "{told}: succeeds, and has not done it: {all:#?}");
             // Keys of others deny that one looks at them, so that some reads may be; and a run that ends before its
             // lease is in danger says nothing of it.
             let may_be = only_reads(&call.operation) || call.is_of_the_lease;
@@ -243,7 +253,7 @@ impl Recorded {
         assert!(!user.state.tainted || is_told("terraform untaint"), "{told}: {all:#?}");
     }
 
-    async fn run(&self, user: &mut User) -> Diagnostics {
+    pub(super) async fn run(&self, user: &mut User) -> Diagnostics {
         match self.deed {
             Deed::Create | Deed::Update => user.apply(&self.config).await,
             // Terraform does not destroy what is in no state.
@@ -254,7 +264,7 @@ impl Recorded {
 }
 
 /// How an error says what to do about it.
-const WAYS: [&str; 12] = [
+pub(super) const WAYS: [&str; 12] = [
     "try again",
     "Try again",
     "plan again",
@@ -270,7 +280,7 @@ const WAYS: [&str; 12] = [
 ];
 
 /// What draws the sample.
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     std::env::var("SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(15)
 }
 

@@ -140,3 +140,51 @@ fn an_alias_a_route_and_a_log_group_of_others_are_refused_before_anything_is_mad
         assert_eq!(user.sandbox.with(|world| world.inventory()), before);
     });
 }
+
+/// Drills make it and remove it, so that nobody would see before the first one that the name is taken.
+#[test]
+fn an_instance_of_others_with_the_name_of_a_drills_is_refused_and_outlives_a_destroy() {
+    const NAME: &str = "trading-db-drill-prod";
+    simulate(async || {
+        let (made, config) = User::with_cluster().await;
+        let mut record =
+            made.sandbox.with(|world| world.record(WEST, "db-instance", "trading-db-replica-prod"));
+        record["DBInstanceIdentifier"] = NAME.into();
+        record["_tags"] = json!({"team": "others"});
+        // Nothing of the cluster's is used by it.
+        let of_its_own = [
+            "DBSubnetGroup",
+            "_subnet_group",
+            "DBParameterGroups",
+            "VpcSecurityGroups",
+            "KmsKeyId",
+        ];
+        record.as_object_mut().unwrap().retain(|name, _| {
+            !of_its_own.contains(&name.as_str()) && !name.starts_with("ReadReplica")
+        });
+        let place = |user: &User| {
+            let record = record.clone();
+            user.sandbox.with(|world| world.place(WEST, "db-instance", NAME, record));
+        };
+        let is_there = |user: &User| {
+            let all = user.sandbox.with(|world| world.inventory());
+            all[WEST]["db-instance"][NAME].is_object()
+        };
+        let mut user = User::new().await;
+        place(&user);
+        let before = user.sandbox.with(|world| world.inventory());
+        let found = errors(&user.apply(&configuration(&user.sandbox)).await);
+        let told = |text: &str| found.iter().any(|one| one.contains(text));
+        assert!(told("us-west-2/drill-instance") && told(NAME), "{found:#?}");
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(user.sandbox.with(|world| world.inventory()), before);
+
+        // One that came later is nothing of a plan's, and a destroy leaves it alone.
+        let mut user = made;
+        place(&user);
+        user.must_be_unchanged(&config).await;
+        user.must_destroy().await;
+        assert!(is_there(&user));
+        assert_eq!(user.leftovers().len(), 1, "{:#?}", user.leftovers());
+    });
+}

@@ -18,7 +18,7 @@ use crate::{
         lambda_permission::LambdaPermission,
         log_group::LogGroup,
     },
-    contract::{ASSIGNMENT, Copying, DIMENSION, FUNCTION, NAMESPACE},
+    contract::{ASSIGNMENT, Copying, DIMENSION, FUNCTION, NAMESPACE, copy_name},
 };
 
 /// The purpose, in addresses.
@@ -91,8 +91,11 @@ impl Plan<'_> {
         let variables = self.variables_key(Name::Copier, std::slice::from_ref(&to), &mut slots);
         let services = [via("rds"), via("dynamodb")].concat();
         let instance = instance_name(self.spec, source);
-        let originals = self.arn("rds", &from, &format!("snapshot:rds:{instance}-*"));
-        let copies = format!("snapshot:trading-db-copy-*-{}", self.spec.suffix);
+        // By the moment in their names: a mere `*` would have those of another cluster too whose suffix begins, or ends, alike.
+        let originals = format!("snapshot:rds:{instance}-????-??-??-??-??*");
+        let originals = self.arn("rds", &from, &originals);
+        let copies = copy_name("????????-????", &self.spec.suffix.to_string());
+        let copies = format!("snapshot:{copies}");
         let copies = self.arn("rds", &to, &copies);
         let ledger = format!("table/{}", Name::Ledger.of(&self.spec.suffix));
         let document = json!({

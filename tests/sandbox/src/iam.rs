@@ -30,6 +30,19 @@ impl Access {
     pub fn action(&self) -> &str {
         &self.need.action
     }
+
+    /// An ARN, or `*`.
+    pub fn resource(&self) -> &str {
+        &self.need.resource
+    }
+
+    /// The same, wanted by another role.
+    #[must_use]
+    pub fn by_role(&self, name: &str) -> Self {
+        let arn = format!("arn:aws:sts::{ACCOUNT}:assumed-role/{name}/another");
+        let who = Principal { arn, kind: "role", name: name.to_owned(), ..Principal::default() };
+        Self { who, need: self.need.clone() }
+    }
 }
 
 /// What was needed and allowed since the record began, each once; shared by every copy of the world.

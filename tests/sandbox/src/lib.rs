@@ -62,4 +62,5 @@ pub use services::{
     rds::{SessionView, Source, Visitor},
 };
 pub use traffic::Exchange;
+pub use wire::cbor::{parse as from_cbor, render as to_cbor};
 pub use world::World;

@@ -9,7 +9,7 @@ pub(crate) fn is_moment(name: &str) -> bool {
 }
 
 /// A body to a tree; an empty one is an empty structure. `None` for what is no CBOR.
-pub(crate) fn parse(body: &[u8]) -> Option<Value> {
+pub fn parse(body: &[u8]) -> Option<Value> {
     if body.is_empty() {
         return Some(Value::Object(Map::new()));
     }
@@ -34,7 +34,7 @@ fn tree(value: Cbor) -> Option<Value> {
 }
 
 /// A tree as a body.
-pub(crate) fn render(value: &Value) -> Vec<u8> {
+pub fn render(value: &Value) -> Vec<u8> {
     let mut body = Vec::new();
     // Writing into memory cannot fail.
     let _ = ciborium::into_writer(&cbor(value, false), &mut body);
