@@ -94,9 +94,7 @@ fn summary(error: &ApiError, doing: &str) -> String {
 /// Why the lease was not to be had.
 pub(super) fn lease(error: &LeaseError, suffix: &str) -> Diagnostics {
     match error {
-        LeaseError::Api(error) => {
-            Diagnostics::from_error(summary(error, "taking the cluster's lease"), api(error))
-        }
+        LeaseError::Api(error) => untouched(error, "taking the cluster's lease"),
         LeaseError::Held { .. } => Diagnostics::from_error(
             format!("Somebody else is changing the cluster {suffix}"),
             format!(
@@ -109,7 +107,7 @@ pub(super) fn lease(error: &LeaseError, suffix: &str) -> Diagnostics {
         }
         LeaseError::Stopped(_) => Diagnostics::from_error(
             "Interrupted before anything was changed",
-            "The cluster's lease was not held yet.",
+            "The cluster's lease was not held yet. Run the same command again.",
         ),
     }
 }
