@@ -163,7 +163,8 @@ impl Claim {
 
     /// Gives the suffix back, with everything that was kept. What says whose it is and whether it was finished goes in one
     /// call: half of it would let another create go on as the cluster that is gone, which the state of that one would
-    /// then destroy. The leases go last, so that nobody begins before.
+    /// then destroy. The leases go with it: no sooner, so that nobody begins before, and no later, as nobody would look for
+    /// them any more.
     ///
     /// # Errors
     /// A call failed.
@@ -174,8 +175,7 @@ impl Claim {
             all.keys().filter(|name| wanted(name)).map(|name| format!("{path}/{name}")).collect()
         };
         remove(env, region, &names(|name| !is_record(name) && !is_lease(name))).await?;
-        remove(env, region, &names(is_record)).await?;
-        remove(env, region, &names(is_lease)).await
+        remove(env, region, &names(|name| is_record(name) || is_lease(name))).await
     }
 }
 

@@ -417,7 +417,7 @@ impl Run<'_> {
             if pass == 0
                 && let Err(error) = farewell(&opened).await
             {
-                found.extend(explain::trouble(&error.into(), "telling the monitors"));
+                found.extend(explain::untouched(&error, "telling the monitors"));
                 found.extend(explain::told_to_go());
                 return self.untouched(found);
             }
