@@ -459,7 +459,7 @@ impl Surface for AwsSurface {
         if all.is_empty() {
             return Ok(());
         }
-        // Everybody at once: a fence is waited for. EC2 takes all of them or none.
+        // Everybody at once: a fence is waited for. EC2 takes all of them or none, but in a default VPC.
         match self.take_away(side, all.clone()).await {
             Ok(()) => return Ok(()),
             Err(error) if matches!(error.class, ErrorClass::NotFound | ErrorClass::Refused) => {}

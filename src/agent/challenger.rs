@@ -16,6 +16,9 @@ const ZONE_BEFORE: u64 = 60_000;
 /// For how long RDS may have the standby in a state in which it would not promote it, before somebody is told.
 const BUSY: u64 = 1_800_000;
 
+/// Within how many milliseconds a second look has to end with an alarm, so that one lost answer wakes nobody.
+const DOUBT: u64 = 120_000;
+
 impl<S: Surface> Monitor<S> {
     pub(super) async fn challenge(&mut self, seen: Seen, intent: Intent) -> Result<Decision, Stop> {
         let Seen { at, probed, lease, instance, own, zone_failover } = seen;
@@ -88,13 +91,14 @@ impl<S: Surface> Monitor<S> {
         lease: Result<Option<Lease>, Fault>,
         probed: &Result<Probed, Fault>,
     ) -> Result<(), Stop> {
-        let lasts = self.alarmed;
-        self.alarmed = match decision {
-            Decision::Stay => false,
-            Decision::Alarm(_) => true,
-            _ => lasts,
-        };
+        let now = self.surface.now();
+        let lasts = self.ledger.doubted.is_some_and(|at| now.saturating_sub(at) <= DOUBT);
+        if matches!(decision, Decision::Alarm(_)) {
+            self.ledger.doubted = Some(now);
+        }
         match decision {
+            // What comes and goes is told once.
+            Decision::Stay | Decision::Wait if lasts => {}
             Decision::Stay | Decision::Wait => self.ledger.told.clear(),
             Decision::Alarm(reason) if reason.is_plain() || lasts => {
                 self.tell("The cluster needs attention", reason.text()).await;

@@ -106,7 +106,9 @@ impl Copier<'_> {
     /// The writer's own snapshots that can be copied, by their moments.
     async fn originals(&self) -> Result<BTreeMap<String, DbSnapshot>, ApiError> {
         let all = self.snapshots(&self.copying.source_region, "automated").await?;
-        let usable = all.into_iter().filter(|one| one.status() == Some("available"));
+        let is_nightly = |one: &DbSnapshot| is_nightly(one, &self.copying.instance);
+        let usable = all.into_iter().filter(is_nightly);
+        let usable = usable.filter(|one| one.status() == Some("available"));
         Ok(usable.filter_map(|one| Some((stamp(&one)?, one))).collect())
     }
 
@@ -208,6 +210,16 @@ pub(super) fn inherited(instance: &DbInstance, name: &str) -> Vec<Tag> {
     own.cloned().chain([named]).collect()
 }
 
+/// Whether a snapshot is one of every night, by its name: `rds:`, the instance's, and a moment. Of those that RDS takes before
+/// an upgrade, the copier may make no copy.
+fn is_nightly(snapshot: &DbSnapshot, instance: &str) -> bool {
+    let name = snapshot.db_snapshot_identifier().unwrap_or_default();
+    let rest = name.strip_prefix("rds:").and_then(|name| name.strip_prefix(instance));
+    let Some(moment) = rest.and_then(|rest| rest.get(..17)) else { return false };
+    let fits = |(form, at): (char, char)| if form == '-' { at == '-' } else { at.is_ascii_digit() };
+    "-0000-00-00-00-00".chars().zip(moment.chars()).all(fits)
+}
+
 /// The moment of a snapshot, as names have it: `20260105-0312`.
 fn stamp(snapshot: &DbSnapshot) -> Option<String> {
     let text = snapshot.snapshot_create_time()?.fmt(Format::DateTime).ok()?;
@@ -233,6 +245,19 @@ fn moment(stamp: &str) -> Option<DateTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nightly_snapshot_is_known_by_its_name() {
+        let is = |name: &str| {
+            let one = DbSnapshot::builder().db_snapshot_identifier(name).build();
+            is_nightly(&one, "trading-db-primary-prod")
+        };
+        assert!(is("rds:trading-db-primary-prod-2026-01-05-03-12"));
+        assert!(!is("rds:preupgrade-trading-db-primary-prod-15-4-to-15-14-2026-01-05-03-12"));
+        assert!(!is("rds:trading-db-primary-prod-2-2026-01-05-03-12"));
+        assert!(!is("rds:trading-db-primary-prod"));
+        assert!(!is("trading-db-copy-20260105-0312-prod"));
+    }
 
     #[test]
     fn a_snapshot_is_named_by_its_moment_and_found_again() {

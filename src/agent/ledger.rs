@@ -75,6 +75,8 @@ pub struct Ledger {
     pub committed: u64,
     /// The last write that is known to have been acknowledged.
     pub ack: Option<Ack>,
+    /// When a look last ended with an alarm.
+    pub doubted: Option<u64>,
     /// When the writer was first looked for and not found, or nobody vouched for it, since it was last seen.
     pub missed: Option<u64>,
     /// The zone in which the writer last took a write.
@@ -127,6 +129,7 @@ impl Default for Ledger {
             busy_since: None,
             committed: 0,
             ack: None,
+            doubted: None,
             missed: None,
             zone: None,
             contact: 0,

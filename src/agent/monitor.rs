@@ -67,8 +67,6 @@ pub struct Monitor<S> {
     pub(super) goes_without: bool,
     /// Whether what it remembers is more than what it could write.
     unwritten: bool,
-    /// Whether a look before this one gave alarm, and none since found that all is well.
-    pub(super) alarmed: bool,
 }
 
 /// What a tick saw.
@@ -146,7 +144,6 @@ impl<S: Surface> Monitor<S> {
             ledger: Ledger::default(),
             goes_without: false,
             unwritten: false,
-            alarmed: false,
         }
     }
 

@@ -113,14 +113,16 @@ impl Changes {
             }
             replaced = anew;
         }
+        let is_new = !inventory.all().any(|one| one.owner == Owner::Ours);
         for found in inventory.all() {
             let unwanted = blueprint.get(&found.address).is_none() && found.owner == Owner::Ours;
             let comes_and_goes = is_byproduct(&found.address);
             if unwanted && !comes_and_goes && !is_held(spec, roles, &found.address) {
                 all.insert(found.address.clone(), removal(found));
             }
-            // Nothing of a plan's, and no drill could be held.
-            if let Owner::Foreign(why) = &found.owner
+            // Nothing of a plan's, and no drill could be held. Of a cluster that there is, drills themselves tell.
+            if is_new
+                && let Owner::Foreign(why) = &found.owner
                 && found.address.kind() == DrillInstance::KIND
             {
                 let verb = Verb::Refuse(exists(&found.id, why));

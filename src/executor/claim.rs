@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::{
+    lease::Lease,
     new_id,
-    parameters::{make, read, remove, write},
+    parameters::{make, read, remove, remove_once, write},
 };
 use crate::{
     aws::{ApiError, Attempts, CONSISTENCY_LIMIT, ErrorClass},
@@ -166,16 +167,31 @@ impl Claim {
     /// then destroy. The leases go with it: no sooner, so that nobody begins before, and no later, as nobody would look for
     /// them any more.
     ///
+    /// What went by a call whose answer was lost is not asked for again: by then, the suffix may be somebody else's.
+    ///
     /// # Errors
     /// A call failed.
-    pub async fn give_back(env: &Env, region: &str, path: &str) -> Result<(), ApiError> {
+    pub async fn give_back(env: &Env, lease: &Lease, path: &str) -> Result<(), ApiError> {
+        let region = lease.region();
         let env = &env.with_session(env.session.with_attempts(Attempts::at_most(TRIES)));
         let all = read(env, region, path).await?;
         let names = |wanted: fn(&str) -> bool| -> Vec<String> {
             all.keys().filter(|name| wanted(name)).map(|name| format!("{path}/{name}")).collect()
         };
         remove(env, region, &names(|name| !is_record(name) && !is_lease(name))).await?;
-        remove(env, region, &names(|name| is_record(name) || is_lease(name))).await
+        let last = names(|name| is_record(name) || is_lease(name));
+        for tries in 1.. {
+            let Err(error) = remove_once(env, region, &last).await else { break };
+            if error.class != ErrorClass::Transient || tries == TRIES {
+                return Err(error);
+            }
+            match lease.stands().await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(_) => return Err(error),
+            }
+        }
+        Ok(())
     }
 }
 

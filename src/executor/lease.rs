@@ -274,10 +274,23 @@ impl Lease {
         }
     }
 
+    /// The region that it is kept in.
+    pub fn region(&self) -> &str {
+        &self.region
+    }
+
     /// Whether nobody else holds it, by a look of now.
     pub async fn is_ours(&self) -> bool {
+        self.stands().await.is_ok_and(|stands| stands)
+    }
+
+    /// Whether it is there, and nobody else's, by a look of now.
+    ///
+    /// # Errors
+    /// The look failed.
+    pub async fn stands(&self) -> Result<bool, ApiError> {
         let found = judged(&self.env, &self.region, &self.path, (self.number, &self.value)).await;
-        found.is_ok_and(|loss| loss.is_none())
+        found.map(|loss| loss.is_none())
     }
 }
 

@@ -93,11 +93,24 @@ pub(super) async fn write(
 
 /// Removes parameters; those that are gone already count as removed.
 pub(super) async fn remove(env: &Env, region: &str, names: &[String]) -> Result<(), ApiError> {
+    take_away(env, region, names, true).await
+}
+
+/// The same, but where it is not known whether AWS acted, that is returned at once.
+pub(super) async fn remove_once(env: &Env, region: &str, names: &[String]) -> Result<(), ApiError> {
+    take_away(env, region, names, false).await
+}
+
+async fn take_away(env: &Env, region: &str, names: &[String], again: bool) -> Result<(), ApiError> {
     let regional = env.region(region);
     for some in names.chunks(10) {
         let api = regional.api("ssm", "DeleteParameters");
         let call = || regional.ssm.delete_parameters().set_names(Some(some.to_vec())).send();
-        env.session.call(api, call).await?;
+        if again {
+            env.session.call(api, call).await?;
+        } else {
+            env.session.call_once(api, call).await?;
+        }
     }
     Ok(())
 }

@@ -117,13 +117,13 @@ pub(super) async fn apply(
         doing == Doing::Destroy && outcome.state.is_none() && !outcome.diagnostics.has_errors();
     if is_held && is_refused && ending.session.stopped().is_none() && lease.is_ours().await {
         lease.quiet().await;
-        if let Err(error) = Claim::give_back(&ending, &region, &path).await {
+        if let Err(error) = Claim::give_back(&ending, &lease, &path).await {
             outcome.diagnostics.extend(explain::claim_left(&path, &region, &error));
             lease.release(&stop).await;
         }
     } else if is_gone {
         lease.quiet().await;
-        if let Err(error) = Claim::give_back(&ending, &region, &path).await {
+        if let Err(error) = Claim::give_back(&ending, &lease, &path).await {
             let mut found = explain::trouble(&error.into(), "giving back the environment suffix");
             found.say_in_errors(doing.next_step());
             outcome.diagnostics.extend(found);

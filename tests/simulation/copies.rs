@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use crate::support::{
     agent::{EAST, WEST, alarm, begin_only},
-    aws::simulate,
+    aws::{connect, simulate},
     user::{User, differences},
 };
 
@@ -183,5 +183,35 @@ fn without_copies_there_is_no_copier_and_old_copies_go_with_the_cluster() {
         assert!(snapshots(&user.sandbox, EAST).is_empty(), "RDS's own are nobody's");
         user.must_destroy().await;
         assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
+
+/// It is the newest for a day, and the copier's role has no right on it.
+#[test]
+fn a_snapshot_that_rds_takes_before_an_upgrade_keeps_nothing_from_being_copied() {
+    simulate(async || {
+        let (user, _) = User::with_cluster().await;
+        begin_only(&user.sandbox, &["copier"]);
+        pass_hours(2).await;
+        let name = "rds:preupgrade-trading-db-primary-prod-15-4-to-15-14-2026-01-05-12-00";
+        let rds = connect(&user.sandbox).await.region(EAST).rds.clone();
+        let all = rds.describe_db_snapshots().snapshot_type("automated").send().await.unwrap();
+        let id = all.db_snapshots()[0].db_snapshot_identifier().unwrap();
+        user.sandbox.with(|world| {
+            let mut newest = world.record(EAST, "db-snapshot", id);
+            newest["DBSnapshotIdentifier"] = name.into();
+            // Later than any of every night for weeks.
+            let made = newest["SnapshotCreateTime"].as_str().unwrap();
+            let later = made.replacen("2026-01-0", "2026-02-0", 1);
+            assert_ne!(later, made);
+            newest["SnapshotCreateTime"] = later.into();
+            world.place(EAST, "db-snapshot", name, newest);
+        });
+        pass_hours(3 * 24).await;
+        let copies = snapshots(&user.sandbox, WEST);
+        assert!(copies.len() >= 3, "{copies:#?}");
+        for name in ["snapshot-copy-age", "snapshot-copier-errors"] {
+            assert_eq!(alarm(&user.sandbox, WEST, name), "OK", "{name}");
+        }
     });
 }

@@ -297,7 +297,7 @@ fn tried_before() -> usize {
 
 /// What the points have in common that are tried, of all that a run of `make crash` would: part of a call or of its fate,
 /// as failures print them.
-fn only() -> Option<String> {
+pub(super) fn only() -> Option<String> {
     std::env::var("CRASH_ONLY").ok().filter(|_| is_whole())
 }
 

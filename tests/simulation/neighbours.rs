@@ -92,6 +92,8 @@ fn what_runs_for_one_leaves_the_others_alone_and_may_do_nothing_else() {
             if is_shared || one.resource().contains(":subnet/") {
                 continue;
             }
+            // Those that did it may.
+            assert!(sandbox.with(|world| world.would_allow(&one.by_role(role))), "{role}: {one:?}");
             for mine in SUFFIXES.iter().filter(|one| **one != theirs) {
                 let role = format!("{}{mine}", role.strip_suffix(theirs).unwrap());
                 tried += 1;

@@ -93,3 +93,32 @@ fn of_two_runs_at_once_one_wins_and_the_other_is_told_which_and_keeps_its_state(
         }
     });
 }
+
+/// The answer of a destroy's last call is lost. By the time that it is taken for lost, the suffix is another cluster's.
+#[test]
+fn a_destroy_whose_end_was_not_answered_takes_nothing_from_the_next_cluster() {
+    simulate(async || {
+        let (mut first, config) = User::with_cluster().await;
+        let mut second = User::of(first.sandbox.clone()).await;
+        // The first one takes the lease before it away.
+        let operation = Some("DeleteParameters".into());
+        let rule = Rule { operation, after: 1, times: Some(1), ..Rule::default() };
+        first.sandbox.add_fault(Fault::new(rule, Effect::Delay { milliseconds: 60_000 }));
+        let sandbox = first.sandbox.clone();
+        let (gone, made) = futures::join!(first.destroy(), async {
+            while sandbox.hits() == 0 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            second.apply(&config).await
+        });
+        assert_eq!(errors(&gone), Vec::<String>::new());
+        assert_eq!(errors(&made), Vec::<String>::new());
+        assert!(first.state.value.is_none());
+        second.must_be_unchanged(&config).await;
+        let found = errors(&first.plan(&config).await.diagnostics);
+        let told = found.iter().any(|one| one.contains("There is a cluster prod already"));
+        assert!(told, "{found:#?}");
+        second.must_destroy().await;
+        assert_eq!(second.leftovers(), Vec::<String>::new());
+    });
+}

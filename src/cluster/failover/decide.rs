@@ -30,8 +30,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Whether one look says it. What one answer that is lost, or one connection, looks like is told when the next look
-    /// finds it as well.
+    /// Whether one look says it. What one answer that is lost, or one connection, looks like is told when another look
+    /// soon finds it as well.
     pub fn is_plain(self) -> bool {
         match self {
             Self::Manual | Self::DataLoss | Self::PromotedByHand | Self::Diverged => true,

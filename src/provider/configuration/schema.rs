@@ -201,7 +201,7 @@ pub(in crate::provider) fn schema() -> Schema {
                 Type::Number,
                 "How often a call is repeated that AWS throttles, or that AWS or the network fails. Default: \
                  `AWS_MAX_ATTEMPTS` less one, or the profile's `max_attempts` less one, or 29 times when throttled and 7 \
-                 times otherwise, but for 90 s at most where nothing answers at all, with pauses of up to 20 s. What takes time by its nature, such as a database that is \
+                 times otherwise, but for 90 s in a row at most, with pauses of up to 20 s. What takes time by its nature, such as a database that is \
                  being changed, is waited for all the same.",
             )
             .validate(own::retries),

@@ -125,6 +125,25 @@ fn one_lost_look_is_not_told() {
     assert_eq!(lives(60), 20);
 }
 
+/// As where logins are refused now and then.
+#[test]
+fn what_comes_and_goes_is_told_and_not_each_time() {
+    for seed in 0..20 {
+        let world: Shared = Rc::new(RefCell::new(World::new(seed)));
+        let now_and_then = (0..20).flat_map(|time| {
+            let at = BEGINNING + time * 20;
+            [(at, Event::Probes(Place::D, false)), (at + 12, Event::Probes(Place::D, true))]
+        });
+        let script: Vec<_> = now_and_then.collect();
+        live(&world, &script, BEGINNING + 400);
+        let world = world.borrow();
+        let is_well = |(_, _, what): &&(u64, Place, String)| what.contains("Stay");
+        assert!(world.said.iter().filter(is_well).count() > 10, "{}", story(&world));
+        // Once more where another run wrote in between, so that nobody remembers that it was told.
+        assert!((1..=2).contains(&world.notes.len()), "seed {seed}\n{}", story(&world));
+    }
+}
+
 #[test]
 #[ignore = "lives one seed again: SEED=…"]
 fn again() {
