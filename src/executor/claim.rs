@@ -185,7 +185,12 @@ impl Claim {
             if error.class != ErrorClass::Transient || tries == TRIES {
                 return Err(error);
             }
-            match lease.stands().await {
+            // The lease's own session outlasts an interrupt; this look must not.
+            let stands = tokio::select! {
+                stands = lease.stands() => stands,
+                () = env.session.cancel.cancelled() => return Err(error),
+            };
+            match stands {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(_) => return Err(error),

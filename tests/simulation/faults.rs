@@ -301,6 +301,25 @@ pub(super) fn only() -> Option<String> {
     std::env::var("CRASH_ONLY").ok().filter(|_| is_whole())
 }
 
+/// Tries all of them, in two threads; how many failed. One that fails keeps the others from nothing: what was wrong was
+/// printed.
+pub(super) fn failures<T: Sync>(points: &[T], try_one: impl Fn(&T) + Sync) -> usize {
+    let failed = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for half in 0..2 {
+            let (failed, try_one) = (&failed, &try_one);
+            scope.spawn(move || {
+                for point in points.iter().skip(half).step_by(2) {
+                    if catch_unwind(AssertUnwindSafe(|| try_one(point))).is_err() {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    failed.into_inner()
+}
+
 fn try_points(deed: Deed) {
     let mut recorded = Recorded::of(deed);
     recorded.world.record_traffic();
@@ -343,39 +362,19 @@ fn try_points(deed: Deed) {
     assert!(before < all, "CRASH_FROM={before} leaves nothing to try");
     let points = points.split_off(before);
     let tried = points.len();
-    let (times, failed) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
-    let done = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for half in 0..2 {
-            let (points, recorded, times) = (&points, &recorded, &times);
-            let (failed, done) = (&failed, &done);
-            scope.spawn(move || {
-                for (call, fate, goes_on) in points.iter().skip(half).step_by(2) {
-                    let point = || {
-                        simulate(async || {
-                            let took = recorded.live(call, fate, *goes_on).await;
-                            times.lock().unwrap().push(took);
-                        });
-                    };
-                    // One that fails keeps the others from nothing; what was wrong was printed.
-                    if catch_unwind(AssertUnwindSafe(point)).is_err() {
-                        failed.fetch_add(1, Ordering::Relaxed);
-                    }
-                    let count = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    if count.is_multiple_of(500) {
-                        println!(
-                            "{deed:?}: {} of {all} points, {} failed",
-                            before + count,
-                            failed.load(Ordering::Relaxed)
-                        );
-                    }
-                }
-            });
+    let (times, begun) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
+    let failed = failures(&points, |(call, fate, goes_on)| {
+        let count = before + begun.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_multiple_of(500) {
+            println!("{deed:?}: {count} of {all} points");
         }
+        simulate(async || {
+            let took = recorded.live(call, fate, *goes_on).await;
+            times.lock().unwrap().push(took);
+        });
     });
     let name = format!("faults-of-{deed:?}").to_lowercase();
     traffic::keep(&name, &[&Sandbox::with_world(recorded.world.clone(), 1.0)]);
-    let failed = failed.into_inner();
     assert_eq!(failed, 0, "{failed} of {tried} points, each told above");
     tell(&format!("{deed:?}, a call fails, seed {}", seed()), times.into_inner().unwrap());
 }

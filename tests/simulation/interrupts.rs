@@ -1,7 +1,6 @@
 //! An interrupt while AWS works on a call: the answer is waited for a while, the run ends soon, and the next one goes on.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -10,7 +9,7 @@ use aws_sandbox::{Effect, Fault};
 
 use super::{
     crash::{census, is_whole, made_by},
-    faults::{Call, Deed, Recorded, WAYS, only, seed},
+    faults::{Call, Deed, Recorded, WAYS, failures, only, seed},
 };
 use crate::support::{
     aws::simulate,
@@ -98,27 +97,14 @@ fn try_points(deed: Deed) {
             return println!("{deed:?}: none of them is of {part}");
         }
     }
-    let (ended, failed) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for half in 0..2 {
-            let (points, recorded, ended, failed) = (&points, &recorded, &ended, &failed);
-            scope.spawn(move || {
-                for (call, milliseconds) in points.iter().skip(half).step_by(2) {
-                    let point = || {
-                        simulate(async || {
-                            let was_ended = recorded.interrupt(call, *milliseconds).await;
-                            ended.fetch_add(usize::from(was_ended), Ordering::Relaxed);
-                        });
-                    };
-                    // One that fails keeps the others from nothing; what was wrong was printed.
-                    if catch_unwind(AssertUnwindSafe(point)).is_err() {
-                        failed.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-            });
-        }
+    let ended = AtomicUsize::new(0);
+    let failed = failures(&points, |(call, milliseconds)| {
+        simulate(async || {
+            let was_ended = recorded.interrupt(call, *milliseconds).await;
+            ended.fetch_add(usize::from(was_ended), Ordering::Relaxed);
+        });
     });
-    let (ended, failed) = (ended.into_inner(), failed.into_inner());
+    let ended = ended.into_inner();
     println!("{deed:?}, interrupted in flight: {} points, {ended} ended", points.len());
     assert_eq!(failed, 0, "{failed} of {} points, each told above", points.len());
     // All but what is called when everything is done, of which a sample may have some.

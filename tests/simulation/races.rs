@@ -122,3 +122,35 @@ fn a_destroy_whose_end_was_not_answered_takes_nothing_from_the_next_cluster() {
         assert_eq!(second.leftovers(), Vec::<String>::new());
     });
 }
+
+/// The lease is looked for with a session of its own, which outlasts the run's.
+#[test]
+fn an_interrupt_while_it_is_asked_what_a_lost_answer_was_ends_soon() {
+    simulate(async || {
+        let (mut user, _) = User::with_cluster().await;
+        let operation = Some("DeleteParameters".into());
+        let rule = Rule { operation, after: 1, times: Some(1), ..Rule::default() };
+        user.sandbox.add_fault(Fault::new(rule, Effect::Delay { milliseconds: 60_000 }));
+        let (sandbox, cancel) = (user.sandbox.clone(), user.cancel.clone());
+        let interrupted = tokio::spawn(async move {
+            while sandbox.hits() == 0 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            // By the time that the answer is taken for lost, nothing is answered any more.
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            sandbox.add_fault(Fault::new(Rule::default(), Effect::Hang));
+            tokio::time::sleep(Duration::from_secs(35)).await;
+            cancel.cancel();
+            tokio::time::Instant::now()
+        });
+        let found = errors(&user.destroy().await);
+        let took = interrupted.await.unwrap().elapsed();
+        assert!(took <= Duration::from_secs(10), "{took:?}");
+        assert!(found.iter().any(|one| one.contains("giving back the environment suffix")));
+        assert!(found.iter().any(|one| one.contains("goes on from there")), "{found:#?}");
+        user.sandbox.clear_faults();
+        user.restart().await;
+        user.must_destroy().await;
+        assert_eq!(user.leftovers(), Vec::<String>::new());
+    });
+}
