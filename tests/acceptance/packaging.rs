@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::{
     mirror::{Mirror, lock_hash, package},
+    repository,
     terraform::{Served, Workspace, cluster},
 };
 
@@ -71,7 +72,7 @@ fn terraform_installs_the_package_from_a_mirror_and_works_with_what_is_in_it() {
 
 /// `tools/prebuilt` in a folder of its own.
 fn prebuilt(folder: &Path, arguments: &[&str]) -> Output {
-    let tool = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/prebuilt");
+    let tool = repository().join("tools/prebuilt");
     Command::new(tool).args(arguments).current_dir(folder).output().unwrap()
 }
 
@@ -124,7 +125,7 @@ fn what_tries_each_platform_of_a_release_tells_a_provider_from_what_is_none() {
     std::fs::write(&program, b"\x7fELF\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x3e\0").unwrap();
     trading::provider::archive::pack(&program, &folder.path().join("agent.zip")).unwrap();
     let check = |provider: &str| {
-        Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/install-check"))
+        Command::new(repository().join("tools/install-check"))
             .args([Path::new(provider), &folder.path().join("agent.zip")])
             .output()
             .unwrap()

@@ -8,8 +8,11 @@ use std::{
 
 use serde_json::Value as Json;
 
-use super::{files, pages, root};
-use crate::support::terraform::{Ran, SCALE, Served, Workspace};
+use super::{files, pages};
+use crate::support::{
+    repository,
+    terraform::{Ran, SCALE, Served, Workspace},
+};
 
 /// What an example names, by its variables and by the ids that the pages use, in the simulated account.
 fn real(served: &Served) -> Vec<(&'static str, &'static str, String)> {
@@ -68,11 +71,11 @@ fn of_folder(folder: &Path) -> Vec<(String, String)> {
 
 /// Applies an example; a plan shows nothing afterwards.
 fn applied(served: &Served, folder: &str, more: &[(&str, String)]) -> (Workspace, Vec<String>) {
-    let files = of_folder(&root().join("examples").join(folder));
+    let files = of_folder(&repository().join("examples").join(folder));
     let files: Vec<_> = files.into_iter().filter(|(name, _)| !name.starts_with("import")).collect();
     let text: String = files.iter().map(|(_, text)| text.as_str()).collect();
     let workspace = workspace(served, &files);
-    let modules = root().join("examples").join(folder).join("cluster");
+    let modules = repository().join("examples").join(folder).join("cluster");
     if modules.is_dir() {
         std::fs::create_dir(workspace.path("cluster")).unwrap();
         for (name, text) in of_folder(&modules) {
@@ -166,7 +169,7 @@ fn is_command_line(block: &str) -> bool {
 fn every_configuration_in_the_pages_is_valid_and_formatted() {
     let served = Served::new();
     let (mut count, mut applied) = (0, 0);
-    let shown: Vec<String> = files(&root().join("examples"), "tf")
+    let shown: Vec<String> = files(&repository().join("examples"), "tf")
         .iter()
         .map(|path| std::fs::read_to_string(path).unwrap())
         .collect();
@@ -218,7 +221,7 @@ fn every_configuration_in_the_pages_is_valid_and_formatted() {
             count += 1;
         }
     }
-    for path in files(&root().join("examples"), "tf") {
+    for path in files(&repository().join("examples"), "tf") {
         let text = std::fs::read_to_string(&path).unwrap();
         must_be_formatted(&text, &path.display().to_string());
     }

@@ -3,7 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{files, root};
+use super::files;
+use crate::support::repository;
 
 /// Where the Registry shows the pages of `docs/`.
 const REGISTRY: &str = "https://registry.terraform.io/providers/tradingdr/trading/latest/docs";
@@ -43,7 +44,7 @@ fn has_anchor(page: &str, anchor: &str) -> bool {
 
 /// Why a link of a page leads nowhere.
 fn broken(path: &Path, page: &str, is_image: bool, target: &str) -> Option<String> {
-    let is_published = path.starts_with(root().join("docs"));
+    let is_published = path.starts_with(repository().join("docs"));
     if is_published && is_image {
         return Some("the Registry shows no images".into());
     }
@@ -52,9 +53,9 @@ fn broken(path: &Path, page: &str, is_image: bool, target: &str) -> Option<Strin
         path.to_owned()
     } else if let Some(rest) = place.strip_prefix(REGISTRY) {
         let name = rest.strip_prefix('/').unwrap_or("index");
-        root().join("docs").join(format!("{name}.md"))
+        repository().join("docs").join(format!("{name}.md"))
     } else if let Some(rest) = REPOSITORY.iter().find_map(|one| place.strip_prefix(one)) {
-        root().join(rest)
+        repository().join(rest)
     } else if place.starts_with("https://") {
         return None;
     } else if is_published {
@@ -74,9 +75,10 @@ fn broken(path: &Path, page: &str, is_image: bool, target: &str) -> Option<Strin
 
 #[test]
 fn every_link_leads_somewhere() {
-    let mut pages = files(&root().join("docs"), "md");
+    let mut pages = files(&repository().join("docs"), "md");
     pages.extend(
-        ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"].map(|one| root().join(one)),
+        ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"]
+            .map(|one| repository().join(one)),
     );
     let mut count = 0;
     for path in pages {
@@ -94,7 +96,7 @@ fn every_link_leads_somewhere() {
 fn a_link_that_leads_nowhere_is_noticed() {
     let page = "## What to do\n[a](b)\n```\n[code](nowhere)\n```\n![c](d.svg)";
     assert_eq!(targets(page), [(false, "b".into()), (true, "d.svg".into())]);
-    let docs = root().join("docs/guides/x.md");
+    let docs = repository().join("docs/guides/x.md");
     let at = |path: &Path, is_image, target: &str| broken(path, page, is_image, target);
     assert!(at(&docs, false, "getting-started.md").is_some());
     assert!(at(&docs, true, "https://example.com/x.svg").is_some());
@@ -103,7 +105,7 @@ fn a_link_that_leads_nowhere_is_noticed() {
     assert!(at(&docs, false, &format!("{REGISTRY}/guides/getting-started#plan")).is_none());
     assert!(at(&docs, false, &format!("{REGISTRY}/guides/getting-started#nothing")).is_some());
     assert!(at(&docs, false, &format!("{REGISTRY}/guides/nothing")).is_some());
-    let readme = root().join("README.md");
+    let readme = repository().join("README.md");
     assert!(at(&readme, false, "docs/index.md").is_none());
     assert!(at(&readme, false, "docs/nothing.md").is_some());
     assert!(at(&readme, false, &format!("{}LICENSE", REPOSITORY[0])).is_none());

@@ -9,10 +9,7 @@ mod rights;
 
 use std::path::{Path, PathBuf};
 
-/// The repository's folder.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
+use crate::support::repository;
 
 /// All files below a folder with an extension, in order.
 fn files(below: &Path, extension: &str) -> Vec<PathBuf> {
@@ -31,7 +28,7 @@ fn files(below: &Path, extension: &str) -> Vec<PathBuf> {
 
 /// Every page.
 fn pages() -> Vec<PathBuf> {
-    let mut all = files(&root().join("docs"), "md");
-    all.push(root().join("README.md"));
+    let mut all = files(&repository().join("docs"), "md");
+    all.push(repository().join("README.md"));
     all
 }

@@ -8,8 +8,11 @@ use trading::{
     provider::TradingProvider,
 };
 
-use super::{alarms, pages, rendering::reference, rights, root};
-use crate::support::terraform::{Served, Workspace};
+use super::{alarms, pages, rendering::reference, rights};
+use crate::support::{
+    repository,
+    terraform::{Served, Workspace},
+};
 
 /// What a part is generated from: the schema of the provider or of a resource, or a file, as it is.
 fn generated(what: &str) -> String {
@@ -27,7 +30,7 @@ fn generated(what: &str) -> String {
             reference(found.unwrap_or_else(|| panic!("there is no resource {name}")).schema())
         }
         Some(("file", path)) => {
-            let text = std::fs::read_to_string(root().join(path)).unwrap();
+            let text = std::fs::read_to_string(repository().join(path)).unwrap();
             let language = match path.rsplit('.').next() {
                 Some("tf") => "terraform",
                 Some("json") => "json",

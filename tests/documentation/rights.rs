@@ -7,9 +7,10 @@ use std::{
 
 use serde_json::{Value as Json, json};
 
-use super::{files, root};
+use super::files;
 use crate::support::{
     aws::{only_reads, simulate},
+    repository,
     user::{State, User},
 };
 
@@ -17,7 +18,7 @@ use crate::support::{
 fn calls() -> BTreeMap<String, [BTreeSet<String>; 2]> {
     let call = regex_lite::Regex::new(r#"api\(\s*"([a-z0-9]+)",\s*"([A-Za-z]+)"#).unwrap();
     let mut services: BTreeMap<String, [BTreeSet<String>; 2]> = BTreeMap::new();
-    let source = root().join("src");
+    let source = repository().join("src");
     for path in files(&source, "rs").iter().filter(|path| !path.starts_with(source.join("agent"))) {
         let text = std::fs::read_to_string(path).unwrap();
         for found in call.captures_iter(&text) {
@@ -238,10 +239,10 @@ fn every_call_of_a_life_is_in_the_table_of_calls() {
 /// A right of whoever runs Terraform, or looks at a cluster, is allowed on everything: the guide on security says why.
 #[test]
 fn every_right_on_everything_has_its_reason_in_the_guide() {
-    let guide = std::fs::read_to_string(root().join("docs/guides/security.md")).unwrap();
+    let guide = std::fs::read_to_string(repository().join("docs/guides/security.md")).unwrap();
     let several = |value: &Json| value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
     let mut found = BTreeSet::new();
-    for path in files(&root().join("examples/iam"), "json") {
+    for path in files(&repository().join("examples/iam"), "json") {
         let policy: Json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         for statement in several(&policy["Statement"]) {
             if several(&statement["Resource"]).contains(&json!("*")) {

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, rustls, server::TlsStream};
 
-use super::terraform::Served;
+use super::{repository, terraform::Served};
 
 /// Where a mirror keeps the provider.
 pub const PLACE: &str = "registry.terraform.io/tradingdr/trading";
@@ -123,7 +123,7 @@ impl Mirror {
 pub fn package(agent: &Path, mirror: &Path) -> PathBuf {
     let place = mirror.join(PLACE);
     let program = env!("CARGO_BIN_EXE_terraform-provider-trading");
-    let license = Path::new(env!("CARGO_MANIFEST_DIR")).join("LICENSE");
+    let license = repository().join("LICENSE");
     let done = std::process::Command::new(program)
         .args([Path::new("package"), &place, &license])
         .env("TRADING_AGENT_ZIP", agent)
