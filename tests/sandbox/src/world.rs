@@ -37,7 +37,8 @@ pub struct World {
     /// The moment that time is passing to.
     pub(crate) until: Time,
     sequence: u64,
-    tables: BTreeMap<(String, &'static str), Table>,
+    /// Shared with the past and with clones until one of them changes it.
+    tables: BTreeMap<(String, &'static str), Arc<Table>>,
     events: BTreeMap<(Time, u64), Event>,
     pub(crate) faults: Vec<Fault>,
     pub(crate) calls: Vec<CallRecord>,
@@ -91,12 +92,12 @@ impl World {
 
     pub(crate) fn table(&self, region: &str, kind: &'static str) -> &Table {
         static EMPTY: Table = Table::new();
-        self.tables.get(&(region.to_owned(), kind)).unwrap_or(&EMPTY)
+        self.tables.get(&(region.to_owned(), kind)).map_or(&EMPTY, |table| table)
     }
 
     pub(crate) fn table_mut(&mut self, region: &str, kind: &'static str) -> &mut Table {
         self.tags_move = true;
-        self.tables.entry((region.to_owned(), kind)).or_default()
+        Arc::make_mut(self.tables.entry((region.to_owned(), kind)).or_default())
     }
 
     pub(crate) fn get(&self, region: &str, kind: &'static str, id: &str) -> Option<&Value> {
@@ -110,7 +111,9 @@ impl World {
         id: &str,
     ) -> Option<&mut Value> {
         self.tags_move = true;
-        self.tables.get_mut(&(region.to_owned(), kind))?.get_mut(id)
+        let table = self.tables.get_mut(&(region.to_owned(), kind))?;
+        // What is not there needs no copy.
+        table.contains_key(id).then(|| Arc::make_mut(table).get_mut(id))?
     }
 
     pub(crate) fn put(&mut self, region: &str, kind: &'static str, id: &str, record: Value) {
@@ -124,14 +127,15 @@ impl World {
     /// Every table that holds something: region, kind, records.
     pub(crate) fn tables(&self) -> impl Iterator<Item = (&str, &'static str, &Table)> {
         let filled = self.tables.iter().filter(|(_, table)| !table.is_empty());
-        filled.map(|((region, kind), table)| (region.as_str(), *kind, table))
+        filled.map(|((region, kind), table)| (region.as_str(), *kind, &**table))
     }
 
     /// The record that a drift names by text.
     pub(crate) fn table_named(&mut self, region: &str, kind: &str) -> Option<&mut Table> {
         self.tags_move = true;
         let mut all = self.tables.iter_mut();
-        all.find(|((its, name), _)| its == region && *name == kind).map(|(_, table)| table)
+        let named = all.find(|((its, name), _)| its == region && *name == kind);
+        named.map(|(_, table)| Arc::make_mut(table))
     }
 
     /// The next number; everything that AWS would draw at random is made of these.
