@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_sandbox::{CallRecord, Effect, Fault, Rule, Sandbox};
 use tokio::time::Instant;
 
-use super::crash::changes_something;
+use super::crash::{changes_something, kind};
 use crate::support::{
     agent::{EAST, WEST, WITNESS},
     aws::{pass, simulate},
@@ -31,7 +31,7 @@ fn changing(user: &User) -> Vec<String> {
         call.service == "ssm" && names.all(is_lease)
     };
     let all = all.filter(changes_something).filter(|call| !of_a_lease(call));
-    all.map(|call| format!("{}:{} in {}", call.service, call.operation, call.region)).collect()
+    all.map(|call| kind(&call)).collect()
 }
 
 #[test]

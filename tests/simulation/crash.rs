@@ -46,12 +46,16 @@ fn makes(call: &CallRecord) -> bool {
     is_done && is_maker && !is_repeatable
 }
 
+/// A call's kind: what is called, and where.
+pub fn kind(call: &CallRecord) -> String {
+    format!("{}:{} in {}", call.service, call.operation, call.region)
+}
+
 /// What these calls made.
 pub fn made_by(calls: &[CallRecord]) -> Made {
     let mut all = Made::new();
     for call in calls.iter().filter(|call| makes(call)) {
-        let name = format!("{}:{} in {}", call.service, call.operation, call.region);
-        *all.entry(name).or_default() += 1;
+        *all.entry(kind(call)).or_default() += 1;
     }
     all
 }
@@ -113,8 +117,7 @@ async fn watched(sandbox: Sandbox) -> (User, Deaths) {
         let mut made = made.lock().unwrap();
         *made = both(&made, &made_by(&calls));
         sandbox.forget_calls();
-        let name = format!("{}:{} in {}", call.service, call.operation, call.region);
-        let death = Death { name, world: sandbox.world(), made: made.clone() };
+        let death = Death { name: kind(call), world: sandbox.world(), made: made.clone() };
         into.lock().unwrap().push(death);
     };
     let way = Way::watched(Arc::new(witness));

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use aws_sandbox::{CallRecord, Effect, Fault, Rule, Sandbox};
 use serde_json::Value as Json;
 
-use super::crash::{census, is_whole, made_by};
+use super::crash::{census, is_whole, kind, made_by};
 use crate::support::{
     agent::{EAST, WEST, WITNESS, begin},
     aws::{connect, pass, simulate},
@@ -136,7 +136,7 @@ fn reads_that_are_behind_make_nothing_twice_and_leave_nothing() {
 /// since: it is this often at most.
 const REFUSED: u64 = 24;
 
-/// How often each kind of call failed before it succeeded, by its name as `made_by` has it, where reads are behind.
+/// How often each kind of call failed before it succeeded, where reads are behind.
 async fn refused_before() -> BTreeMap<String, u64> {
     let mut user = User::new().await;
     let config = configuration(&user.sandbox);
@@ -144,7 +144,7 @@ async fn refused_before() -> BTreeMap<String, u64> {
     user.must_apply(&config).await;
     let (mut refused, mut done) = (BTreeMap::<_, u64>::new(), BTreeSet::new());
     for call in user.sandbox.calls() {
-        let name = format!("{}:{} in {}", call.service, call.operation, call.region);
+        let name = kind(&call);
         if call.error.is_none() {
             done.insert(name);
         } else if !done.contains(&name) {
